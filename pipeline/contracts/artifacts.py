@@ -1,0 +1,147 @@
+"""Write and read our own files: whole or not at all, never pickled, joined by id."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import pandas as pd
+
+from pipeline.contracts.errors import LockedError, MismatchError, SpaceError
+
+Array = np.ndarray[Any, np.dtype[Any]]
+FIXED = ["id", "fold", "target"]  # the first columns of oof.csv; test.csv has id alone
+
+
+@contextlib.contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """Yield a path beside `path` to write to; flush it and rename it when the block ends well.
+
+    Raises SpaceError where the disk is full or the folder cannot be written.
+    """
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield beside
+        with beside.open("rb") as stream:
+            os.fsync(stream.fileno())
+        beside.replace(path)
+    except OSError as error:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM}:
+            raise SpaceError(f"{path}: cannot be written: {error.strerror}; free space or choose another folder") from error
+        raise
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file atomically."""
+    with atomic(path) as beside:
+        beside.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON atomically; NaN is refused."""
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON; raise MismatchError where it is not."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise MismatchError(f"{path}: not readable as JSON ({error}); delete it and run the stage again") from None
+
+
+def write_table(path: Path, table: pd.DataFrame) -> None:
+    """Write a CSV atomically; floats with as many digits as restore them."""
+    with atomic(path) as beside:
+        table.to_csv(beside, index=False, lineterminator="\n")
+
+
+def read_text_table(path: Path | IO[bytes]) -> pd.DataFrame:
+    """Read a CSV with every cell as text: 007 stays 007, an empty cell is ''."""
+    return pd.read_csv(path, dtype=str, keep_default_na=False, na_filter=False, encoding="utf-8-sig")
+
+
+@contextlib.contextmanager
+def lock(folder: Path) -> Iterator[None]:
+    """Hold the folder for this process; raise LockedError where another one holds it.
+
+    The lock is the kernel's (flock): it goes with the process, also after a kill.
+    """
+    import fcntl
+
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("a+") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            stream.seek(0)
+            raise LockedError(
+                f"{folder}: locked by process {stream.read().strip() or 'unknown'}; wait for it, or choose another `run`"
+            ) from None
+        stream.truncate(0)
+        stream.write(str(os.getpid()))
+        stream.flush()
+        yield
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Hold the probabilities of some ids under some views: `fold<k>/{valid,test}.npz`."""
+
+    ids: Array  # [N] str
+    views: tuple[str, ...]
+    classes: tuple[str, ...]
+    probs_NVC: Array  # float32
+    meta: dict[str, Any]  # run, fold, fold_hash, fingerprint, task, heads, versions
+
+    def save(self, path: Path) -> None:
+        """Write the file atomically; raise MismatchError on NaN, infinity or an id twice."""
+        if not np.isfinite(self.probs_NVC).all():
+            raise MismatchError(f"{path}: predictions hold NaN or infinity; train with a lower lr or precision fp32")
+        if len(set(self.ids.tolist())) != len(self.ids):
+            raise MismatchError(f"{path}: an id is predicted twice")
+        if self.probs_NVC.shape != (len(self.ids), len(self.views), len(self.classes)):
+            raise MismatchError(f"{path}: shape {self.probs_NVC.shape} does not fit its ids, views and classes")
+        with atomic(path) as beside, beside.open("wb") as stream:
+            np.savez(
+                stream,
+                ids=np.asarray(self.ids, dtype=np.str_),
+                views=np.asarray(self.views, dtype=np.str_),
+                classes=np.asarray(self.classes, dtype=np.str_),
+                probs=np.ascontiguousarray(self.probs_NVC, dtype=np.float32),
+                meta=np.asarray(json.dumps(self.meta, sort_keys=True)),
+            )
+
+    @classmethod
+    def load(cls, path: Path) -> Predictions:
+        """Read the file; raise MismatchError where it is missing or damaged."""
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                return cls(
+                    ids=file["ids"],
+                    views=tuple(file["views"].tolist()),
+                    classes=tuple(file["classes"].tolist()),
+                    probs_NVC=file["probs"],
+                    meta=json.loads(str(file["meta"])),
+                )
+        except FileNotFoundError:
+            raise MismatchError(f"{path}: missing; make it with: foldline predict") from None
+        except Exception as error:  # zip, header and JSON damage have many types
+            raise MismatchError(f"{path}: damaged ({error}); delete it and predict again") from None
+
+    def mean(self, views: Sequence[str]) -> Array:
+        """Return the mean over the named views, [N,C] float64."""
+        missing = [view for view in views if view not in self.views]
+        if missing:
+            raise MismatchError(f"views {', '.join(missing)} are not predicted; run: foldline predict")
+        return self.probs_NVC[:, [self.views.index(view) for view in views]].astype(np.float64).mean(axis=1)

@@ -1,0 +1,340 @@
+"""Every knob of Foldline, typed and frozen: read it from top to bottom to know what can be set.
+
+YAML is read with the safe loader, later files overlay earlier ones key by key, `--set a.b=v` comes last.
+Unknown keys are errors. Nothing is written into a config at run time.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from pipeline.contracts.errors import InputError
+from pipeline.parts.blenders import BLENDERS
+from pipeline.parts.losses import LOSSES
+from pipeline.parts.lookup import lookup
+from pipeline.parts.metrics import METRICS
+from pipeline.parts.mixing import MIXERS, PATCHES
+from pipeline.parts.presets import PRESETS
+from pipeline.parts.schedules import SCHEDULES
+from pipeline.parts.views import parse_view
+
+Size = int | tuple[int, int]  # pixels; one number is a square, two are height, width
+Positive = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class Cache(Section):
+    """Decoded, resized images, shared by folds, epochs, views, runs and trials."""
+
+    dir: str | None = "runs/.cache"  # null: decode every time
+    size: Literal["auto"] | Size = "auto"  # auto: model.size
+    max_gb: Positive | None = None  # null: what the disk has free, less a reserve
+
+
+class Data(Section):
+    """Where the competition's files are and how to read them. Paths are relative to root."""
+
+    root: str
+    train: str = "train.csv"
+    test: str | None = None  # null: ids come from the sample submission
+    sample_submission: str = "sample_submission.csv"
+    id: str = "id"
+    image: str  # template over the row's columns: "images/{image_id}.jpg"
+    test_image: str | None = None  # the same for test rows, where it differs
+    task: Literal["binary", "multiclass", "multilabel"] = "multiclass"
+    target: str | list[str]
+    classes: list[str] | None = None  # order of the classes of a label column; null: sorted
+    separator: str | None = None  # where one cell holds several labels
+    group: str | None = None  # rows of one group never cross folds
+    solution: str | None = None  # held-back labels of an example, read by its last line alone
+    cache: Cache = Cache()
+
+    @property
+    def targets(self) -> list[str]:
+        """Return the target columns as a list, also where there is one."""
+        return [self.target] if isinstance(self.target, str) else self.target
+
+
+class Folds(Section):
+    scheme: Literal[
+        "auto", "stratified", "group", "stratified_group", "multilabel", "multilabel_group", "holdout"
+    ] = "auto"
+    n: Annotated[int, Field(ge=2)] = 5
+    seed: int = 42
+    stratify: str | list[str] | None = None  # further columns beside the target
+    bins: Annotated[int, Field(ge=2)] = 10  # numeric stratify columns are cut into this many quantile bins
+    valid_share: Annotated[float, Field(gt=0, lt=1)] = 0.2  # scheme holdout: share of the rows validated
+
+
+class Model(Section):
+    name: str  # a timm name
+    pretrained: bool | str = True  # true: timm's hub weights; a path: a local file
+    size: Size = 224
+    freeze: Literal["backbone"] | list[str] | None = None  # module names whose weights stay as they are
+    drop_rate: Share | None = None
+    drop_path_rate: Share | None = None
+    pool: str | None = None  # timm's global_pool: avg, max, avgmax, catavgmax
+    zero_head: bool = False  # zero-initialised head: training starts from equal probabilities
+
+    @property
+    def size_hw(self) -> tuple[int, int]:
+        """Return the size as (height, width)."""
+        return (self.size, self.size) if isinstance(self.size, int) else self.size
+
+
+class Augment(Section):
+    train: str | list[dict[str, Any]] = "medium"  # a preset, or Albumentations transforms
+
+    @field_validator("train")
+    @classmethod
+    def _known(cls, value: str | list[dict[str, Any]]) -> str | list[dict[str, Any]]:
+        if isinstance(value, str):
+            lookup(PRESETS, value, "preset")
+        return value
+
+
+class Mix(Section):
+    kind: str = "none"
+    patch: str = "box"
+    alpha: Positive = 1.0
+    prob: Share = 0.5
+    off_last_epochs: Annotated[int, Field(ge=0)] = 0
+
+    @model_validator(mode="after")
+    def _known(self) -> Mix:
+        lookup({"none": None, **MIXERS}, self.kind, "mix kind")
+        lookup(PATCHES, self.patch, "patch")
+        return self
+
+
+class LossConfig(Section):
+    name: str = "cross_entropy"
+    label_smoothing: Share = 0.0  # y ← (1−e)·y + e/K; towards ½ for multilabel
+
+    @field_validator("name")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        lookup(LOSSES, value, "loss")
+        return value
+
+
+class Train(Section):
+    epochs: Count = 10
+    batch_size: Count = 32  # global, over all processes
+    lr: Positive = 3e-4
+    min_lr: Annotated[float, Field(ge=0)] = 0.0
+    optimizer: str = "adamw"  # any of timm's
+    weight_decay: Annotated[float, Field(ge=0)] = 0.02
+    layer_decay: Annotated[float, Field(gt=0, le=1)] | None = None  # lr factor per layer below the head
+    schedule: str = "cosine"
+    step_epochs: Positive = 3.0  # schedule step: epochs between drops
+    gamma: Annotated[float, Field(gt=0, lt=1)] = 0.5  # schedules step and plateau: factor of a drop
+    plateau_patience: Annotated[int, Field(ge=0)] = 3  # schedule plateau: epochs without a better valid loss
+    warmup_epochs: Annotated[float, Field(ge=0)] = 1.0
+    accumulate: Count = 1  # batches per optimizer step
+    clip_grad: Positive | None = 1.0  # norm
+    ema: bool = True
+    ema_decay: Annotated[float, Field(gt=0, lt=1)] = 0.998
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    channels_last: bool | None = None  # null: where it is safe
+    compile: bool = False
+    seed: int = 42
+    keep: Literal["last", "best"] = "last"
+    monitor: Literal["metric", "loss"] = "metric"  # what `best` and `patience` watch
+    patience: Count | None = None  # epochs without improvement before training stops
+    min_delta: Annotated[float, Field(ge=0)] = 0.0
+    workers: Annotated[int, Field(ge=0)] | None = None  # loader processes; null: 0 on a CPU
+    threads: Count | None = None  # null: the cores this process may use
+
+    @model_validator(mode="after")
+    def _known(self) -> Train:
+        lookup(SCHEDULES, self.schedule, "schedule")
+        return self
+
+
+class Predict(Section):
+    batch_size: Count = 64
+
+
+class Smoothing(Section):
+    alpha: Share = 0.0
+    threshold: Share = 0.9
+
+
+class Ensemble(Section):
+    blender: str = "mean"
+    members: list[str] | None = None  # run names or folders; null: this run alone
+    smoothing: Smoothing = Smoothing()
+
+    @field_validator("blender")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        lookup(BLENDERS, value, "blender")
+        return value
+
+
+class Submission(Section):
+    variant: Literal["plain", "tta", "plain_smoothed", "tta_smoothed"] = "tta"
+    columns: dict[str, str] | None = None  # sample column -> class, where the names differ
+    cell: Literal["auto", "probability", "label"] = "auto"
+
+
+class Config(Section):
+    """Hold one experiment: a competition, a recipe and what to submit."""
+
+    name: Name
+    run: Name | None = None  # null: name
+    runs_dir: str = "runs"
+    folds_dir: str = "folds"
+    data: Data
+    folds: Folds = Folds()
+    model: Model
+    augment: Augment = Augment()
+    mix: Mix = Mix()
+    loss: LossConfig = LossConfig()
+    train: Train = Train()
+    predict: Predict = Predict()
+    metric: str = "accuracy"
+    tta: Annotated[list[str], Field(min_length=1)] = ["identity"]
+    ensemble: Ensemble = Ensemble()
+    submission: Submission = Submission()
+
+    @field_validator("metric")
+    @classmethod
+    def _metric(cls, value: str) -> str:
+        lookup(METRICS, value, "metric")
+        return value
+
+    @field_validator("tta")
+    @classmethod
+    def _views(cls, value: list[str]) -> list[str]:
+        views = [view for name in value for view in parse_view(name)]
+        return list(dict.fromkeys(views))  # d4 and its members may overlap
+
+    @model_validator(mode="after")
+    def _fits(self) -> Config:
+        from pipeline.contracts.task import TASKS
+
+        problems = TASKS[self.data.task].problems(self)
+        if self.mix.kind != "none" and self.train.batch_size < 2:
+            problems.append("mix: found batch_size 1, mixing needs at least 2 rows in a batch")
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+    @property
+    def run_dir(self) -> Path:
+        """Return the folder of this run."""
+        return Path(self.runs_dir) / (self.run or self.name)
+
+    @property
+    def folds_path(self) -> Path:
+        """Return the path of the fold table."""
+        return Path(self.folds_dir) / f"{self.name}.csv"
+
+    @property
+    def views(self) -> list[str]:
+        """Return the views to predict: identity, which is always predicted, then those of `tta`."""
+        return list(dict.fromkeys(["identity", *self.tta]))
+
+
+def load(paths: Sequence[str | Path], settings: Iterable[str] = ()) -> Config:
+    """Read YAML files, overlay them in order, apply `key=value` settings and validate all at once."""
+    tree: dict[str, Any] = {}
+    for path in paths:
+        _overlay(tree, _read(Path(path)))
+    problems = [problem for setting in settings if (problem := _set(tree, setting))]
+    if problems:
+        raise InputError(*problems)
+    return parse(tree, place=" + ".join(map(str, paths)))
+
+
+def parse(tree: dict[str, Any], place: str) -> Config:
+    """Validate a tree of plain values; raise InputError with every problem."""
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        raise InputError(*(_explain(place, dict(problem)) for problem in error.errors())) from None
+
+
+def dump(config: Config) -> str:
+    """Return the resolved config as YAML."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise InputError(f"{path}: not found, expected a config file; those shipped lie in configs/")
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(tree, dict):
+        raise InputError(f"{path}: found {type(tree).__name__}, expected keys and values")
+    return tree
+
+
+def _overlay(tree: dict[str, Any], other: dict[str, Any]) -> None:
+    for key, value in other.items():
+        if isinstance(value, dict) and isinstance(tree.get(key), dict):
+            _overlay(tree[key], value)
+        else:
+            tree[key] = value
+
+
+def _set(tree: dict[str, Any], setting: str) -> str | None:
+    """Apply one `a.b=v`; return what is wrong with it, if anything."""
+    key, equals, text = setting.partition("=")
+    if not equals or not key:
+        return f"--set {setting}: expected key=value, as in --set train.lr=3e-4"
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return f"--set {setting}: the value is not YAML; quote it"
+    *parents, last = key.split(".")
+    for depth, parent in enumerate(parents):
+        tree = tree.setdefault(parent, {})
+        if not isinstance(tree, dict):
+            return f"--set {setting}: {'.'.join(parents[: depth + 1])} is a value, not a section"
+    tree[last] = value
+    return None
+
+
+def _explain(place: str, problem: dict[str, Any]) -> str:
+    """Turn one of pydantic's errors into: place: key: found, expected, remedy."""
+    location = [str(part) for part in problem["loc"]]
+    key = ".".join(location)
+    if problem["type"] == "extra_forbidden":
+        known = _keys_of(location[:-1])
+        near = difflib.get_close_matches(location[-1], known, n=1)
+        hint = f"did you mean '{near[0]}'?" if near else f"known here: {', '.join(known)}"
+        return f"{place}: {key}: unknown key; {hint}"
+    if problem["type"] == "missing":
+        return f"{place}: {key}: missing; it has no default"
+    message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "value_error":
+        return f"{place}: {key}: {message}" if key else f"{place}: {message}"
+    return f"{place}: {key}: found {problem['input']!r}; {message[0].lower()}{message[1:]}"
+
+
+def _keys_of(location: list[str]) -> list[str]:
+    """Return the keys of the section at `location`."""
+    section: type[BaseModel] = Config
+    for part in location:
+        annotation = section.model_fields[part].annotation if part in section.model_fields else None
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return []
+        section = annotation
+    return list(section.model_fields)

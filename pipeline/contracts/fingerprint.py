@@ -1,0 +1,73 @@
+"""Tell whether a stage's result still belongs to its inputs, and if not, which field differs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pipeline import ENGINE_VERSION
+from pipeline.contracts.artifacts import read_json, write_json
+from pipeline.contracts.config import Config
+
+Fields = dict[str, Any]  # dotted config key or file -> plain value or hash
+
+
+def fields(config: Config, keys: tuple[str, ...], **files: str) -> Fields:
+    """Collect the named sections or keys (dotted) of the config, hashes of files and the engine's version."""
+    tree = config.model_dump(mode="json")
+    found: Fields = {"engine": ENGINE_VERSION, **files}
+    for key in keys:
+        value: Any = tree
+        for part in key.split("."):
+            value = value[part]
+        _flatten(key, value, found)
+    return found
+
+
+def digest(found: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of the fields as 64 hexadecimal digits."""
+    return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Return one line per field that differs: key: old -> new."""
+    return [
+        f"{key}: {old.get(key)!r} -> {new.get(key)!r}"
+        for key in sorted({*old, *new})
+        if old.get(key) != new.get(key)
+    ]
+
+
+def file_hash(path: Path) -> str:
+    """Return the SHA-256 of a file, or `missing`."""
+    if not path.is_file():
+        return "missing"
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def is_done(run_dir: Path, stage: str, found: Fields) -> bool:
+    """Tell whether the stage finished in this run folder with exactly these fields."""
+    return read_stamp(run_dir, stage) == json.loads(json.dumps(found))
+
+
+def read_stamp(run_dir: Path, stage: str) -> Fields | None:
+    """Return the fields with which the stage finished, or None."""
+    path = run_dir / "stamps" / f"{stage}.json"
+    return read_json(path) if path.is_file() else None
+
+
+def stamp(run_dir: Path, stage: str, found: Fields) -> None:
+    """Record that the stage finished with these fields."""
+    write_json(run_dir / "stamps" / f"{stage}.json", found)
+
+
+def _flatten(key: str, value: Any, into: Fields) -> None:
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            _flatten(f"{key}.{name}", inner, into)
+    else:
+        into[key] = value

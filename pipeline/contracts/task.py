@@ -1,0 +1,157 @@
+"""Say what one kind of target means; the only place that knows.
+
+A task fixes the columns of its predictions, how a table's cells become soft targets, which losses,
+metrics and blends it admits, and how smoothing pulls. Elsewhere nobody asks `if task == …`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipeline.parts.losses import LOSSES
+from pipeline.parts.metrics import METRICS
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from torch import Tensor
+
+    from pipeline.contracts.config import Config, Data
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+@dataclass(frozen=True)
+class Task:
+    """Describe one kind of target."""
+
+    name: str
+    exclusive: bool  # rows sum to 1: exactly one class is true
+    losses: tuple[str, ...]
+
+    def problems(self, config: Config) -> list[str]:
+        """Return what the rest of the config asks that this task does not admit."""
+        found = []
+        if config.loss.name not in self.losses:
+            found.append(f"loss.name: found '{config.loss.name}', a {self.name} task admits {', '.join(self.losses)}")
+        if self.name not in METRICS[config.metric].tasks:
+            fitting = [name for name, metric in METRICS.items() if self.name in metric.tasks]
+            found.append(f"metric: found '{config.metric}', a {self.name} task admits {', '.join(fitting)}")
+        if self.name == "binary" and len(config.data.targets) != 1:
+            found.append("data.target: a binary task has one target column")
+        if self.name == "multilabel" and len(config.data.targets) == 1 and config.data.separator is None:
+            found.append("data.target: multilabel needs several columns, or data.separator for a cell of labels")
+        return found
+
+    def activate(self, logits_BC: Tensor, loss: str) -> Tensor:
+        """Return probabilities: softmax or sigmoid as the loss was trained, rows summing to 1 if exclusive."""
+        if LOSSES[loss].activation == "softmax":
+            return logits_BC.softmax(-1)
+        probs_BC = logits_BC.sigmoid()
+        return probs_BC / probs_BC.sum(-1, keepdim=True).clamp(min=1e-12) if self.exclusive else probs_BC
+
+    def smooth_targets(self, targets_BC: Tensor, amount: float) -> Tensor:
+        """Return (1−e)·y + e/K, or towards ½ where the columns are independent."""
+        even = 1 / targets_BC.shape[-1] if self.exclusive else 0.5
+        return targets_BC * (1 - amount) + amount * even
+
+    def smooth_probs(self, probs_NC: Array, alpha: float, threshold: float) -> Array:
+        """Return p ← (1−alpha)·p + alpha/K for rows whose largest probability exceeds the threshold.
+
+        Independent columns: each cell whose max(p, 1−p) exceeds it is pulled towards ½.
+        """
+        if self.exclusive:
+            sure = probs_NC.max(axis=1, keepdims=True) > threshold
+            even = 1 / probs_NC.shape[1]
+        else:
+            sure = np.maximum(probs_NC, 1 - probs_NC) > threshold
+            even = 0.5
+        return np.where(sure, (1 - alpha) * probs_NC + alpha * even, probs_NC)
+
+    def labels(self, targets_NC: Array) -> Array:
+        """Return hard labels for reports and stratification: the class index [N], or a 0/1 matrix [N,C]."""
+        return targets_NC.argmax(1) if self.exclusive else (targets_NC >= 0.5).astype(np.int64)
+
+    def label_text(self, targets_NC: Array, classes: Sequence[str]) -> list[str]:
+        """Return each row's label as text; several labels are joined by `|`."""
+        names = np.asarray(classes, dtype=object)
+        if self.exclusive:
+            return [str(name) for name in names[targets_NC.argmax(1)]]
+        return ["|".join(names[row >= 0.5]) for row in targets_NC]
+
+    def classes(self, table: pd.DataFrame, data: Data) -> list[str]:
+        """Return the class names in their fixed order.
+
+        Several target columns are the classes themselves; a label column's values are sorted, as numbers
+        where all are numbers, unless `data.classes` gives the order. Blank cells are left to `encode`.
+        """
+        if len(data.targets) > 1:
+            return list(data.targets)
+        if data.classes is not None:
+            return list(data.classes)
+        cells = {cell for text in table[data.targets[0]] for cell in _labels(text, data.separator)}
+        return sorted(cells, key=_natural)
+
+    def encode(self, table: pd.DataFrame, data: Data, classes: Sequence[str]) -> tuple[Array, list[tuple[int, str]]]:
+        """Return soft targets [N,C] float32 and the defects as (row number, what is wrong).
+
+        Defective rows are returned as zeros.
+        """
+        targets_NC = np.zeros((len(table), len(classes)), dtype=np.float32)
+        defects: list[tuple[int, str]] = []
+        if len(data.targets) > 1:
+            self._encode_columns(table, data, targets_NC, defects)
+            return targets_NC, defects
+        number = {name: c for c, name in enumerate(classes)}
+        for row, text in enumerate(table[data.targets[0]]):
+            found = _labels(text, data.separator)
+            if not found and self.exclusive:
+                defects.append((row, f"{data.targets[0]} is blank, expected a label"))
+            for label in found:
+                if label in number:
+                    targets_NC[row, number[label]] = 1
+                else:
+                    defects.append((row, f"{data.targets[0]} is '{label}', expected one of {_some(classes)}"))
+        return targets_NC, defects
+
+    def _encode_columns(
+        self, table: pd.DataFrame, data: Data, targets_NC: Array, defects: list[tuple[int, str]]
+    ) -> None:
+        import pandas as pd
+
+        for c, column in enumerate(data.targets):
+            cells = pd.to_numeric(table[column], errors="coerce").to_numpy(np.float64)
+            for row in np.flatnonzero(~((cells >= 0) & (cells <= 1))):
+                defects.append((int(row), f"{column} is '{table[column].iloc[row]}', expected a number in [0, 1]"))
+            targets_NC[:, c] = np.nan_to_num(cells)
+        if self.exclusive:
+            sums = targets_NC.sum(1)
+            bad = {row for row, _ in defects}
+            for row in np.flatnonzero(np.abs(sums - 1) > 1e-3):
+                if int(row) not in bad:
+                    defects.append((int(row), f"the target columns sum to {sums[row]:g}, expected 1"))
+
+
+def _labels(text: str, separator: str | None) -> list[str]:
+    """Split a cell into its labels; blank gives none."""
+    parts = [text] if separator is None else text.split(separator)
+    return [part.strip() for part in parts if part.strip()]
+
+
+def _natural(text: str) -> tuple[int, float, str]:
+    """Sort whole numbers as numbers, before texts."""
+    return (0, float(text), text) if text.lstrip("-").isdigit() else (1, 0.0, text)
+
+
+def _some(names: Sequence[str], most: int = 8) -> str:
+    return ", ".join(names[:most]) + (", …" if len(names) > most else "")
+
+
+TASKS = {
+    "binary": Task("binary", exclusive=True, losses=("cross_entropy", "binary_cross_entropy")),
+    "multiclass": Task("multiclass", exclusive=True, losses=("cross_entropy", "binary_cross_entropy")),
+    "multilabel": Task("multilabel", exclusive=False, losses=("binary_cross_entropy",)),
+}
