@@ -1,0 +1,92 @@
+"""A tiny competition on disk, and the real command line."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[1]
+SHAPES = ("cross", "disk", "square")
+SIDE = 32
+
+Cli = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def draw(shape: str, rng: np.random.Generator) -> np.ndarray:
+    """Return one bright shape on a dark, noisy ground, [32,32,3] uint8; each shape has its own colour."""
+    y, x = np.mgrid[:SIDE, :SIDE]
+    cy, cx = rng.integers(11, 21, size=2)
+    reach = rng.integers(6, 10)
+    dy, dx = np.abs(y - cy), np.abs(x - cx)
+    mask = {
+        "cross": (np.minimum(dy, dx) <= 1) & (np.maximum(dy, dx) <= reach),
+        "disk": dy**2 + dx**2 <= reach**2,
+        "square": np.maximum(dy, dx) == reach,
+    }[shape]
+    image = rng.integers(0, 60, size=(SIDE, SIDE, 3))
+    image[mask] = 90
+    image[mask, SHAPES.index(shape)] = rng.integers(200, 256)
+    return image.astype(np.uint8)
+
+
+@pytest.fixture
+def competition(tmp_path: Path) -> Path:
+    """48 images in 12 groups and 3 classes, 12 test images, their tables and a config.yaml ready to run.
+
+    The ids have leading zeros; the test ids follow those of the training rows.
+    """
+    root = tmp_path / "shapes"
+    (root / "images").mkdir(parents=True)
+    train, test, sample = ["image_id,label,group"], ["image_id"], ["image_id,label"]
+    for i in range(60):
+        shape = SHAPES[i % 3]
+        Image.fromarray(draw(shape, np.random.default_rng(i))).save(root / f"images/{i:04d}.png")
+        if i < 48:
+            train.append(f"{i:04d},{shape},g{i // 4:02d}")
+        else:
+            test.append(f"{i:04d}")
+            sample.append(f"{i:04d},{SHAPES[0]}")
+    for name, lines in {"train": train, "test": test, "sample_submission": sample}.items():
+        (root / f"{name}.csv").write_text("\n".join(lines) + "\n")
+    config = {
+        "name": "shapes",
+        "runs_dir": str(tmp_path / "runs"),
+        "folds_dir": str(tmp_path / "folds"),
+        "data": {
+            "root": str(root),
+            "test": "test.csv",
+            "id": "image_id",
+            "image": "images/{image_id}.png",
+            "target": "label",
+            "group": "group",
+            "cache": {"dir": str(tmp_path / "cache")},
+        },
+        "folds": {"n": 3},
+        "model": {"name": "test_resnet", "pretrained": False, "size": SIDE},
+        "augment": {"train": "none"},
+        "train": {"epochs": 2, "batch_size": 8, "lr": 1e-2, "warmup_epochs": 0, "precision": "fp32", "threads": 1},
+        "metric": "accuracy",
+    }
+    (root / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+    return root
+
+
+@pytest.fixture
+def cli(tmp_path: Path) -> Cli:
+    """Run `python -m pipeline` in a process of its own, in an empty folder, and return what it did."""
+
+    def run(*args: object, **options: object) -> subprocess.CompletedProcess[str]:
+        env = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "NO_ALBUMENTATIONS_UPDATE": "1"}
+        command = [sys.executable, "-m", "pipeline", *map(str, args)]
+        settings = {"cwd": tmp_path, "env": env, "capture_output": True, "text": True, "timeout": 300, **options}
+        return subprocess.run(command, **settings)
+
+    return run
