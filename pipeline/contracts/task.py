@@ -6,6 +6,7 @@ metrics and blends it admits, and how smoothing pulls. Elsewhere nobody asks `if
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -94,6 +95,17 @@ class Task:
             return list(data.classes)
         cells = {cell for text in table[data.targets[0]] for cell in _labels(text, data.separator)}
         return sorted(cells, key=_natural)
+
+    def class_problem(self, classes: Sequence[str]) -> str | None:
+        """Return why these classes do not make this task, or None."""
+        twice = [name for name, times in Counter(classes).items() if times > 1]
+        if twice:
+            return f"the class '{twice[0]}' is named twice in data.target or data.classes"
+        if self.name == "binary" and len(classes) != 2:
+            return f"found {len(classes)} classes ({_some(classes)}), a binary task has 2; correct data.task"
+        if self.exclusive and len(classes) < 2:
+            return f"found {len(classes)} classes ({_some(classes)}), a {self.name} task needs at least 2"
+        return None
 
     def encode(self, table: pd.DataFrame, data: Data, classes: Sequence[str]) -> tuple[Array, list[tuple[int, str]]]:
         """Return soft targets [N,C] float32 and the defects as (row number, what is wrong).
