@@ -6,6 +6,7 @@ import contextlib
 import errno
 import json
 import os
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,15 @@ from pipeline.contracts.errors import LockedError, MismatchError, SpaceError
 
 Array = np.ndarray[Any, np.dtype[Any]]
 FIXED = ["id", "fold", "target"]  # the first columns of oof.csv; test.csv has id alone
+UNWRITABLE = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EACCES,
+    errno.EROFS,
+    errno.EPERM,
+    errno.EEXIST,  # a file stands where a folder is wanted
+    errno.ENOTDIR,
+}
 
 
 @contextlib.contextmanager
@@ -34,11 +44,12 @@ def atomic(path: Path) -> Iterator[Path]:
             os.fsync(stream.fileno())
         beside.replace(path)
     except OSError as error:
-        if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM}:
-            raise SpaceError(f"{path}: cannot be written: {error.strerror}; free space or choose another folder") from error
+        if error.errno in UNWRITABLE:
+            raise SpaceError(_unwritable(path, error)) from error
         raise
     finally:
-        beside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # the reason it cannot be removed is the one being raised
+            beside.unlink()
 
 
 def write_text(path: Path, text: str) -> None:
@@ -57,7 +68,9 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise MismatchError(f"{path}: not readable as JSON ({error}); delete it and run the stage again") from None
+        raise MismatchError(
+            f"{path}: not readable as JSON ({error}); delete it and run the stage again"
+        ) from None
 
 
 def write_table(path: Path, table: pd.DataFrame) -> None:
@@ -67,27 +80,43 @@ def write_table(path: Path, table: pd.DataFrame) -> None:
 
 
 def read_text_table(path: Path | IO[bytes]) -> pd.DataFrame:
-    """Read a CSV with every cell as text: 007 stays 007, an empty cell is ''."""
-    return pd.read_csv(path, dtype=str, keep_default_na=False, na_filter=False, encoding="utf-8-sig")
+    """Read a CSV with every cell as text: 007 stays 007, an empty cell is ''.
+
+    Raises ValueError where it is no CSV. Lines longer than the header are refused too, as pandas would
+    take their first cell for an index and shift all columns.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", pd.errors.ParserWarning)
+        try:
+            return pd.read_csv(
+                path, dtype=str, keep_default_na=False, na_filter=False, encoding="utf-8-sig", index_col=False
+            )
+        except pd.errors.ParserWarning:
+            raise ValueError("its lines have more cells than its header") from None
 
 
 @contextlib.contextmanager
 def lock(folder: Path) -> Iterator[None]:
     """Hold the folder for this process; raise LockedError where another one holds it.
 
-    The lock is the kernel's (flock): it goes with the process, also after a kill.
+    The lock is the kernel's (flock): it goes with the process, also after a kill. Taking it twice in one
+    process fails too. Raises SpaceError where the folder cannot be written.
     """
     import fcntl
 
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("a+") as stream:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        held = (folder / ".lock").open("a+")
+    except OSError as error:
+        raise SpaceError(_unwritable(folder, error)) from error
+    with held as stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             stream.seek(0)
-            raise LockedError(
-                f"{folder}: locked by process {stream.read().strip() or 'unknown'}; wait for it, or choose another `run`"
-            ) from None
+            holder = stream.read().strip() or "unknown"
+            remedy = "wait for it, or choose another `run`"
+            raise LockedError(f"{folder}: locked by process {holder}; {remedy}") from None
         stream.truncate(0)
         stream.write(str(os.getpid()))
         stream.flush()
@@ -105,13 +134,8 @@ class Predictions:
     meta: dict[str, Any]  # run, fold, fold_hash, fingerprint, task, heads, versions
 
     def save(self, path: Path) -> None:
-        """Write the file atomically; raise MismatchError on NaN, infinity or an id twice."""
-        if not np.isfinite(self.probs_NVC).all():
-            raise MismatchError(f"{path}: predictions hold NaN or infinity; train with a lower lr or precision fp32")
-        if len(set(self.ids.tolist())) != len(self.ids):
-            raise MismatchError(f"{path}: an id is predicted twice")
-        if self.probs_NVC.shape != (len(self.ids), len(self.views), len(self.classes)):
-            raise MismatchError(f"{path}: shape {self.probs_NVC.shape} does not fit its ids, views and classes")
+        """Write the file atomically; raise MismatchError on NaN, infinity, an id twice or a wrong shape."""
+        self._verify(path)
         with atomic(path) as beside, beside.open("wb") as stream:
             np.savez(
                 stream,
@@ -127,7 +151,7 @@ class Predictions:
         """Read the file; raise MismatchError where it is missing or damaged."""
         try:
             with np.load(path, allow_pickle=False) as file:
-                return cls(
+                found = cls(
                     ids=file["ids"],
                     views=tuple(file["views"].tolist()),
                     classes=tuple(file["classes"].tolist()),
@@ -136,12 +160,33 @@ class Predictions:
                 )
         except FileNotFoundError:
             raise MismatchError(f"{path}: missing; make it with: foldline predict") from None
+        except MemoryError:
+            raise
         except Exception as error:  # zip, header and JSON damage have many types
             raise MismatchError(f"{path}: damaged ({error}); delete it and predict again") from None
+        found._verify(path)
+        return found
+
+    def _verify(self, path: Path) -> None:
+        if self.probs_NVC.shape != (len(self.ids), len(self.views), len(self.classes)):
+            raise MismatchError(
+                f"{path}: shape {self.probs_NVC.shape} does not fit its ids, views and classes"
+            )
+        if not np.isfinite(self.probs_NVC).all():
+            raise MismatchError(
+                f"{path}: predictions hold NaN or infinity; train with a lower lr or precision fp32"
+            )
+        if len(set(self.ids.tolist())) != len(self.ids):
+            raise MismatchError(f"{path}: an id is predicted twice; predict again")
 
     def mean(self, views: Sequence[str]) -> Array:
         """Return the mean over the named views, [N,C] float64."""
         missing = [view for view in views if view not in self.views]
         if missing:
             raise MismatchError(f"views {', '.join(missing)} are not predicted; run: foldline predict")
-        return self.probs_NVC[:, [self.views.index(view) for view in views]].astype(np.float64).mean(axis=1)
+        wanted = [self.views.index(view) for view in views]
+        return np.asarray(self.probs_NVC[:, wanted].mean(axis=1, dtype=np.float64))
+
+
+def _unwritable(path: Path, error: OSError) -> str:
+    return f"{path}: cannot be written: {error.strerror}; free space or choose another folder"

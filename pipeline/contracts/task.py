@@ -6,6 +6,7 @@ metrics and blends it admits, and how smoothing pulls. Elsewhere nobody asks `if
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pipeline.parts.blenders import BLENDERS
 from pipeline.parts.losses import LOSSES
 from pipeline.parts.metrics import METRICS
 
@@ -37,18 +39,44 @@ class Task:
         """Return what the rest of the config asks that this task does not admit."""
         found = []
         if config.loss.name not in self.losses:
-            found.append(f"loss.name: found '{config.loss.name}', a {self.name} task admits {', '.join(self.losses)}")
+            found.append(
+                f"loss.name: found '{config.loss.name}', a {self.name} task admits {', '.join(self.losses)}"
+            )
         if self.name not in METRICS[config.metric].tasks:
             fitting = [name for name, metric in METRICS.items() if self.name in metric.tasks]
             found.append(f"metric: found '{config.metric}', a {self.name} task admits {', '.join(fitting)}")
+        found += self._blend_problems(config)
         if self.name == "binary" and len(config.data.targets) != 1:
             found.append("data.target: a binary task has one target column")
         if self.name == "multilabel" and len(config.data.targets) == 1 and config.data.separator is None:
-            found.append("data.target: multilabel needs several columns, or data.separator for a cell of labels")
+            found.append(
+                "data.target: multilabel needs several columns, or data.separator for a cell of labels"
+            )
         return found
 
+    def _blend_problems(self, config: Config) -> list[str]:
+        """Refuse ranks where the metric needs the values that they throw away.
+
+        Decisions between exclusive classes only compare columns, which their ranks allow; a cell's
+        threshold of ½ means nothing in ranks.
+        """
+        reads = METRICS[config.metric].reads
+        if not BLENDERS[config.ensemble.blender].uses_ranks or reads == "order":
+            return []
+        if reads == "labels" and self.exclusive:
+            return []
+        fitting = [name for name, blender in BLENDERS.items() if not blender.uses_ranks]
+        return [
+            f"ensemble.blender: found '{config.ensemble.blender}', but {config.metric} needs probabilities "
+            f"and ranks are none; choose {', '.join(fitting)}"
+        ]
+
+    def score(self, metric: str, targets_NC: Array, probs_NC: Array) -> float:
+        """Return a metric of METRICS as this task reads it; NaN where it is undefined."""
+        return METRICS[metric].score(targets_NC, probs_NC, self.exclusive)
+
     def activate(self, logits_BC: Tensor, loss: str) -> Tensor:
-        """Return probabilities: softmax or sigmoid as the loss was trained, rows summing to 1 if exclusive."""
+        """Return probabilities, by softmax or sigmoid as the loss was trained; exclusive rows sum to 1."""
         if LOSSES[loss].activation == "softmax":
             return logits_BC.softmax(-1)
         probs_BC = logits_BC.sigmoid()
@@ -86,8 +114,8 @@ class Task:
     def classes(self, table: pd.DataFrame, data: Data) -> list[str]:
         """Return the class names in their fixed order.
 
-        Several target columns are the classes themselves; a label column's values are sorted, as numbers
-        where all are numbers, unless `data.classes` gives the order. Blank cells are left to `encode`.
+        Several target columns are the classes themselves; a label column's values are sorted, numbers by
+        value and before texts, unless `data.classes` gives the order. Blank cells are left to `encode`.
         """
         if len(data.targets) > 1:
             return list(data.targets)
@@ -107,7 +135,9 @@ class Task:
             return f"found {len(classes)} classes ({_some(classes)}), a {self.name} task needs at least 2"
         return None
 
-    def encode(self, table: pd.DataFrame, data: Data, classes: Sequence[str]) -> tuple[Array, list[tuple[int, str]]]:
+    def encode(
+        self, table: pd.DataFrame, data: Data, classes: Sequence[str]
+    ) -> tuple[Array, list[tuple[int, str]]]:
         """Return soft targets [N,C] float32 and the defects as (row number, what is wrong).
 
         Defective rows are returned as zeros.
@@ -122,6 +152,11 @@ class Task:
             found = _labels(text, data.separator)
             if not found and self.exclusive:
                 defects.append((row, f"{data.targets[0]} is blank, expected a label"))
+            if len(set(found)) > 1 and self.exclusive:
+                defects.append(
+                    (row, f"{data.targets[0]} is '{text}', a {self.name} task has one label per row")
+                )
+                continue
             for label in found:
                 if label in number:
                     targets_NC[row, number[label]] = 1
@@ -137,7 +172,9 @@ class Task:
         for c, column in enumerate(data.targets):
             cells = pd.to_numeric(table[column], errors="coerce").to_numpy(np.float64)
             for row in np.flatnonzero(~((cells >= 0) & (cells <= 1))):
-                defects.append((int(row), f"{column} is '{table[column].iloc[row]}', expected a number in [0, 1]"))
+                defects.append(
+                    (int(row), f"{column} is '{table[column].iloc[row]}', expected a number in [0, 1]")
+                )
             targets_NC[:, c] = np.nan_to_num(cells)
         if self.exclusive:
             sums = targets_NC.sum(1)
@@ -154,8 +191,8 @@ def _labels(text: str, separator: str | None) -> list[str]:
 
 
 def _natural(text: str) -> tuple[int, float, str]:
-    """Sort whole numbers as numbers, before texts."""
-    return (0, float(text), text) if text.lstrip("-").isdigit() else (1, 0.0, text)
+    """Sort decimal numbers by value, before texts; words that float() takes ('nan', 'inf') are texts."""
+    return (0, float(text), text) if re.fullmatch(r"-?[0-9]+(\.[0-9]+)?", text) else (1, 0.0, text)
 
 
 def _some(names: Sequence[str], most: int = 8) -> str:
