@@ -31,7 +31,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     from pipeline.contracts.errors import FoldlineError
 
     try:
-        import_module(f"pipeline.stages.{arguments.command}").main(arguments)
+        module = "pipeline.run" if arguments.command == "run" else f"pipeline.stages.{arguments.command}"
+        import_module(module).main(arguments)
     except FoldlineError as error:
         print("\n".join(f"foldline: {defect}" for defect in error.defects), file=sys.stderr)
         return error.exit_code

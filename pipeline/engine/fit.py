@@ -1,0 +1,238 @@
+"""Train one fold: from rows to weights, resumable at every epoch's end with the same bytes."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from timm.optim import create_optimizer_v2, list_optimizers
+from timm.utils import ModelEmaV3
+from torch import Tensor, nn
+
+from pipeline.contracts.config import Config
+from pipeline.contracts.errors import InputError, TrainingError
+from pipeline.contracts.task import TASKS
+from pipeline.engine import hardware, network, processes
+from pipeline.engine.checkpoint import Checkpoint
+from pipeline.engine.history import Epoch, History
+from pipeline.engine.keyed import rng, seed64
+from pipeline.engine.loader import Augmentation, Batch, Plan, Rows, TrainingBatches, training_loader
+from pipeline.engine.predict import predict
+from pipeline.parts.losses import LOSSES
+from pipeline.parts.mixing import mix_batch
+from pipeline.parts.metrics import METRICS
+from pipeline.parts.schedules import Options, factor
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Hold one fold's rows and where its files go."""
+
+    number: int
+    train: Rows
+    valid: Rows
+    classes: tuple[str, ...]
+    folder: Path
+
+
+def fit(config: Config, fold: Fold, augment: Augmentation, accelerator: Accelerator, meta: dict[str, Any]) -> History:
+    """Train the fold and write model.safetensors, epochs.csv and train.log into its folder.
+
+    An unfinished earlier attempt continues at its last finished epoch. Raises TrainingError where the loss
+    is not finite or memory runs out, InputError where model or optimizer cannot be built.
+    """
+    try:
+        return _Fit(config, fold, augment, accelerator, meta).run()
+    except torch.OutOfMemoryError as error:
+        raise TrainingError(
+            f"fold {fold.number}: out of memory with batch size {config.train.batch_size} at {config.model.size}; "
+            "lower train.batch_size (and raise train.accumulate), or model.size"
+        ) from error
+
+
+class _Fit:
+    """Hold what lives as long as one fold's training."""
+
+    def __init__(
+        self, config: Config, fold: Fold, augment: Augmentation, accelerator: Accelerator, meta: dict[str, Any]
+    ) -> None:
+        self.config, self.fold, self.accelerator = config, fold, accelerator
+        self.meta = {**meta, "fold": fold.number, "classes": list(fold.classes)}
+        self.task, self.loss = TASKS[config.data.task], LOSSES[config.loss.name].function
+        self.setting = network.Setting.of(config)
+        self.model, self.origin = network.build(config, fold.classes, self.setting, fold.number, fresh=True)
+        self.normalize = network.normalize(self.model, self.setting)
+        self.optimizer = accelerator.prepare_optimizer(optimizer(config, self.model))
+        self.rates = [group["lr"] * group.get("lr_scale", 1.0) for group in self.optimizer.param_groups]
+        train = config.train
+        self.ema = ModelEmaV3(self.model, decay=train.ema_decay, use_warmup=True) if train.ema else None
+        plan = Plan(
+            len(fold.train), train.batch_size, train.seed, fold.number, accelerator.process_index, accelerator.num_processes
+        )
+        self.batches = TrainingBatches(fold.train, plan, augment)
+        self.updates = math.ceil(plan.steps / train.accumulate)  # optimizer steps per epoch
+        self.history = History(config)
+        self.checkpoint = Checkpoint(fold.folder / "state" / "last.safetensors")
+
+    def run(self) -> History:
+        self._resume()
+        wrapped = self.accelerator.prepare_model(self.model)  # autocast, and gradients averaged over processes
+        if self.config.train.compile:
+            wrapped = torch.compile(wrapped)
+        train = self.config.train
+        self.history.start(self.fold, self.origin, str(self.setting))
+        first, where = len(self.history.epochs), self.setting.device
+        workers = hardware.workers(train.workers, where)
+        stream = training_loader(self.batches, range(first, train.epochs), workers, pin=where.type == "cuda")
+        for epoch in range(first, train.epochs):
+            if self.history.stopped:
+                break
+            self._epoch(epoch, stream, wrapped)
+        self._finish()
+        return self.history
+
+    def _resume(self) -> None:
+        state = self.checkpoint.load(self.model, self.ema, self.optimizer, self.accelerator)
+        if state is not None:
+            self.history.restore(state)
+
+    def _epoch(self, epoch: int, stream: Iterator[Batch], wrapped: nn.Module) -> None:
+        """Train and validate one epoch, then make it durable."""
+        train, plan = self.config.train, self.batches.plan
+        torch.manual_seed(seed64(train.seed, self.fold.number, epoch, "dropout", plan.rank))
+        wrapped.train()
+        begin, total = time.perf_counter(), torch.zeros((), device=self.setting.device)
+        with self.history.progress(epoch, plan.steps) as tick:
+            for first in range(0, plan.steps, train.accumulate):
+                group = [next(stream) for _ in range(min(train.accumulate, plan.steps - first))]
+                rate = self._set_rate(epoch * self.updates + first // train.accumulate)
+                total += self._update(epoch, group, wrapped)
+                tick(len(group))
+        sums = processes.gather(float(total))
+        if not math.isfinite(sum(sums)):
+            raise TrainingError(
+                f"fold {self.fold.number}, epoch {epoch + 1}: the training loss is not finite; "
+                "lower train.lr, lengthen train.warmup_epochs, or set train.precision: fp32"
+            )
+        seconds = time.perf_counter() - begin
+        loss, metric = self._validate()
+        row = Epoch(epoch + 1, sum(sums) / plan.rows, loss, metric, rate, seconds, plan.rows / seconds)
+        improved = self.history.add(row)
+        if self.accelerator.is_main_process:
+            if improved and train.keep == "best":
+                network.save(self.fold.folder / "state" / "best.safetensors", self._evaluated(), self.meta)
+            self.checkpoint.save(self.model, self.ema, self.optimizer, self.accelerator, self.history.state())
+            self.history.write(self.fold.folder)
+        processes.barrier()
+
+    def _set_rate(self, update: int) -> float:
+        """Set every group's learning rate for an optimizer step; return the first group's."""
+        train = self.config.train
+        options = Options(self.updates, train.min_lr / train.lr, train.step_epochs, train.gamma)
+        share = factor(
+            train.schedule, update, self.updates * train.epochs, round(train.warmup_epochs * self.updates), options
+        )
+        share = max(share * self.history.plateau_factor, min(share, options.min_factor))
+        for group, base in zip(self.optimizer.param_groups, self.rates, strict=True):
+            group["lr"] = base * share
+        return train.lr * share
+
+    def _update(self, epoch: int, group: list[Batch], wrapped: nn.Module) -> Tensor:
+        """Make one optimizer step from several batches; return the sum of this process's losses.
+
+        Every row weighs the same, whatever the sizes of the batches, of the last group and of the
+        processes' shares: losses are summed and divided by the rows of the whole group. Distributed
+        gradients are averaged over processes, hence the factor.
+        """
+        rows = sum(batch.total for batch in group)
+        total = torch.zeros((), device=self.setting.device)
+        for number, batch in enumerate(group):
+            images, targets = self._mixed(epoch, batch)
+            last = number == len(group) - 1
+            with nullcontext() if last else self.accelerator.no_sync(wrapped):
+                loss = self.loss(wrapped(images).float(), targets).sum()
+                self.accelerator.backward(loss * (self.accelerator.num_processes / rows))
+            total += loss.detach()
+        if self.config.train.clip_grad is not None:
+            self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.train.clip_grad)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.history.updates += 1
+        if self.ema is not None:
+            self.ema.update(self.model, step=self.history.updates)
+        return total
+
+    def _mixed(self, epoch: int, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return the images as the model sees them and the targets after smoothing and mixing."""
+        mix, seed = self.config.mix, self.config.train.seed
+        assert batch.targets_BC is not None
+        images = self.normalize(batch.images_BHWC)
+        targets = batch.targets_BC.to(self.setting.device, non_blocking=True)
+        targets = self.task.smooth_targets(targets, self.config.loss.label_smoothing)
+        if mix.kind != "none" and epoch < self.config.train.epochs - mix.off_last_epochs:
+            draws = rng(seed, self.fold.number, *batch.of, "mix", self.batches.plan.rank)
+            images, targets = mix_batch(images, targets, draws, mix.kind, mix.patch, mix.alpha, mix.prob)
+        if batch.of == (0, 0) and self.accelerator.is_main_process:
+            self.history.keep_batch(
+                self.fold, self.normalize.undo(images[:16]), targets[:16].cpu().numpy()
+            )
+        return images, targets
+
+    def _validate(self) -> tuple[float, float]:
+        """Return the loss and the metric of the weights that would be kept, over all validation rows."""
+        valid = self.fold.valid
+        assert valid.targets_NC is not None
+        probs_NVC = predict(
+            [self._evaluated()], valid, ["identity"], self.config, self.setting, self.normalize, as_logits=True
+        )[0]
+        logits = torch.from_numpy(probs_NVC[:, 0])
+        loss = float(self.loss(logits, torch.from_numpy(valid.targets_NC)).mean())
+        probs = self.task.activate(logits, self.config.loss.name).numpy()
+        if not np.isfinite(probs).all():
+            raise TrainingError(f"fold {self.fold.number}: validation predictions are not finite; lower train.lr")
+        return loss, METRICS[self.config.metric].function(valid.targets_NC, probs.astype(np.float64))
+
+    def _evaluated(self) -> nn.Module:
+        """Return the network whose weights count: the moving average where there is one."""
+        return self.ema.module if self.ema is not None else self.model
+
+    def _finish(self) -> None:
+        """Write the kept weights; the state is only needed until then."""
+        if self.accelerator.is_main_process:
+            folder, kept = self.fold.folder, self._evaluated()
+            best = folder / "state" / "best.safetensors"
+            if best.is_file():
+                network.save(folder.parent / "last" / folder.name / "model.safetensors", kept, self.meta)
+                best.replace(folder / "model.safetensors")
+            else:
+                network.save(folder / "model.safetensors", kept, self.meta)
+            self.checkpoint.delete()
+        processes.barrier()
+
+
+def optimizer(config: Config, model: nn.Module) -> torch.optim.Optimizer:
+    """Return the configured optimizer of timm's; biases and norms without weight decay.
+
+    timm ignores an unknown prefix of a name and gives another optimizer, hence the check.
+    """
+    train = config.train
+    if train.optimizer not in list_optimizers():
+        raise InputError(
+            f"train.optimizer: found '{train.optimizer}', expected one of timm's: {', '.join(list_optimizers())}"
+        )
+    options: dict[str, Any] = {"fused": True} if train.optimizer in {"adam", "adamw"} else {}
+    made: torch.optim.Optimizer = create_optimizer_v2(
+        model, opt=train.optimizer, lr=train.lr, weight_decay=train.weight_decay, layer_decay=train.layer_decay, **options
+    )
+    return made
+

@@ -1,0 +1,207 @@
+"""Turn rows into batches: the same order, augmentation and bytes whatever the number of workers.
+
+A batch is assembled whole where its images are read, and travels as uint8 in the order of the pixels;
+normalisation happens on the device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, get_worker_info
+
+from pipeline.engine.keyed import rng
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+class Images(Protocol):
+    """Anything that holds decoded images: index -> H×W×3 uint8 or uint16."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Array: ...
+
+
+class Augmentation(Protocol):
+    """Anything that changes one image at random, all draws from the generator."""
+
+    def __call__(self, image_HWC: Array, draws: np.random.Generator, /) -> Array: ...
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Hold what the engine sees of a table: an image, an id and, in training, a soft target per row."""
+
+    images: Images
+    ids: Array  # [N] str
+    targets_NC: Array | None = None  # float32
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Hold some rows: images as stored (uint8, or float32 in [0, 1]), targets, row numbers."""
+
+    images_BHWC: Tensor
+    targets_BC: Tensor | None
+    rows: Array
+    total: int  # rows of this step over all processes
+    of: tuple[int, int]  # epoch, step
+
+    def pin_memory(self) -> Batch:
+        """Return the batch in page-locked memory, from which copies to a GPU overlap with its work."""
+        targets_BC = None if self.targets_BC is None else self.targets_BC.pin_memory()
+        return replace(self, images_BHWC=self.images_BHWC.pin_memory(), targets_BC=targets_BC)
+
+
+def split_steps(rows: int, batch_size: int, processes: int = 1) -> int:
+    """Return how many steps an epoch has: the rows are dealt evenly, so no step is much smaller than the others.
+
+    Every process must get at least one row of every step, two where there are enough (BatchNorm).
+    """
+    return max(1, min(-(-rows // batch_size), rows // (2 * processes)))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Say which rows form step s of epoch e for one of several processes; a pure function of its fields."""
+
+    rows: int
+    batch_size: int  # global
+    seed: int
+    fold: int
+    rank: int = 0
+    processes: int = 1
+
+    @property
+    def steps(self) -> int:
+        """Return the number of steps in an epoch."""
+        return split_steps(self.rows, self.batch_size, self.processes)
+
+    def order(self, epoch: int) -> Array:
+        """Return the permutation of the rows in this epoch."""
+        return rng(self.seed, self.fold, epoch, "order").permutation(self.rows)
+
+    def step(self, order: Array, step: int) -> tuple[Array, int]:
+        """Return this process's row numbers of a step, and the step's rows over all processes."""
+        start, stop = (self.rows * s // self.steps for s in (step, step + 1))
+        return order[start:stop][self.rank :: self.processes], stop - start
+
+
+class TrainingBatches(Dataset[Batch]):
+    """Assemble the batch of (epoch, step), augmented by draws keyed by (seed, fold, epoch, image id)."""
+
+    def __init__(self, rows: Rows, plan: Plan, augment: Augmentation) -> None:
+        self.rows, self.plan, self.augment = rows, plan, augment
+        self._epoch, self._order = -1, np.empty(0, dtype=np.int64)
+
+    def __getitem__(self, of: tuple[int, int]) -> Batch:
+        epoch, step = of
+        if epoch != self._epoch:
+            self._epoch, self._order = epoch, self.plan.order(epoch)
+        numbers, total = self.plan.step(self._order, step)
+        images = [
+            self.augment(
+                self.rows.images[int(n)], rng(self.plan.seed, self.plan.fold, epoch, "augment", self.rows.ids[n])
+            )
+            for n in numbers
+        ]
+        assert self.rows.targets_NC is not None
+        return Batch(stack(images), torch.from_numpy(self.rows.targets_NC[numbers]), numbers, total, of)
+
+
+class PredictionBatches(Dataset[Batch]):
+    """Assemble the n-th run of `batch_size` rows in table order, as stored or under one random augmentation."""
+
+    def __init__(self, rows: Rows, numbers: Array, batch_size: int) -> None:
+        self.rows, self.numbers, self.batch_size = rows, numbers, batch_size
+
+    def __len__(self) -> int:
+        return -(-len(self.numbers) // self.batch_size)
+
+    def __getitem__(self, index: int) -> Batch:
+        numbers = self.numbers[index * self.batch_size : (index + 1) * self.batch_size]
+        images = [as_trained(self.rows.images[int(n)]) for n in numbers]
+        return Batch(stack(images), None, numbers, len(numbers), (0, index))
+
+
+def as_trained(image_HWC: Array) -> Array:
+    """Return uint8 as it is and deeper images as float32 in [0, 1], which is what transforms accept."""
+    if image_HWC.dtype == np.uint16:
+        return image_HWC.astype(np.float32) / 65535
+    return image_HWC
+
+
+def stack(images: list[Array]) -> Tensor:
+    """Stack images into one tensor [B,H,W,C]; float32 as soon as one of them is."""
+    if all(image.dtype == np.uint8 for image in images):
+        return torch.from_numpy(np.stack(images))
+    scaled = [image.astype(np.float32) / 255 if image.dtype == np.uint8 else image for image in images]
+    return torch.from_numpy(np.stack(scaled))
+
+
+def training_loader(batches: TrainingBatches, epochs: range, workers: int, pin: bool) -> Iterator[Batch]:
+    """Yield every batch of the given epochs in order, from one set of workers that lives through them all."""
+    wanted = [(epoch, step) for epoch in epochs for step in range(batches.plan.steps)]
+    return _load(batches, wanted, workers, pin)
+
+
+def prediction_loader(batches: PredictionBatches, workers: int, pin: bool) -> Iterator[Batch]:
+    """Yield the batches in order."""
+    return _load(batches, list(range(len(batches))), workers, pin)
+
+
+def _load(batches: Dataset[Batch], wanted: list[Any], workers: int, pin: bool) -> Iterator[Batch]:
+    if workers == 0:
+        return (batches[of] for of in wanted)
+    return iter(
+        DataLoader(
+            batches,
+            sampler=wanted,
+            batch_size=None,
+            num_workers=workers,
+            worker_init_fn=_calm_worker,
+            prefetch_factor=4,
+            pin_memory=pin,
+            collate_fn=_same,
+        )
+    )
+
+
+def _same(batch: Batch) -> Batch:
+    return batch
+
+
+def _calm_worker(worker: int) -> None:
+    """Keep a worker to one thread: the model's threads need the cores."""
+    assert get_worker_info() is not None
+    torch.set_num_threads(1)
+
+
+class Normalize:
+    """Turn a batch as stored into normalised float32 images [B,C,H,W] on the device."""
+
+    def __init__(self, mean: tuple[float, ...], std: tuple[float, ...], device: torch.device, last: bool) -> None:
+        self.device = device
+        self.format = torch.channels_last if last else torch.contiguous_format
+        self.mean = torch.tensor(mean, device=device)
+        self.std = torch.tensor(std, device=device)
+
+    def __call__(self, images_BHWC: Tensor) -> Tensor:
+        images = images_BHWC.to(self.device, non_blocking=True)
+        scale = 255.0 if images.dtype == torch.uint8 else 1.0
+        images = images.float().sub_(self.mean * scale).div_(self.std * scale)
+        return images.permute(0, 3, 1, 2).contiguous(memory_format=self.format)
+
+    def undo(self, images_BCHW: Tensor) -> Array:
+        """Return uint8 images [B,H,W,C] to look at."""
+        images = images_BCHW.float().permute(0, 2, 3, 1) * self.std + self.mean
+        return (images.clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()

@@ -1,0 +1,118 @@
+"""Build a fold's network from a config, and read and write its weights."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from pipeline.contracts.artifacts import atomic
+from pipeline.contracts.config import Config
+from pipeline.contracts.errors import InputError, MismatchError
+from pipeline.engine import hardware
+from pipeline.engine.keyed import seed64
+from pipeline.engine.loader import Normalize
+from pipeline.parts import models
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Hold where and how networks compute."""
+
+    device: torch.device
+    precision: str  # fp32, bf16, fp16
+    channels_last: bool
+
+    @classmethod
+    def of(cls, config: Config) -> Setting:
+        """Choose from the config and the hardware."""
+        device = hardware.device()
+        precision = hardware.precision(config.train.precision, device)
+        return cls(device, precision, hardware.channels_last(config.train.channels_last, device, precision))
+
+    def autocast(self) -> torch.autocast:
+        """Return the context in which a forward pass runs in this precision."""
+        dtype = torch.float16 if self.precision == "fp16" else torch.bfloat16
+        return torch.autocast(self.device.type, dtype=dtype, enabled=self.precision != "fp32")
+
+    def place(self, model: nn.Module) -> nn.Module:
+        """Move a model to the device, in the memory format and with the convolutions that are fast there."""
+        if self.device.type == "cpu" and self.precision == "bf16":
+            models.fp32_grouped_convolutions(model)
+        return model.to(self.device, memory_format=torch.channels_last if self.channels_last else torch.contiguous_format)
+
+    def __str__(self) -> str:
+        return f"{self.device.type}, {self.precision}, channels {'last' if self.channels_last else 'first'}"
+
+
+def build(config: Config, classes: Sequence[str], setting: Setting, fold: int, *, fresh: bool) -> tuple[nn.Module, str]:
+    """Return a placed network for a fold and where its weights come from; `fresh` loads pretrained ones.
+
+    Raises InputError where the config's model cannot be built.
+    """
+    model = config.model
+    torch.manual_seed(seed64(config.train.seed, fold, "weights"))
+    try:
+        network, origin = models.build(
+            model.name,
+            len(classes),
+            pretrained=model.pretrained if fresh else False,
+            size_hw=model.size_hw,
+            drop_rate=model.drop_rate,
+            drop_path_rate=model.drop_path_rate,
+            pool=model.pool,
+            zero_head=model.zero_head,
+        )
+        if model.freeze is not None:
+            learning = models.freeze(network, model.freeze)
+            origin += f"; frozen: {model.freeze}, {learning} weight tensors learn"
+    except ValueError as error:
+        raise InputError(str(error)) from error
+    return setting.place(network), origin
+
+
+def normalize(network: nn.Module, setting: Setting) -> Normalize:
+    """Return the step from stored images to the network's input."""
+    found = models.normalization(network)
+    return Normalize(found.mean, found.std, setting.device, setting.channels_last)
+
+
+def save(path: Path, network: nn.Module, meta: dict[str, Any]) -> None:
+    """Write the weights and what belongs to them atomically, as safetensors."""
+    save_tensors(path, dict(network.state_dict()), meta)
+
+
+def load(path: Path, config: Config, setting: Setting) -> tuple[nn.Module, dict[str, Any]]:
+    """Return the trained network in evaluation mode and its meta; raise MismatchError on a damaged file."""
+    tensors, meta = load_tensors(path)
+    network, _ = build(config, meta["classes"], setting, meta["fold"], fresh=False)
+    try:
+        network.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise MismatchError(f"{path}: does not fit the run's config.yaml: {str(error).splitlines()[0]}") from error
+    return network.eval(), meta
+
+
+def save_tensors(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
+    """Write tensors with JSON beside them in one safetensors file, whole or not at all."""
+    contiguous = {key: value.detach().contiguous() for key, value in tensors.items()}
+    with atomic(path) as beside:
+        save_file(contiguous, beside, metadata={"meta": json.dumps(meta, sort_keys=True)})
+
+
+def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read what `save_tensors` wrote, on the CPU."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {key: file.get_tensor(key) for key in file.keys()}, json.loads(file.metadata()["meta"])  # noqa: SIM118
+    except FileNotFoundError:
+        raise MismatchError(f"{path}: missing; make it with: foldline train") from None
+    except Exception as error:  # safetensors raises its own type for damage
+        raise MismatchError(f"{path}: damaged ({error}); delete it and train the fold again") from error

@@ -1,0 +1,98 @@
+"""Predict rows with several networks under several views; every image is read once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pipeline.contracts.config import Config
+from pipeline.contracts.task import TASKS
+from pipeline.engine import hardware, processes
+from pipeline.engine.keyed import rng
+from pipeline.engine.loader import Array, Augmentation, Normalize, PredictionBatches, Rows, prediction_loader, stack
+from pipeline.engine.network import Setting
+from pipeline.parts import views as views_table
+
+
+def predict(
+    networks: Sequence[nn.Module],
+    rows: Rows,
+    views: Sequence[str],
+    config: Config,
+    setting: Setting,
+    normalize: Normalize,
+    *,
+    augment: Augmentation | None = None,
+    as_logits: bool = False,
+    progress: str | None = None,
+) -> list[Array]:
+    """Return one array [N,V,C] float32 per network: probabilities, or logits.
+
+    Rows are read in their order; with several processes each reads every P-th run of rows, and all get
+    the whole result. `augment` makes the views `augment.N`, with draws keyed by (seed, view, id).
+    """
+    batch_size = config.predict.batch_size
+    own = np.arange(len(rows))[processes.rank() :: processes.count()]
+    for network in networks:
+        network.eval()
+    stream = prediction_loader(
+        PredictionBatches(rows, own, batch_size), hardware.workers(config.train.workers, setting.device), setting.device.type == "cuda"
+    )
+    parts: list[list[Array]] = [[] for _ in networks]
+    from tqdm import tqdm
+
+    shown = None if progress and processes.is_main() else True
+    with torch.inference_mode(), tqdm(total=len(own), desc=progress, disable=shown, leave=False, unit="image") as bar:
+        for batch in stream:
+            images = normalize(batch.images_BHWC)
+            seen: list[list[Tensor]] = [[] for _ in networks]
+            for view in views:
+                if views_table.is_augment(view):
+                    assert augment is not None
+                    changed = normalize(_augmented(batch.images_BHWC, rows.ids[batch.rows], view, config, augment))
+                else:
+                    changed = views_table.apply(view, images)
+                for n, network in enumerate(networks):
+                    with setting.autocast():
+                        logits = network(changed).float()
+                    seen[n].append(
+                        logits if as_logits else TASKS[config.data.task].activate(logits, config.loss.name)
+                    )
+            for n in range(len(networks)):
+                parts[n].append(torch.stack(seen[n], dim=1).cpu().numpy())
+            bar.update(len(batch.rows))
+    return [_assemble(part, own, len(rows), len(views)) for part in parts]
+
+
+def _augmented(images_BHWC: Tensor, ids: Array, view: str, config: Config, augment: Augmentation) -> Tensor:
+    images = images_BHWC.numpy()
+    return stack(
+        [augment(image, rng(config.train.seed, view, str(name))) for image, name in zip(images, ids, strict=True)]
+    )
+
+
+def _assemble(parts: list[Array], own: Array, rows: int, views: int) -> Array:
+    """Put every process's rows back in table order; each row must have come exactly once."""
+    gathered = processes.gather((own, np.concatenate(parts) if parts else None))
+    width = next(values.shape[2] for _, values in gathered if values is not None)
+    result = np.empty((rows, views, width), dtype=np.float32)
+    seen = np.zeros(rows, dtype=np.int64)
+    for numbers, values in gathered:
+        if values is not None:
+            result[numbers] = values
+            seen[numbers] += 1
+    assert (seen == 1).all(), "a row was predicted twice or never"
+    return result
+
+
+def subset(rows: Rows, numbers: Array) -> Rows:
+    """Return some of the rows, without copying images."""
+    take: Any = getattr(rows.images, "take", None)
+    images = take(numbers) if take is not None else [rows.images[int(n)] for n in numbers]
+    targets_NC = None if rows.targets_NC is None else rows.targets_NC[numbers]
+    return replace(rows, images=images, ids=rows.ids[numbers], targets_NC=targets_NC)

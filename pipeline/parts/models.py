@@ -1,0 +1,160 @@
+"""Build timm models: weights from the hub, from a local file or none; head; freezing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from timm.data import resolve_model_data_config
+from timm.utils import freeze as timm_freeze
+from torch import Tensor, nn
+
+LOADED_SHARE = 0.9  # of the backbone's tensors must come from a local file
+
+
+@dataclass(frozen=True)
+class Normalization:
+    """Hold the mean and standard deviation per channel that the weights were made for, on images in [0, 1]."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+def build(
+    name: str,
+    classes: int,
+    *,
+    pretrained: bool | str,
+    size_hw: tuple[int, int],
+    drop_rate: float | None = None,
+    drop_path_rate: float | None = None,
+    pool: str | None = None,
+    zero_head: bool = False,
+) -> tuple[nn.Module, str]:
+    """Return the model and one line that says where its weights came from.
+
+    Initial weights come from torch's global generator: seed it first. Raises ValueError for an unknown
+    name, an option the model does not take, or a local file of which less than 90 % fits: timm itself
+    only warns, and would train from scratch.
+    """
+    if not timm.is_model(name):
+        near = timm.list_models(f"*{name.split('_')[-1]}*")[:5]
+        raise ValueError(f"model.name: found '{name}', expected a timm model" + (f", such as {', '.join(near)}" if near else ""))
+    options: dict[str, Any] = {
+        "num_classes": classes,
+        "pretrained": pretrained is True,
+        "drop_rate": drop_rate,
+        "drop_path_rate": drop_path_rate,
+        "global_pool": pool,
+    }
+    given = {key: value for key, value in options.items() if value is not None}
+    try:
+        model = _create(name, given, size_hw)
+    except (TypeError, RuntimeError, AssertionError) as error:
+        raise ValueError(f"model: {name} cannot be built with {given}: {error}") from error
+    origin = f"{name}: timm's pretrained weights" if pretrained is True else f"{name}: weights from scratch"
+    if isinstance(pretrained, str):
+        origin = f"{name}: {load_backbone(model, Path(pretrained))}"
+    if zero_head:
+        for parameter in model.get_classifier().parameters():
+            nn.init.zeros_(parameter)
+    return model, origin
+
+
+def _create(name: str, options: dict[str, Any], size_hw: tuple[int, int]) -> nn.Module:
+    """Pass the image size to the models that are built for one (ViT); the others do not take it."""
+    try:
+        model: nn.Module = timm.create_model(name, img_size=size_hw, **options)
+    except TypeError as error:
+        if "img_size" not in str(error):
+            raise
+        model = timm.create_model(name, **options)
+    return model
+
+
+def load_backbone(model: nn.Module, path: Path) -> str:
+    """Load a local file of weights but for the head; return how much of it fitted."""
+    if not path.is_file():
+        raise ValueError(f"model.pretrained: {path} not found, expected true, false or a file of weights")
+    weights = _read_weights(path)
+    own = model.state_dict()
+    head = tuple(f"{prefix}." for prefix in _classifier_names(model))
+    wanted = [key for key in own if not key.startswith(head)]
+    fitting = {key: weights[key] for key in wanted if key in weights and weights[key].shape == own[key].shape}
+    share = len(fitting) / max(1, len(wanted))
+    if share < LOADED_SHARE:
+        raise ValueError(
+            f"model.pretrained: {len(fitting)} of {len(wanted)} backbone tensors of {path} fit ({share:.0%}), "
+            f"expected at least {LOADED_SHARE:.0%}; found keys such as {', '.join(list(weights)[:3])}, "
+            f"expected {', '.join(wanted[:3])}"
+        )
+    model.load_state_dict(fitting, strict=False)
+    return f"{len(fitting)} of {len(wanted)} backbone tensors from {path}"
+
+
+def _read_weights(path: Path) -> Mapping[str, Tensor]:
+    if path.suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        return load_file(path)
+    loaded = torch.load(path, map_location="cpu", weights_only=True)
+    nested = loaded.get("state_dict", loaded)
+    return {key: value for key, value in nested.items() if isinstance(value, Tensor)}
+
+
+def _classifier_names(model: nn.Module) -> list[str]:
+    names = getattr(model, "default_cfg", {}).get("classifier") or "fc"
+    return [names] if isinstance(names, str) else list(names)
+
+
+def freeze(model: nn.Module, what: str | list[str]) -> int:
+    """Freeze modules with their BatchNorm statistics; return how many weight tensors still learn.
+
+    `backbone` is everything but the part that holds the head. Call it before the optimizer is made: timm
+    swaps BatchNorm layers.
+    """
+    children = [name for name, _ in model.named_children()]
+    if what == "backbone":
+        heads = {name.split(".")[0] for name in _classifier_names(model)}
+        names = [name for name in children if name not in heads]
+    else:
+        names = [what] if isinstance(what, str) else what
+        known = {name for name, _ in model.named_modules()}
+        unknown = [name for name in names if name not in known]
+        if unknown:
+            raise ValueError(f"model.freeze: found {', '.join(unknown)}, expected modules such as {', '.join(children)}")
+    timm_freeze(model, names)
+    return sum(parameter.requires_grad for parameter in model.parameters())
+
+
+def normalization(model: nn.Module) -> Normalization:
+    """Return the mean and std of the model's own preprocessing, which is not always ImageNet's."""
+    found = resolve_model_data_config(model)
+    return Normalization(tuple(found["mean"]), tuple(found["std"]))
+
+
+class _Fp32Convolution:
+    """Run a convolution in fp32 inside a bf16 autocast region."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        with torch.autocast(images.device.type, enabled=False):
+            result: Tensor = super().forward(images.float())  # type: ignore[misc]
+        return result.to(images.dtype)
+
+
+def fp32_grouped_convolutions(model: nn.Module) -> nn.Module:
+    """Keep grouped and depthwise convolutions in fp32 under a CPU's bf16 autocast.
+
+    Their bf16 backward is slow on CPUs: tf_efficientnet_lite0 trains 2.6 times faster this way, 1.5 times
+    faster than in plain fp32 (2 cores with AMX; tests/benchmarks/step.py). The class is swapped rather
+    than the method, so that copies (EMA) compute with their own weights.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d) and module.groups > 1:
+            cls = type(module)
+            module.__class__ = type(f"Fp32{cls.__name__}", (_Fp32Convolution, cls), {})
+    return model

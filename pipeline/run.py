@@ -1,0 +1,60 @@
+"""Run every stage in order; each one skips what is finished."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from pipeline.contracts.config import Config
+from pipeline.engine import processes
+from pipeline.stages import check, ensemble, example, folds, predict, report, score, train
+
+
+def run(config: Config, only: Sequence[int] | None = None, force: bool = False) -> Path:
+    """Run the pipeline and return the run's folder; with some folds only, stop after a partial score."""
+    stages: list[tuple[str, Callable[[], object], bool]] = [  # name, work, whether all processes take part
+        ("check", lambda: check.run(config), False),
+        ("folds", lambda: folds.run(config, force=False), False),
+        ("train", lambda: train.run(config, only, force), True),
+        ("predict", lambda: predict.run(config, only), True),
+        ("score", lambda: score.run(config, partial=only is not None), False),
+    ]
+    if only is None:
+        stages += [
+            ("ensemble", lambda: ensemble.run(config), False),
+            ("held back", lambda: example.held_back(config), False),
+            ("report", lambda: report.run(config), False),
+        ]
+    if config.data.solution is None:
+        stages = [stage for stage in stages if stage[0] != "held back"]
+    times = [_timed(*stage) for stage in stages]
+    if processes.is_main():
+        print("── times " + "  ".join(f"{stage[0]} {seconds:.1f} s" for stage, seconds in zip(stages, times, strict=True)))
+        print(f"total {sum(times):.0f} s; results in {config.run_dir}")
+    return config.run_dir
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Run from the command line, or say what would run."""
+    from pipeline.cli import read_config
+
+    config = read_config(arguments)
+    if arguments.dry:
+        from pipeline.dry import describe
+
+        print(describe(config))
+    else:
+        run(config, arguments.fold, arguments.force)
+
+
+def _timed(name: str, work: Callable[[], object], together: bool) -> float:
+    """Do one stage's work and return its seconds; the other processes wait where only the main one works."""
+    begin = time.perf_counter()
+    if processes.is_main():
+        print(f"── {name}", flush=True)
+    if together or processes.is_main():
+        work()
+    processes.barrier()
+    return time.perf_counter() - begin

@@ -1,0 +1,165 @@
+"""Predict validation and test rows with all fold models and views, in one pass over the images."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from pipeline.contracts import fingerprint, foldtable
+from pipeline.contracts.artifacts import Array, Predictions, lock, write_text
+from pipeline.contracts.competition import load
+from pipeline.contracts.config import Config, dump
+from pipeline.contracts.errors import MismatchError
+from pipeline.engine import augment, hardware, network, processes
+from pipeline.engine.cache import ImageSet, open_images, size_for
+from pipeline.engine.loader import Rows
+from pipeline.engine.network import Setting
+from pipeline.engine.predict import predict, subset
+
+
+def run(config: Config, folds: Sequence[int] | None = None) -> Path:
+    """Write fold<k>/{valid,test}.npz for every trained fold and return the run's folder.
+
+    Views that an earlier call predicted with the same weights and images are kept, only missing ones are
+    computed.
+    """
+    competition = load(config)
+    table = foldtable.read(config)
+    foldtable.verify(table, competition)
+    images = open_images(competition.images, size_for(config), config.data.cache, label="training images")
+    test_images = open_images(competition.test_images, size_for(config), config.data.cache, label="test images")
+    hardware.prepare(config.train, processes.count())
+    jobs = _Jobs(config, table.fold_hash)
+    with lock(config.run_dir) if processes.is_main() else contextlib.nullcontext():
+        if processes.is_main():
+            write_text(config.run_dir / "config.yaml", dump(config))
+        position = {name: n for n, name in enumerate(competition.ids.tolist())}
+        rows, test = Rows(images, competition.ids), Rows(test_images, competition.test_ids)
+        trained = _trained(config, table.n, folds)
+        for base in (config.run_dir, config.run_dir / "last"):
+            for fold in trained:
+                if (base / f"fold{fold}" / "model.safetensors").is_file():
+                    numbers = np.array([position[name] for name in table.valid_ids(fold).tolist()])
+                    jobs.predict([base / f"fold{fold}"], "valid", subset(rows, numbers))
+        jobs.predict([config.run_dir / f"fold{fold}" for fold in trained], "test", test)
+    return config.run_dir
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Run the stage from the command line, or predict new images from a run's folder alone."""
+    from pipeline.cli import read_config
+    from pipeline.contracts.errors import InputError
+
+    if arguments.source is not None:
+        from pipeline.engine.inference import predict_new
+
+        predict_new(Path(arguments.source), arguments.test, Path(arguments.out or "predictions.csv"), arguments.set)
+    elif not arguments.config:
+        raise InputError("predict: found neither -c CONFIG nor --from RUN; name one of them")
+    else:
+        run(read_config(arguments), arguments.fold)
+
+
+def _trained(config: Config, count: int, folds: Sequence[int] | None) -> list[int]:
+    wanted = list(folds) if folds else list(range(count))
+    there = [fold for fold in wanted if (config.run_dir / f"fold{fold}" / "model.safetensors").is_file()]
+    if not there or (folds and there != wanted):
+        raise MismatchError(f"{config.run_dir}: trained folds are {there}, wanted {wanted}; run: foldline train")
+    return there
+
+
+class _Jobs:
+    """Predict a set of rows with the networks of some folds, writing one file beside each."""
+
+    def __init__(self, config: Config, fold_hash: str) -> None:
+        self.config, self.fold_hash = config, fold_hash
+        self.setting = Setting.of(config)
+        self.loaded: dict[Path, tuple[nn.Module, dict[str, Any]]] = {}
+
+    def predict(self, folders: Sequence[Path], kind: str, rows: Rows) -> None:
+        """Complete the files `kind`.npz of these folders with one pass over the rows."""
+        wanted = self.config.views
+        prints = {folder: self._fingerprint(folder, rows.images) for folder in folders}
+        kept = {folder: _kept(folder / f"{kind}.npz", prints[folder], rows.ids) for folder in folders}
+        todo = [folder for folder in folders if any(view not in kept[folder] for view in wanted)]
+        missing = [view for view in wanted if any(view not in kept[folder] for folder in todo)]
+        missing = processes.agree(missing)
+        todo = processes.agree(todo)
+        if todo:
+            networks = [self._network(folder)[0] for folder in todo]
+            found = predict(
+                networks,
+                rows,
+                missing,
+                self.config,
+                self.setting,
+                network.normalize(networks[0], self.setting),
+                augment=augment.build(self.config.augment.train, self.config.model.size_hw),
+                progress=f"{kind}, {len(missing)} views",
+            )
+            if processes.is_main():
+                for folder, probs_NVC in zip(todo, found, strict=True):
+                    views = {**kept[folder], **{view: probs_NVC[:, v] for v, view in enumerate(missing)}}
+                    self._save(folder, kind, rows.ids, views, prints[folder])
+        if processes.is_main():
+            names = ", ".join(folder.name for folder in todo) or "nothing"
+            print(f"{kind}: {len(rows)} rows, computed {names}" + (f" under {', '.join(missing)}" if todo else ", all views are there"))
+        processes.barrier()
+
+    def _save(self, folder: Path, kind: str, ids: Array, views: dict[str, Array], print_: str) -> None:
+        meta = self._network(folder)[1]
+        wanted = self.config.views
+        Predictions(
+            ids=ids,
+            views=tuple(wanted),
+            classes=tuple(meta["classes"]),
+            probs_NVC=np.stack([views[view] for view in wanted], axis=1),
+            meta={
+                "run": self.config.run_dir.name,
+                "fold": meta["fold"],
+                "fold_hash": meta["fold_hash"],
+                "fingerprint": print_,
+                "task": self.config.data.task,
+                "heads": None,
+                "versions": hardware.versions(),
+            },
+        ).save(folder / f"{kind}.npz")
+
+    def _network(self, folder: Path) -> tuple[nn.Module, dict[str, Any]]:
+        if folder not in self.loaded:
+            loaded = network.load(folder / "model.safetensors", self.config, self.setting)
+            if loaded[1]["fold_hash"] != self.fold_hash:
+                raise MismatchError(
+                    f"{folder}: trained on folds {loaded[1]['fold_hash'][:12]}, {self.config.folds_path} holds "
+                    f"{self.fold_hash[:12]}; train again, or restore the folds"
+                )
+            self.loaded[folder] = loaded
+        return self.loaded[folder]
+
+    def _fingerprint(self, folder: Path, images: Any) -> str:
+        found = fingerprint.fields(
+            self.config,
+            ("model.size", "augment", "loss.name", "train.seed", "train.precision", "predict"),
+            weights=fingerprint.file_hash(folder / "model.safetensors"),
+            images=images.digest,
+            image_size=str(size_for(self.config)),
+            setting=str(self.setting),
+        )
+        return fingerprint.digest(found)
+
+
+def _kept(path: Path, fingerprint_: str, ids: Array) -> dict[str, Array]:
+    """Return the views that are already there for these rows and weights."""
+    if not path.is_file():
+        return {}
+    with contextlib.suppress(MismatchError):
+        old = Predictions.load(path)
+        if old.meta["fingerprint"] == fingerprint_ and np.array_equal(old.ids, ids):
+            return {view: old.probs_NVC[:, v] for v, view in enumerate(old.views)}
+    return {}

@@ -1,0 +1,155 @@
+"""Train one model per fold: runs/RUN/fold<k>/model.safetensors with its curves and log."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pipeline.contracts import fingerprint, foldtable
+from pipeline.contracts.artifacts import lock, write_json, write_text
+from pipeline.contracts.competition import Competition, load
+from pipeline.contracts.config import Config, dump
+from pipeline.contracts.errors import InputError, MismatchError
+from pipeline.contracts.foldtable import FoldTable
+from pipeline.engine import augment, hardware, processes
+from pipeline.engine.cache import ImageSet, open_images, size_for
+from pipeline.engine.fit import Fold, fit
+from pipeline.engine.network import Setting
+from pipeline.engine.predict import subset
+from pipeline.engine.loader import Rows
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+
+def run(config: Config, folds: Sequence[int] | None = None, force: bool = False) -> Path:
+    """Train the folds that are not finished and return the run's folder.
+
+    Raises MismatchError where a fold was trained with other settings or data, unless `force` replaces it.
+    """
+    competition = load(config)
+    table = foldtable.read(config)
+    foldtable.verify(table, competition)
+    images = open_images(competition.images, size_for(config), config.data.cache, label="training images")
+    wanted = _wanted(folds, table.n)
+    threads = hardware.prepare(config.train, processes.count())
+    accelerator = _accelerator(Setting.of(config))
+    with lock(config.run_dir) if processes.is_main() else contextlib.nullcontext():
+        todo = processes.agree(_unfinished(config, table, images, wanted, force) if processes.is_main() else None)
+        if processes.is_main():
+            write_text(config.run_dir / "config.yaml", dump(config))
+            if todo:
+                write_json(
+                    config.run_dir / "env.json",
+                    {**hardware.describe(), "threads": threads, "processes": processes.count(), "setting": str(Setting.of(config))},
+                )
+        rows = Rows(images, competition.ids, competition.targets_NC)
+        for fold in todo:
+            begin = time.perf_counter()
+            history = fit(
+                config,
+                _fold(config, table, competition, rows, fold),
+                augment.build(config.augment.train, config.model.size_hw),
+                accelerator,
+                {"fold_hash": table.fold_hash, "task": config.data.task},
+            )
+            history.say(f"  fold {fold} done in {time.perf_counter() - begin:.0f} s")
+    return config.run_dir
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Run the stage from the command line."""
+    from pipeline.cli import read_config
+
+    run(read_config(arguments), arguments.fold, arguments.force)
+
+
+def _wanted(folds: Sequence[int] | None, count: int) -> list[int]:
+    unknown = [fold for fold in folds or [] if not 0 <= fold < count]
+    if unknown:
+        raise InputError(f"--fold: found {', '.join(map(str, unknown))}, expected numbers from 0 to {count - 1}")
+    return list(folds) if folds else list(range(count))
+
+
+def _accelerator(setting: Setting) -> Accelerator:
+    """Join the other processes, if any, and set the precision; one per process for all folds."""
+    from accelerate import Accelerator
+
+    if processes.count() > 1:
+        processes.barrier()
+    return Accelerator(
+        mixed_precision="no" if setting.precision == "fp32" else setting.precision, cpu=setting.device.type == "cpu"
+    )
+
+
+def _fold(config: Config, table: FoldTable, competition: Competition, rows: Rows, number: int) -> Fold:
+    """Select one fold's rows, in the fold table's order so that the input file's order changes nothing."""
+    position = {name: n for n, name in enumerate(competition.ids.tolist())}
+    train = np.array([position[name] for name in table.train_ids(number).tolist()])
+    valid = np.array([position[name] for name in table.valid_ids(number).tolist()])
+    if len(train) < 2:
+        raise InputError(f"fold {number}: {len(train)} rows are left to train on, expected at least 2")
+    return Fold(
+        number, subset(rows, train), subset(rows, valid), competition.classes, config.run_dir / f"fold{number}"
+    )
+
+
+def _unfinished(
+    config: Config, table: FoldTable, images: ImageSet, wanted: Sequence[int], force: bool
+) -> list[int]:
+    """Return the folds to train; stamp each with what it is trained from.
+
+    The stamp is written at the start and model.safetensors at the end, so that a fold is finished when both
+    are there, and an interrupted one knows whether it may go on.
+    """
+    found = _fields(config, table, images)
+    todo, defects = [], []
+    for fold in wanted:
+        folder, stage = config.run_dir / f"fold{fold}", f"train-fold{fold}"
+        old = fingerprint.read_stamp(config.run_dir, stage)
+        started = old is not None and folder.is_dir()
+        if started and old != found:
+            if not force:
+                changes = "\n".join(f"  {line}" for line in fingerprint.differences(old or {}, found))
+                defects.append(
+                    f"{folder}: was trained with other settings; --force replaces it, another `run` keeps it:\n{changes}"
+                )
+                continue
+            shutil.rmtree(folder)
+        elif started and (folder / "model.safetensors").is_file():
+            if not force:
+                print(f"fold {fold}: trained already")
+                continue
+            shutil.rmtree(folder)
+        todo.append(fold)
+    if defects:
+        raise MismatchError(*defects)
+    for fold in todo:
+        fingerprint.stamp(config.run_dir, f"train-fold{fold}", found)
+    return todo
+
+
+def _fields(config: Config, table: FoldTable, images: ImageSet) -> fingerprint.Fields:
+    """Collect what the weights depend on: settings, folds, images, initial weights; no names, no paths."""
+    found = fingerprint.fields(
+        config,
+        ("data.task", "data.target", "data.classes", "data.separator", "model", "augment", "mix", "loss", "train", "metric"),
+        fold_hash=table.fold_hash,
+        table_hash=table.table_hash,
+        images=images.digest,
+        image_size=str(size_for(config)),
+    )
+    for key in ("train.workers", "train.threads"):
+        del found[key]
+    if isinstance(config.model.pretrained, str):
+        found["model.pretrained"] = fingerprint.file_hash(Path(config.model.pretrained))
+    return found
