@@ -72,7 +72,14 @@ def competition(tmp_path: Path) -> Path:
         "folds": {"n": 3},
         "model": {"name": "test_resnet", "pretrained": False, "size": SIDE},
         "augment": {"train": "none"},
-        "train": {"epochs": 2, "batch_size": 8, "lr": 1e-2, "warmup_epochs": 0, "precision": "fp32", "threads": 1},
+        "train": {
+            "epochs": 2,
+            "batch_size": 8,
+            "lr": 1e-2,
+            "warmup_epochs": 0,
+            "precision": "fp32",
+            "threads": 1,
+        },
         "metric": "accuracy",
     }
     (root / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
@@ -86,7 +93,14 @@ def cli(tmp_path: Path) -> Cli:
     def run(*args: object, **options: object) -> subprocess.CompletedProcess[str]:
         env = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "NO_ALBUMENTATIONS_UPDATE": "1"}
         command = [sys.executable, "-m", "pipeline", *map(str, args)]
-        settings = {"cwd": tmp_path, "env": env, "capture_output": True, "text": True, "timeout": 300, **options}
+        settings = {
+            "cwd": tmp_path,
+            "env": env,
+            "capture_output": True,
+            "text": True,
+            "timeout": 300,
+            **options,
+        }
         return subprocess.run(command, **settings)
 
     return run
