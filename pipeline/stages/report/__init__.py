@@ -1,0 +1,98 @@
+"""Draw report.html: a table of sections, each left out where its files are absent."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from html import escape
+from pathlib import Path
+
+from pipeline.contracts import fingerprint
+from pipeline.contracts.artifacts import atomic, write_text
+from pipeline.contracts.config import Config
+from pipeline.contracts.errors import FoldlineError, MismatchError
+from pipeline.parts import page, plots
+from pipeline.stages.report import making, pictures, results
+from pipeline.stages.report.files import Card, Run
+
+# Name of the plot -> section; the page's order.
+SECTIONS: dict[str, Callable[[Run], Card | None]] = {
+    "score": results.score,
+    "variants": results.variants,
+    "training": making.training,
+    "confusion": results.confusion,
+    "classes": results.classes,
+    "wrong": pictures.wrong,
+    "views": results.views,
+    "batch": pictures.batch,
+    "samples": pictures.samples,
+    "labels": making.labels,
+    "settings": making.settings,
+}
+READ = (
+    "config.yaml",
+    "env.json",
+    "scores.json",
+    "ensemble.json",
+    "held_back.json",
+    "oof.csv",
+    "fold0/batch.npz",
+)
+
+
+def run(config: Config) -> Path:
+    """Write runs/RUN/report.html and plots/; a section whose files are absent or damaged is left out."""
+    if not config.run_dir.is_dir():
+        raise MismatchError(f"{config.run_dir}: no such run; make it with: foldline train")
+    target = config.run_dir / "report.html"
+    found = _fields(config)
+    if fingerprint.is_done(config.run_dir, "report", found) and target.is_file():
+        print(f"report: {target} (nothing has changed)")
+        return target
+    report = Run(config)
+    sections, left_out = [], []
+    with plots.style():
+        for name, section in SECTIONS.items():
+            try:
+                card = section(report)
+            except FoldlineError as error:  # a table or image that is gone costs one section, not the report
+                left_out.append(f"{name}: {error.defects[0]}")
+                continue
+            if card is not None:
+                sections.append(page.section(card.title, card.lead, _picture(config, name, card), card.html))
+    if left_out:
+        reasons = f"<pre>{escape(chr(10).join(left_out))}</pre>"
+        sections.append(page.section("Left out", "What these sections are made from is missing.", reasons))
+    write_text(target, page.page(f"{config.run_dir.name}: Foldline report", making.header(report), sections))
+    fingerprint.stamp(config.run_dir, "report", found)
+    print(f"report: {target} ({len(sections)} sections, {target.stat().st_size / 1e6:.1f} MB)")
+    return target
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Run the stage from the command line."""
+    from pipeline.cli import read_config
+
+    run(read_config(arguments))
+
+
+def _picture(config: Config, name: str, card: Card) -> str:
+    """Save the card's figure below plots/ and return it as HTML."""
+    path = config.run_dir / "plots" / f"{name}.png"
+    if card.figure is None:
+        path.unlink(missing_ok=True)
+        return ""
+    with atomic(path) as beside:
+        plots.save(beside, card.figure)
+    return page.picture(path, card.title)
+
+
+def _fields(config: Config) -> fingerprint.Fields:
+    """Return what the report is made from: the config and the hashes of the files that it reads."""
+    paths = [*(config.run_dir / name for name in READ), *sorted(config.run_dir.glob("fold*/epochs.csv"))]
+    paths += [config.folds_path, config.folds_path.with_suffix(".json")]
+    hashes = {
+        f"file {path.name if path.parent == config.run_dir else path}": fingerprint.file_hash(path)
+        for path in paths
+    }
+    return fingerprint.fields(config, tuple(type(config).model_fields), **hashes)

@@ -1,0 +1,92 @@
+"""Read a run's files for the report; what is absent is None or empty, never an error."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from pipeline.contracts import foldtable
+from pipeline.contracts.artifacts import read_json, read_text_table
+from pipeline.contracts.competition import Competition, load
+from pipeline.contracts.config import Config
+from pipeline.contracts.task import TASKS
+
+Array = np.ndarray[Any, np.dtype[Any]]
+MOST = 24  # names that a chart shows; of more, the telling ones
+
+
+class Card(NamedTuple):
+    """Hold one section: its heading, the sentence that says what to see, its figure and its HTML."""
+
+    title: str
+    lead: str
+    figure: Any = None  # matplotlib's Figure
+    html: str = ""
+
+
+class Run:
+    """Read a run's files when they are first asked for; what is absent is None or empty."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.folder = config.run_dir
+        self.task = TASKS[config.data.task]
+
+    def json(self, name: str) -> dict[str, Any]:
+        """Return a JSON file of the run, empty where it is absent."""
+        path = self.folder / name
+        return dict(read_json(path)) if path.is_file() else {}
+
+    @cached_property
+    def scores(self) -> dict[str, Any]:
+        return self.json("scores.json")
+
+    @cached_property
+    def classes(self) -> list[str]:
+        return list(self.scores.get("classes") or self.task.classes(self.folds.targets, self.config.data))
+
+    @cached_property
+    def folds(self) -> foldtable.FoldTable:
+        return foldtable.read(self.config)
+
+    @cached_property
+    def epochs(self) -> dict[int, pd.DataFrame]:
+        """Return each fold's epochs.csv, by fold."""
+        found = {
+            int(path.parent.name[4:]): pd.read_csv(path) for path in self.folder.glob("fold*/epochs.csv")
+        }
+        return {k: found[k] for k in sorted(found) if len(found[k])}
+
+    @cached_property
+    def oof(self) -> tuple[list[str], Array, Array] | None:
+        """Return the OOF's ids, its hard labels ([N] class numbers or [N,C] 0/1) and probs [N,C]."""
+        path = self.folder / "oof.csv"
+        if not path.is_file():
+            return None
+        table = read_text_table(path)
+        number = {name: c for c, name in enumerate(self.classes)}
+        truth_NC = np.zeros((len(table), len(number)), np.float32)
+        for row, text in enumerate(table["target"]):
+            for name in [text] if self.task.exclusive else text.split("|"):
+                if name in number:
+                    truth_NC[row, number[name]] = 1
+        return table["id"].tolist(), self.task.labels(truth_NC), table[self.classes].to_numpy(np.float64)
+
+    @cached_property
+    def competition(self) -> Competition:
+        return load(self.config)
+
+    def images(self, rows: list[int]) -> list[Array]:
+        """Return training images by their row number, from the cache."""
+        from pipeline.engine.cache import open_images
+
+        size = self.config.data.cache.size
+        size_hw = (
+            (size, size) if isinstance(size, int) else self.config.model.size_hw if size == "auto" else size
+        )
+        paths = [self.competition.images[row] for row in rows]
+        images = open_images(paths, size_hw, self.config.data.cache, progress=False)
+        return [np.asarray(images[i]) for i in range(len(paths))]

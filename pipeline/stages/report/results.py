@@ -1,0 +1,150 @@
+"""The report's sections on scores: what the run is worth and where it errs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from pipeline.parts import page, plots
+from pipeline.stages.report.files import MOST, Array, Card, Run
+
+
+def score(run: Run) -> Card | None:
+    """CV per variant, and the held-back score beside it."""
+    variants = {
+        name: value for name, value in run.scores.get("variants", {}).items() if value["mean"] is not None
+    }
+    if not variants:
+        return None
+    names, points, spans = [], [], []
+    for name, value in variants.items():
+        spread = value["std"] or 0.0
+        names.append(f"CV, {name}")
+        points.append(np.array([v for v in value["per_fold"] if v is not None]))
+        spans.append((value["mean"], value["mean"] - spread, value["mean"] + spread))
+    lead = "Small dots are folds, the bar is their mean ± standard deviation."
+    held = run.json("held_back.json")
+    if held:
+        names.append("held back")
+        points.append(np.array([]))
+        spans.append((held["score"], *held["interval"]))
+        difference = held["score"] - held["cv_mean"]
+        inside = held["interval"][0] <= held["cv_mean"] <= held["interval"][1]
+        lead += (
+            f" The held-back score ({held['n']:,} rows never seen; bar: its interval)"
+            f" is {difference:+.4f} from the CV, which lies {'inside' if inside else 'outside'} its interval."
+        )
+    figure = plots.spreads(names, points, spans, run.scores["metric"])
+    rows = [
+        [name, value["mean"], value["std"], value["pooled"]]
+        for name, value in run.scores.get("metrics", {}).items()
+    ]
+    html = page.table(["metric (tta)", "mean", "std", "pooled"], rows) if rows else ""
+    return Card("Score", lead, figure, html)
+
+
+def variants(run: Run) -> Card | None:
+    """The four submission variants with their OOF scores."""
+    blend = run.json("ensemble.json")
+    if not blend.get("variants"):
+        return None
+    rows = []
+    for name, value in blend["variants"].items():
+        same = f"equal to {value['equal_to']}" if value.get("equal_to") else ""
+        rows.append([name, value["mean"], value["std"], value["pooled"], value.get("alpha"), same])
+    chosen = (
+        list(blend["variants"]).index(blend["submitted"])
+        if blend.get("submitted") in blend["variants"]
+        else None
+    )
+    html = page.table(["variant", "mean", "std", "pooled", "alpha", ""], rows, chosen)
+    if len(blend.get("weights", {})) > 1:
+        html += page.table(
+            ["member", "weight"], [[name, float(value)] for name, value in blend["weights"].items()]
+        )
+    lead = f"submission.csv is {blend.get('submitted')} (bold); blender {blend.get('blender')}."
+    return Card("Submission variants", lead, None, html)
+
+
+def confusion(run: Run) -> Card | None:
+    """What is taken for what; for independent labels, what is found, missed and falsely raised."""
+    if run.oof is None:
+        return None
+    _, truth, probs_NC = run.oof
+    if not run.task.exclusive:
+        said = probs_NC >= 0.5
+        parts = {
+            "found": said & (truth == 1),
+            "missed": ~said & (truth == 1),
+            "false alarm": said & (truth == 0),
+        }
+        counts = {name: cells.sum(0) for name, cells in parts.items()}
+        show = _most(counts["missed"] + counts["false alarm"])
+        lead = f"Labels at the threshold ½, from OOF{_only(show, run.classes, 'with most errors')}."
+        figure = plots.stacked([run.classes[c] for c in show], {name: n[show] for name, n in counts.items()})
+        return Card("Errors per label", lead, figure)
+    size = len(run.classes)
+    counts_CC = np.bincount(truth * size + probs_NC.argmax(1), minlength=size * size).reshape(size, size)
+    wrong_CC = counts_CC - np.diag(np.diag(counts_CC))
+    show = _most(wrong_CC.sum(0) + wrong_CC.sum(1))
+    lead = f"OOF rows by truth and most probable class{_only(show, run.classes, 'with most errors')}."
+    if wrong_CC.any():
+        a, b = np.unravel_index(int(wrong_CC.argmax()), wrong_CC.shape)
+        lead += f" The commonest error: {run.classes[a]} taken for {run.classes[b]}, {wrong_CC[a, b]:,} rows."
+    return Card(
+        "Confusion", lead, plots.matrix(counts_CC[np.ix_(show, show)], [run.classes[c] for c in show])
+    )
+
+
+def classes(run: Run) -> Card | None:
+    """Precision, recall and F1 of each class."""
+    per_class = run.scores.get("per_class", {})
+    if not per_class:
+        return None
+    names = list(per_class)
+    values = {
+        key: np.array(
+            [np.nan if (v := per_class[name].get(key)) is None else v for name in names], np.float64
+        )
+        for key in ("f1", "precision", "recall")
+    }
+    order = np.argsort(np.nan_to_num(values["f1"], nan=np.inf), kind="stable")
+    show = order if len(order) <= MOST else np.concatenate([order[: MOST - 6], order[-6:]])
+    lead = "Weakest first, from OOF" + (
+        f"; the {MOST - 6} weakest and 6 strongest of {len(names)} classes." if len(names) > MOST else "."
+    )
+    figure = plots.dots([names[i] for i in show], {key: column[show] for key, column in values.items()})
+    columns = ("support", "precision", "recall", "f1", "auc")
+    rows = [[names[i], *(per_class[names[i]].get(key) for key in columns)] for i in order]
+    table = page.details("All as a table", page.table(["class", *columns], rows))
+    return Card("Scores per class", lead, figure, table)
+
+
+def views(run: Run) -> Card | None:
+    """Each view's own score, beside the mean over the views of `tta`."""
+    per_view = {
+        name: value for name, value in run.scores.get("views", {}).items() if value["mean"] is not None
+    }
+    if len(per_view) < 2:
+        return None
+    sign = -1 if run.scores.get("greater_is_better", True) else 1
+    tta = run.scores.get("variants", {}).get("tta")
+    shown = ({"mean of tta": tta} if tta else {}) | dict(
+        sorted(per_view.items(), key=lambda item: sign * item[1]["mean"])[:MOST]
+    )
+    points = [np.array([v for v in value["per_fold"] if v is not None]) for value in shown.values()]
+    spans = [(v["mean"], v["mean"] - (v["std"] or 0), v["mean"] + (v["std"] or 0)) for v in shown.values()]
+    lead = (
+        "A view far below the others costs the mean more than it brings; flips may change what a label means."
+    )
+    return Card("Views", lead, plots.spreads(list(shown), points, spans, run.scores["metric"]))
+
+
+def _most(counts_C: Array) -> Array:
+    """Return the classes to show, in their order: all, or those with the largest counts."""
+    return np.sort(np.argsort(-counts_C, kind="stable")[:MOST])
+
+
+def _only(show: Array, names: Sequence[str], which: str) -> str:
+    return "" if len(show) == len(names) else f"; the {len(show)} of {len(names)} classes {which}"
