@@ -23,7 +23,7 @@ from PIL import Image, ImageChops, ImageFile, ImageOps, UnidentifiedImageError
 Array = np.ndarray[Any, np.dtype[Any]]
 
 DECODE_VERSION = 1  # raised when the same file would give other pixels; part of a cache's name
-FORMATS = ("JPEG", "MPO", "PNG", "TIFF", "BMP", "DIB", "WEBP", "GIF", "PPM", "JPEG2000")
+FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "DIB", "WEBP", "GIF", "PPM", "JPEG2000")
 ORIENTATION = 0x0112  # EXIF and TIFF tag
 BITS_PER_SAMPLE = 258  # TIFF tag
 
@@ -92,19 +92,19 @@ def rgb(image: Array) -> Array:
     return cv2.cvtColor(image, cv2.COLOR_GRAY2RGB) if image.ndim == 2 else np.ascontiguousarray(image)
 
 
-def stored_bytes(path: Path | str) -> int:
+def stored_bytes(content: bytes) -> int:
     """Return the bytes per pixel that an image will take decoded, from its header: 1, 2, 3 or 6.
 
-    An unreadable file counts as 3: the decoder says later what is wrong with it.
+    An unreadable one counts as 3: the decoder says later what is wrong with it.
     """
     try:
-        with _quiet(), Image.open(path, formats=FORMATS) as image:
+        with _quiet():
+            image = _open(content)
             if image.mode in {"1", "L", "LA", "La"}:
                 return 1
             if image.mode.startswith("I"):
                 return 2
-            with open(path, "rb") as stream:
-                return 6 if _is_deep_colour(image, stream.read(32)) else 3
+            return 6 if _is_deep_colour(image, content[:64]) else 3
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         return 3
 
