@@ -1,0 +1,167 @@
+"""Join a run's predictions by id with the fold table: what score and ensemble start from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.contracts.artifacts import Predictions
+from pipeline.contracts.errors import FoldlineError, MismatchError
+from pipeline.contracts.foldtable import FoldTable
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+@dataclass(frozen=True)
+class RunPredictions:
+    """Hold a run's OOF and test probabilities, rows sorted by id."""
+
+    classes: tuple[str, ...]
+    views: tuple[str, ...]  # those that every fold has
+    folds: tuple[int, ...]
+    ids: Array  # [N] str
+    fold_N: Array
+    probs_NVC: Array  # float32; each row from the model that did not see it
+    test_ids: Array  # [T] str; none where no test file was read
+    test_TVC: Array  # float64, mean over the fold models
+
+    def oof(self, views: Sequence[str]) -> Array:
+        """Return the mean over the views, [N,C] float64; raise MismatchError where one is not predicted."""
+        return self._mean(self.probs_NVC, views)
+
+    def test(self, views: Sequence[str]) -> Array:
+        """Return the same for the test, [T,C] float64."""
+        return self._mean(self.test_TVC, views)
+
+    def _mean(self, probs_NVC: Array, views: Sequence[str]) -> Array:
+        missing = [view for view in views if view not in self.views]
+        if missing:
+            raise MismatchError(
+                f"views not predicted: {', '.join(missing)}; predict them with: foldline predict"
+            )
+        wanted = [self.views.index(view) for view in views]
+        return np.asarray(probs_NVC[:, wanted].mean(axis=1, dtype=np.float64))
+
+
+def prediction_files(
+    folder: Path, folds: Sequence[int], parts: Sequence[str] = ("valid", "test")
+) -> list[Path]:
+    """Return the paths of the folds' prediction files, whether they exist or not."""
+    return [folder / f"fold{fold}" / f"{part}.npz" for fold in folds for part in parts]
+
+
+def predicted_folds(folder: Path, table: FoldTable) -> list[int]:
+    """Return the folds that have validation predictions."""
+    return [fold for fold in range(table.n) if (folder / f"fold{fold}" / "valid.npz").is_file()]
+
+
+def read(folder: Path, table: FoldTable, *, partial: bool = False, test: bool = True) -> RunPredictions:
+    """Read `fold<k>/{valid,test}.npz` of every fold.
+
+    Raises MismatchError listing every defect: files that are missing or damaged, another fold hash or class
+    list, ids that are not predicted exactly once by the model that did not see them. `partial` takes the
+    folds there are, and the test files there are; `test=False` reads none.
+    """
+    folds = predicted_folds(folder, table) if partial else list(range(table.n))
+    if not folds:
+        raise MismatchError(f"{folder}: no fold is predicted; predict with: foldline predict")
+    defects: list[str] = []
+    valid = _load(prediction_files(folder, folds, ["valid"]), defects)
+    test_paths = prediction_files(folder, folds, ["test"]) if test else []
+    tests = _load([path for path in test_paths if path.is_file() or not partial], defects)
+    if defects:
+        raise MismatchError(*defects)
+    first_path, first = next(iter(valid.items()))
+    for path, found in (valid | tests).items():
+        if (other := str(found.meta.get("fold_hash"))) != table.fold_hash:
+            defects.append(other_folds(path, other, table.fold_hash))
+        if found.classes != first.classes:
+            defects.append(other_classes(path, found.classes, first_path, first.classes))
+    for fold, (path, found) in zip(folds, valid.items(), strict=True):
+        defects += id_defects(path, found.ids, table.valid_ids(fold), f"in fold {fold}", known=table.ids)
+    for path, found in tests.items():
+        first_test, expected = next(iter(tests.items()))
+        defects += id_defects(path, found.ids, expected.ids, f"in {first_test}")
+    if defects:
+        raise MismatchError(*defects)
+    views = tuple(
+        view for view in first.views if all(view in found.views for found in (valid | tests).values())
+    )
+    ids, fold_N, probs_NVC = _stack(list(valid.values()), folds, views)
+    test_ids, test_TVC = _average(list(tests.values()), views, len(first.classes))
+    return RunPredictions(first.classes, views, tuple(folds), ids, fold_N, probs_NVC, test_ids, test_TVC)
+
+
+def id_defects(
+    path: Path, found: Array, expected: Array, where: str, known: Array | None = None
+) -> list[str]:
+    """Return what is wrong with the ids found, each kind with its first example.
+
+    `known` are all ids of the fold table: one of them in the wrong fold was trained on.
+    """
+    listed, wanted = found.tolist(), set(expected.tolist())
+    defects = []
+    if missing := sorted(wanted - set(listed)):
+        defects.append(
+            f"{path}: lacks {len(missing)} ids that are {where} (first '{missing[0]}'); predict again"
+        )
+    if unknown := sorted(set(listed) - wanted):
+        seen = ", which its model was trained on" if known is not None and unknown[0] in known else ""
+        what = f"{len(unknown)} ids that are not {where} (first '{unknown[0]}'{seen})"
+        defects.append(f"{path}: has {what}; predict again")
+    if len(set(listed)) != len(listed):
+        defects.append(f"{path}: has {len(listed) - len(set(listed))} ids twice, expected each once")
+    return defects
+
+
+def other_folds(path: Path, found: str, expected: str) -> str:
+    """Return the defect that a file was made on other folds."""
+    return (
+        f"{path}: made on folds {found[:12]}, the fold table is {expected[:12]}; use the same folds for both"
+    )
+
+
+def other_classes(path: Path, found: Sequence[str], other: Path | str, expected: Sequence[str]) -> str:
+    """Return the defect that two files differ in their classes, or in the order of them."""
+    return (
+        f"{path}: has the classes {_some(found)}, {other} {_some(expected)}; both need the same in one order"
+    )
+
+
+def _some(names: Sequence[str], most: int = 20) -> str:
+    return "[" + ", ".join(names[:most]) + (f", … {len(names)} in all]" if len(names) > most else "]")
+
+
+def _load(paths: Sequence[Path], defects: list[str]) -> dict[Path, Predictions]:
+    made = {}
+    for path in paths:
+        try:
+            made[path] = Predictions.load(path)
+        except FoldlineError as error:
+            defects += error.defects
+    return made
+
+
+def _of(found: Predictions, views: Sequence[str]) -> Array:
+    return found.probs_NVC[:, [found.views.index(view) for view in views]]
+
+
+def _stack(valid: list[Predictions], folds: list[int], views: Sequence[str]) -> tuple[Array, Array, Array]:
+    ids = np.concatenate([found.ids for found in valid])
+    fold_N = np.repeat(folds, [len(found.ids) for found in valid])
+    order = np.argsort(ids)
+    return ids[order], fold_N[order], np.concatenate([_of(found, views) for found in valid])[order]
+
+
+def _average(tests: list[Predictions], views: Sequence[str], classes: int) -> tuple[Array, Array]:
+    if not tests:
+        return np.asarray([], dtype=np.str_), np.zeros((0, len(views), classes))
+    test_ids = np.sort(tests[0].ids)
+    total_TVC = np.zeros((len(test_ids), len(views), classes))
+    for found in tests:
+        total_TVC += _of(found, views)[np.argsort(found.ids)]
+    return test_ids, total_TVC / len(tests)

@@ -1,0 +1,51 @@
+"""Score probabilities against the fold table's truth, fold by fold."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from pipeline.contracts.config import Config
+from pipeline.contracts.errors import MismatchError
+from pipeline.contracts.foldtable import FoldTable
+from pipeline.contracts.task import TASKS, Task
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+def truth(config: Config, table: FoldTable, ids: Array, classes: Sequence[str]) -> Array:
+    """Return the soft targets [N,C] of the ids, from the fold table.
+
+    Raises MismatchError where its labels are not among the classes.
+    """
+    rows = np.searchsorted(table.ids, ids)
+    targets_NC, wrong = TASKS[config.data.task].encode(table.targets, config.data, classes)
+    if wrong:
+        place = config.folds_path
+        raise MismatchError(
+            *(f"{place}: id '{table.ids[row]}': {text}; train again" for row, text in wrong[:20])
+        )
+    return targets_NC[rows]
+
+
+def scores(task: Task, metric: str, targets_NC: Array, probs_NC: Array, fold_N: Array) -> dict[str, Any]:
+    """Return per_fold, mean, std and pooled; None where a score is undefined, left out of mean and std.
+
+    std is that of the folds at hand (divided by their number), not an estimate for other folds.
+    """
+    per_fold = [
+        task.score(metric, targets_NC[fold_N == fold], probs_NC[fold_N == fold]) for fold in np.unique(fold_N)
+    ]
+    defined = [score for score in per_fold if not np.isnan(score)]
+    return {
+        "per_fold": [_plain(score) for score in per_fold],
+        "mean": float(np.mean(defined)) if defined else None,
+        "std": float(np.std(defined)) if defined else None,
+        "pooled": _plain(task.score(metric, targets_NC, probs_NC)),
+    }
+
+
+def _plain(score: float) -> float | None:
+    return None if np.isnan(score) else score

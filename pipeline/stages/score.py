@@ -1,0 +1,149 @@
+"""Score a run's out-of-fold predictions and write them as tables."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pipeline.contracts import fingerprint, foldtable, runs
+from pipeline.contracts.artifacts import FIXED, read_json, write_json, write_table
+from pipeline.contracts.config import Config
+from pipeline.contracts.scoring import scores, truth
+from pipeline.contracts.task import TASKS
+from pipeline.parts.metrics import METRICS, per_class
+
+Array = np.ndarray[Any, np.dtype[Any]]
+KEYS = (
+    *("metric", "tta", "data.task", "data.target", "data.separator"),
+    *("train.keep", "train.patience"),
+)
+
+
+def run(config: Config, partial: bool = False) -> Path:
+    """Write oof.csv, test.csv and scores.json of the run; return the path of scores.json.
+
+    The primary score is the mean over folds: a pooled score also depends on how the folds' scales agree.
+    `partial` scores the folds there are and says so in the file. Raises MismatchError where predictions and
+    fold table do not fit, see runs.read.
+    """
+    folder, table = config.run_dir, foldtable.read(config)
+    path = folder / "scores.json"
+    folds = runs.predicted_folds(folder, table) if partial else list(range(table.n))
+    files = runs.prediction_files(folder, folds) + runs.prediction_files(folder / "last", folds, ["valid"])
+    found = fingerprint.fields(
+        config,
+        KEYS,
+        folds=fingerprint.file_hash(config.folds_path),
+        **{str(file.relative_to(folder)): fingerprint.file_hash(file) for file in files},
+    )
+    written = [path, folder / "oof.csv", folder / "test.csv"]
+    if not (fingerprint.is_done(folder, "score", found) and all(file.is_file() for file in written)):
+        report, oof, test = _score(config, table, partial)
+        write_table(written[1], oof)
+        write_table(written[2], test)
+        write_json(path, report)
+        fingerprint.stamp(folder, "score", found)
+    print("\n".join(_summary(read_json(path), path)))
+    return path
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Run the command `score`."""
+    from pipeline.cli import read_config
+
+    run(read_config(arguments), partial=arguments.partial)
+
+
+def _score(
+    config: Config, table: foldtable.FoldTable, partial: bool
+) -> tuple[dict[str, Any], pd.DataFrame, pd.DataFrame]:
+    made = runs.read(config.run_dir, table, partial=partial)
+    task, metric = TASKS[config.data.task], METRICS[config.metric]
+    targets_NC = truth(config, table, made.ids, made.classes)
+    tta_NC = made.oof(config.tta)
+
+    def of(probs_NC: Array, name: str = config.metric) -> dict[str, Any]:
+        return scores(task, name, targets_NC, probs_NC, made.fold_N)
+
+    report = {
+        "metric": config.metric,
+        "greater_is_better": metric.greater_is_better,
+        "task": task.name,
+        "classes": list(made.classes),
+        "fold_hash": table.fold_hash,
+        "partial": len(made.folds) < table.n,
+        "folds": list(made.folds),
+        "selected_on_valid": config.train.keep == "best" or config.train.patience is not None,
+        "variants": {"plain": of(made.oof(["identity"])), "tta": of(tta_NC)},
+        "views": {view: of(made.oof([view])) for view in made.views},
+        "metrics": {name: of(tta_NC, name) for name, other in METRICS.items() if task.name in other.tasks},
+        "per_class": _per_class(targets_NC, tta_NC, made.classes, task.exclusive),
+    }
+    if config.train.keep == "best":
+        report["last_epoch"] = _last_epoch(config, table, partial)
+    labels = task.label_text(targets_NC, made.classes)
+    oof = _table([made.ids, made.fold_N, np.asarray(labels, dtype=object)], tta_NC, made.classes)
+    return report, oof, _table([made.test_ids], made.test(config.tta), made.classes)
+
+
+def _last_epoch(config: Config, table: foldtable.FoldTable, partial: bool) -> dict[str, Any]:
+    """Score the last epoch, which was not chosen on these rows, on the views it was predicted with."""
+    made = runs.read(config.run_dir / "last", table, partial=partial, test=False)
+    views = config.tta if set(config.tta) <= set(made.views) else ["identity"]
+    targets_NC = truth(config, table, made.ids, made.classes)
+    task = TASKS[config.data.task]
+    return {"views": views, **scores(task, config.metric, targets_NC, made.oof(views), made.fold_N)}
+
+
+def _per_class(
+    targets_NC: Array, probs_NC: Array, classes: Sequence[str], exclusive: bool
+) -> dict[str, dict[str, float | None]]:
+    columns = per_class(targets_NC, probs_NC, exclusive)
+    return {
+        name: {what: None if np.isnan(values[c]) else values[c] for what, values in columns.items()}
+        for c, name in enumerate(classes)
+    }
+
+
+def _table(first: list[Array], probs_NC: Array, classes: Sequence[str]) -> pd.DataFrame:
+    """Put the fixed columns before the classes by position, as a class may be called like one of them."""
+    columns = [*first, *probs_NC.T]
+    table = pd.DataFrame(dict(enumerate(columns)))
+    table.columns = [*FIXED[: len(first)], *classes]
+    return table
+
+
+def _summary(report: dict[str, Any], path: Path) -> list[str]:
+    metric, folds = report["metric"], len(report["folds"])
+    direction = "greater" if report["greater_is_better"] else "lower"
+    kind = (
+        f"PARTIAL, folds {', '.join(map(str, report['folds']))} only"
+        if report["partial"]
+        else f"{folds} folds"
+    )
+    lines = [
+        f"{metric} ({direction} is better), OOF, {kind}",
+        f"{'':<18}{'mean ± std':>17}{'pooled':>9}  per fold",
+    ]
+    lines += [_line(name, scored) for name, scored in report["variants"].items()]
+    lines += [_line(f"view {view}", scored) for view, scored in report["views"].items()]
+    if "last_epoch" in report:
+        lines.append(_line("last epoch", report["last_epoch"]))
+    if report["selected_on_valid"]:
+        lines.append("the epoch was chosen on these rows: the scores are flattered")
+    others = [f"{name} {_text(of['mean'])}" for name, of in report["metrics"].items() if name != metric]
+    return [*lines, f"tta: {', '.join(others)}", f"written: {path}"]
+
+
+def _line(name: str, scored: dict[str, Any]) -> str:
+    spread = f"{_text(scored['mean'])} ± {_text(scored['std'])}"
+    return f"{name:<18}{spread:>17}{_text(scored['pooled']):>9}  {' '.join(map(_text, scored['per_fold']))}"
+
+
+def _text(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
