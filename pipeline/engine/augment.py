@@ -139,13 +139,15 @@ def _make(entry: Any, size_hw: tuple[int, int], place: str, defects: list[str]) 
 
 def _known(albumentations: Any) -> dict[str, Any]:
     """Return the transforms and composites by name."""
+    from pipeline.engine.affine import Affine
+
     leaf = albumentations.BasicTransform
     found = {
         name: kind
         for name, kind in vars(albumentations).items()
         if isinstance(kind, type) and issubclass(kind, leaf) and hasattr(kind, "InitSchema")
     }
-    return {**found, **{name: getattr(albumentations, name) for name in COMPOSITES}}
+    return {**found, "Affine": Affine, **{name: getattr(albumentations, name) for name in COMPOSITES}}
 
 
 def _fill_size(kind: Any, arguments: dict[str, Any], size_hw: tuple[int, int]) -> None:
