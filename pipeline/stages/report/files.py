@@ -81,12 +81,8 @@ class Run:
 
     def images(self, rows: list[int]) -> list[Array]:
         """Return training images by their row number, from the cache."""
-        from pipeline.engine.cache import open_images
+        from pipeline.engine.cache import open_images, size_for
 
-        size = self.config.data.cache.size
-        size_hw = (
-            (size, size) if isinstance(size, int) else self.config.model.size_hw if size == "auto" else size
-        )
         paths = [self.competition.images[row] for row in rows]
-        images = open_images(paths, size_hw, self.config.data.cache, progress=False)
+        images = open_images(paths, size_for(self.config), self.config.data.cache, progress=False)
         return [np.asarray(images[i]) for i in range(len(paths))]

@@ -13,6 +13,20 @@ from pipeline.contracts.config import dump
 from pipeline.parts import page, plots
 from pipeline.stages.report.files import MOST, Array, Card, Run
 
+# What is shown of folds/NAME.json.
+FACTS = (
+    "scheme",
+    "reason",
+    "n",
+    "seed",
+    "stratify",
+    "deviation",
+    "lower_bound",
+    "others",
+    "warnings",
+    "fold_hash",
+)
+
 
 def header(run: Run) -> str:
     """Return the page's head: the score to believe, and the recipe in a few lines."""
@@ -28,10 +42,9 @@ def header(run: Run) -> str:
             f"CV over {folds} fold{'s' * (folds != 1)}, {submitted}</small></div>"
         )
     held = run.json("held_back.json")
-    if held:
-        low, high = held["interval"]
-        text = f"held back: {held['score']:.4f} ({low:.4f} to {high:.4f}, {held['n']:,} rows)"
-        parts.append(f"<p>{text}</p>")
+    if held.get("score") is not None:
+        low, high = (page.number(bound) for bound in held["interval"])
+        parts.append(f"<p>held back: {held['score']:.4f} ({low} to {high}, {held['n']:,} rows)</p>")
     if run.scores.get("partial"):
         done = ", ".join(map(str, run.scores["folds"]))
         parts.append(f'<p class="note">Partial: folds {done} of {config.folds.n} only.</p>')
@@ -92,7 +105,7 @@ def labels(run: Run) -> Card | None:
     """How often each label occurs, over all and in each fold, with the folds' sizes."""
     table, names = run.folds, run.classes
     targets_NC, _ = run.task.encode(table.targets, run.config.data, names)
-    folds = [k for k in range(int(table.fold.max()) + 1)]
+    folds = list(range(table.n))
     counts_C = targets_NC.sum(0)
     counts_KC = np.stack([targets_NC[table.fold == k].sum(0) for k in folds])
     order = np.argsort(-counts_C, kind="stable")
@@ -102,13 +115,20 @@ def labels(run: Run) -> Card | None:
         order = np.arange(len(names))
     shares_KC = counts_KC / np.maximum(counts_C, 1)
     figure = plots.labels([names[c] for c in order], counts_C[order], shares_KC[:, order], folds)
+    grouped = any(table.groups.tolist())
     rows = [
-        [f"fold {k}", int((table.fold == k).sum()), len(set(table.groups[table.fold == k].tolist()))]
-        for k in folds
+        [f"fold {k}", int(own_N.sum()), len(set(table.groups[own_N].tolist())) if grouped else None]
+        for k, own_N in ((k, table.fold == k) for k in folds)
     ]
     html = page.table(["", "rows", "groups"], rows)
     path = run.config.folds_path.with_suffix(".json")
-    facts = [[name, _plain(value)] for name, value in (read_json(path) if path.is_file() else {}).items()]
+    kept = {
+        name: value for name, value in (read_json(path) if path.is_file() else {}).items() if name in FACTS
+    }
+    html += "".join(f'<p class="note">{escape(str(text))}</p>' for text in kept.pop("warnings", []))
+    facts = [
+        [name.replace("_", " "), _plain(value)] for name, value in kept.items() if value not in (None, [], {})
+    ]
     html += page.details("How the folds were made", page.table(["", ""], facts)) if facts else ""
     lead = "Dots on the grey line are evenly spread folds" + (
         f"; the {MOST // 2} commonest and rarest of {len(names)} labels." if len(names) > MOST else "."

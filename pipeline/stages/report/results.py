@@ -25,16 +25,19 @@ def score(run: Run) -> Card | None:
         spans.append((value["mean"], value["mean"] - spread, value["mean"] + spread))
     lead = "Small dots are folds, the bar is their mean ± standard deviation."
     held = run.json("held_back.json")
-    if held:
+    if held.get("score") is not None:
+        low, high = (held["score"] if bound is None else bound for bound in held["interval"])
         names.append("held back")
         points.append(np.array([]))
-        spans.append((held["score"], *held["interval"]))
-        difference = held["score"] - held["cv_mean"]
-        inside = held["interval"][0] <= held["cv_mean"] <= held["interval"][1]
-        lead += (
-            f" The held-back score ({held['n']:,} rows never seen; bar: its interval)"
-            f" is {difference:+.4f} from the CV, which lies {'inside' if inside else 'outside'} its interval."
-        )
+        spans.append((held["score"], low, high))
+        lead += f" The held-back score ({held['n']:,} rows never seen; bar: its interval)"
+        if held["cv_mean"] is not None:
+            inside = "inside" if low <= held["cv_mean"] <= high else "outside"
+            lead += (
+                f" is {held['score'] - held['cv_mean']:+.4f} from the CV, which lies {inside} its interval."
+            )
+        else:
+            lead += " stands alone: the CV is undefined."
     figure = plots.spreads(names, points, spans, run.scores["metric"])
     rows = [
         [name, value["mean"], value["std"], value["pooled"]]
