@@ -12,9 +12,10 @@ from pipeline.stages.report.files import MOST, Array, Card, Run
 
 def score(run: Run) -> Card | None:
     """CV per variant, and the held-back score beside it."""
-    variants = {
-        name: value for name, value in run.scores.get("variants", {}).items() if value["mean"] is not None
-    }
+    scored = dict(run.scores.get("variants", {}))
+    if "last_epoch" in run.scores:  # keep: best chose another epoch on the same rows
+        scored["last epoch"] = run.scores["last_epoch"]
+    variants = {name: value for name, value in scored.items() if value["mean"] is not None}
     if not variants:
         return None
     names, points, spans = [], [], []
