@@ -12,9 +12,9 @@ import numpy as np
 from pipeline.contracts import fingerprint
 from pipeline.contracts.artifacts import write_json, write_text
 from pipeline.contracts.competition import Competition, find_root, survey
-from pipeline.contracts.defects import SHOWN, id_column
+from pipeline.contracts.defects import SHOWN
 from pipeline.contracts.errors import InputError
-from pipeline.contracts.imagepaths import nearest
+from pipeline.contracts.submission import check_sample
 from pipeline.contracts.task import TASKS
 
 if TYPE_CHECKING:
@@ -30,7 +30,15 @@ READ = (
         "data.classes",
         "data.separator",
     ),
-    *("data.group", "data.cache.size", "model.size", "folds.stratify", "submission.columns", "metric"),
+    *(
+        "data.group",
+        "data.cache.size",
+        "model.size",
+        "folds.stratify",
+        "submission.columns",
+        "submission.cell",
+        "metric",
+    ),
 )
 PEEKED = 64  # images whose headers tell the sizes and modes
 
@@ -56,7 +64,8 @@ def run(config: Config, images: bool = True) -> Path:
             write_text(list_path, "\n".join(everything) + "\n")
             shown.append(f"{list_path}: lists all {len(everything)} defects")
         raise InputError(*shown)
-    _check_submission(config, competition)
+    if wrong := check_sample(competition.sample, config, competition.classes):
+        raise InputError(*wrong)
     list_path.unlink(missing_ok=True)
     found = fingerprint.fields(config, READ, **_table_hashes(config), images=str(images))
     known = path.is_file() and fingerprint.is_done(config.run_dir, "check", found)
@@ -69,21 +78,6 @@ def run(config: Config, images: bool = True) -> Path:
     fingerprint.stamp(config.run_dir, "check", found)
     print(_text(config, summary, decoded))
     return path
-
-
-def _check_submission(config: Config, competition: Competition) -> None:
-    """Refuse sample columns that no class answers; a single column takes labels or one probability."""
-    sample, named = competition.sample, config.submission.columns or {}
-    columns = [str(column) for column in sample.columns if column != id_column(sample, config.data)]
-    if len(columns) == 1:
-        return
-    where = Path(config.data.root) / config.data.sample_submission
-    wrong = [column for column in columns if named.get(column, column) not in competition.classes]
-    lines = [
-        f"{where}: column '{column}' is no class{nearest(column, competition.classes)}" for column in wrong
-    ]
-    if lines:
-        raise InputError(*lines[:SHOWN], "name the classes of such columns under submission.columns")
 
 
 def _fill_cache(config: Config, competition: Competition) -> int:
@@ -140,7 +134,7 @@ def _misleading(config: Config, targets_NC: np.ndarray[Any, Any], classes: tuple
     if shares[most] < (1 + 1 / len(classes)) / 2:
         return []
     return [
-        f"accuracy misleads: always '{classes[most]}' scores {shares[most]:.3f}; look at balanced_accuracy too"
+        f"accuracy misleads: always '{classes[most]}' scores {shares[most]:.3f}; see balanced_accuracy too"
     ]
 
 
