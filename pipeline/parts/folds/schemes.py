@@ -16,7 +16,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 GROUPED = ("group", "stratified_group", "multilabel_group")
 WORK = 600_000_000  # of about 10 ns
-PATIENCE = 30  # kicks in vain before the search ends
+PATIENCE = 100  # kicks in vain before the search ends
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def assign(
     work: int = WORK,
     patience: int = PATIENCE,
 ) -> Assignment:
-    """Assign each row to a fold; rows must come sorted by id, groups as codes 0…G−1 in the order of their names.
+    """Assign each row to a fold; rows come sorted by id, groups as codes 0…G−1 in the order of their names.
 
     `labels` are balanced. `class_N` is one code per row (the label, or the combination of labels),
     `cell_N` the same refined by further columns, both in an order that depends on the data alone.
@@ -52,8 +52,11 @@ def assign(
     n_rows = len(class_N)
     unit_N = np.arange(n_rows) if group_N is None else group_N
     n_units, what = int(unit_N.max(initial=-1)) + 1, "rows" if group_N is None else "groups"
-    if n_units < (2 if scheme == "holdout" else n):
-        raise ValueError(f"found {n_units} {what}, expected at least one for each fold")
+    least = 2 if scheme == "holdout" else n
+    if n_units < least:
+        raise ValueError(
+            f"found {n_units} {what} for {least} folds, expected at least one each; lower folds.n"
+        )
     if scheme == "holdout":
         held = Fraction(valid_share).limit_denominator(10_000)
         part_K = np.array([max(1, held.numerator), held.denominator - held.numerator], dtype=np.int64)
@@ -72,10 +75,11 @@ def assign(
     else:
         bound = lower_bound(units, share_K)
         fold_N = _search(units, unit_N, given, part_K, rng, bound, work, patience)
+    achieved = deviation(fold_N, labels, share_K)
     return Assignment(
         fold_N=np.where(fold_N == 0, 0, -1) if scheme == "holdout" else fold_N,
-        deviation=deviation(fold_N, labels, share_K),
-        lower_bound=lower_bound(units, share_K),
+        deviation=achieved,
+        lower_bound=min(achieved, lower_bound(units, share_K)),  # equal, they differ by rounding
         others={
             name: {how: deviation(other_N, labels, share_K) for how, other_N in answers.items()}
             for name, answers in found.items()

@@ -43,7 +43,8 @@ class Problem:
     @cached_property
     def weight_L(self) -> Array:
         """Return what turns Σ_k D² into the deviation: deviation = Σ_l weight · √Σ_k D_kl²."""
-        return 1 / (self.whole * self.total_L * np.sqrt(len(self.part_K)) * len(self.total_L))
+        weight_L: Array = 1 / (self.whole * self.total_L * np.sqrt(len(self.part_K)) * len(self.total_L))
+        return weight_L
 
     @cached_property
     def _dense_TL(self) -> Array | None:
@@ -59,7 +60,11 @@ class Problem:
         ptr = np.append(self.units.ptr, self.units.ptr[-1])
         length = ptr[types + 1] - ptr[types]
         row = np.repeat(np.arange(len(types)), length)
-        entry = np.arange(len(row)) - np.repeat(np.cumsum(length) - length, length) + np.repeat(ptr[types], length)
+        entry = (
+            np.arange(len(row))
+            - np.repeat(np.cumsum(length) - length, length)
+            + np.repeat(ptr[types], length)
+        )
         out = np.zeros((len(types), len(self.total_L)))
         out[row, self.units.label_E[entry]] = self.units.count_E[entry] * self.whole
         return out
@@ -75,7 +80,9 @@ class Split:
         units = problem.units
         type_E = np.repeat(np.arange(problem.n_types), np.diff(units.ptr))
         inside_KL = [
-            np.bincount(units.label_E, weights=units.count_E * count_K[type_E], minlength=len(problem.total_L))
+            np.bincount(
+                units.label_E, weights=units.count_E * count_K[type_E], minlength=len(problem.total_L)
+            )
             for count_K in count_TK.T
         ]
         self.off_KL = np.stack(inside_KL) * problem.whole - np.outer(problem.part_K, problem.total_L)
@@ -110,11 +117,19 @@ class Split:
         """
         for empty in np.flatnonzero(self.units_K == 0).tolist():
             types, folds = np.nonzero(self.count_TK[:-1] * (self.units_K > 1))
-            value = np.array([
-                np.sqrt((self.square_L + 2 * row * (self.off_KL[empty] - self.off_KL[fold]) + 2 * row**2).clip(min=0))
-                @ self.problem.weight_L
-                for row, fold in ((self.problem.rows(types[i : i + 1])[0], folds[i]) for i in range(len(types)))
-            ])
+            value = np.array(
+                [
+                    np.sqrt(
+                        (
+                            self.square_L + 2 * row * (self.off_KL[empty] - self.off_KL[fold]) + 2 * row**2
+                        ).clip(min=0)
+                    )
+                    @ self.problem.weight_L
+                    for row, fold in (
+                        (self.problem.rows(types[i : i + 1])[0], folds[i]) for i in range(len(types))
+                    )
+                ]
+            )
             best = int(value.argmin())
             self.exchange(int(types[best]), int(folds[best]), self.problem.n_types, empty)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,7 @@ SWEEPS = 20_000_000_000  # and rows × labels², which its passes cost
 
 
 def stratified_group(class_N: Array, group_N: Array, n: int, seed: int) -> Found:
-    """Return StratifiedGroupKFold's folds, unshuffled and shuffled with several seeds; {} where it is too slow.
+    """Return StratifiedGroupKFold's folds, unshuffled and with several seeds; {} where it is too slow.
 
     They may hold empty folds (scikit-learn issue 34828).
     """
@@ -40,7 +39,10 @@ def stratified(class_N: Array, n: int, seed: int) -> Found:
     """Return StratifiedKFold's folds, unshuffled and shuffled."""
     from sklearn.model_selection import StratifiedKFold
 
-    asked = {"unshuffled": StratifiedKFold(n), f"seed {seed}": StratifiedKFold(n, shuffle=True, random_state=seed)}
+    asked = {
+        "unshuffled": StratifiedKFold(n),
+        f"seed {seed}": StratifiedKFold(n, shuffle=True, random_state=seed),
+    }
     return _ask(asked, class_N, None)
 
 
@@ -83,8 +85,3 @@ def _ask(splitters: dict[str, Any], target: Array, group_N: Array | None) -> Fou
                 continue
         found[how] = fold_N
     return found
-
-
-def best(deviations: Iterable[float]) -> float | None:
-    """Return the lowest, or None where there is none."""
-    return min(deviations, default=None)

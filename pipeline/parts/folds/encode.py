@@ -1,0 +1,73 @@
+"""Turn columns into codes to stratify by, and choose the scheme that fits the data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+def column_codes(cells_N: Array, bins: int) -> tuple[Array, tuple[str, ...]]:
+    """Return one code per row and the codes' names; numbers of more than `bins` values are binned.
+
+    The bins are quantiles: they depend on the values, not on the row order. Blank cells are a category.
+    """
+    cells_N = np.asarray(cells_N, dtype=np.str_)
+    blank_N = np.char.strip(cells_N) == ""
+    number_N = _numbers(np.where(blank_N, "0", cells_N))
+    if number_N is None or len(np.unique(number_N[~blank_N])) <= bins:
+        names, code_N = np.unique(cells_N, return_inverse=True)
+        return code_N.astype(np.int64), tuple(name.strip() or "(blank)" for name in names.tolist())
+    edges = np.unique(np.quantile(number_N[~blank_N], np.linspace(0, 1, bins + 1)))
+    code_N = np.searchsorted(edges[1:-1], number_N, side="right").astype(np.int64)
+    names_ = [f"{low:.6g}..{high:.6g}" for low, high in pairwise(edges.tolist())]
+    if blank_N.any():
+        code_N[blank_N] = len(names_)
+        names_.append("(blank)")
+    return code_N, tuple(names_)
+
+
+def _numbers(cells_N: Array) -> Array | None:
+    try:
+        number_N = cells_N.astype(np.float64)
+    except ValueError:
+        return None
+    return number_N if np.isfinite(number_N).all() else None
+
+
+def combine(columns: Sequence[Array]) -> Array:
+    """Return one code per row for the combination of several codes, sorted by the first, then the next."""
+    code_N = np.unique(columns[0], return_inverse=True)[1].astype(np.int64)
+    for column_N in columns[1:]:
+        width = int(column_N.max(initial=0)) + 1
+        code_N = np.unique(code_N * width + column_N, return_inverse=True)[1].astype(np.int64)
+    return code_N
+
+
+def choose(scheme: str, group_N: Array | None, several: bool, stratify: bool) -> tuple[str, str]:
+    """Return the scheme to use and why; `several` says that a row carries none or several labels.
+
+    Raises ValueError where the scheme asked for would split groups, or has none to keep together.
+    """
+    shared = group_N is not None and len(np.unique(group_N)) < len(group_N)
+    if scheme == "auto":
+        groups = "groups have several rows" if shared else "no two rows share a group"
+        if several:
+            return ("multilabel_group" if shared else "multilabel"), f"{groups}, rows carry several labels"
+        return ("stratified_group" if shared else "stratified"), f"{groups}, each row carries one label"
+    if scheme in ("stratified", "multilabel") and shared:
+        raise ValueError(
+            f"found '{scheme}', which would put rows of one data.group into several folds; "
+            f"expected {'multilabel' if scheme == 'multilabel' else 'stratified'}_group, or data.group: null"
+        )
+    if scheme in ("group", "stratified_group", "multilabel_group") and group_N is None:
+        raise ValueError(f"found '{scheme}' without data.group; name the column whose rows belong together")
+    if scheme == "group" and stratify:
+        raise ValueError(
+            "found 'group', which balances sizes alone, with folds.stratify; expected stratified_group"
+        )
+    return scheme, "asked for"

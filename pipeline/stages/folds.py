@@ -1,0 +1,186 @@
+"""Assign each training row to a fold, once, and freeze the assignment; verify it ever after."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipeline.contracts import foldtable
+from pipeline.contracts.competition import load
+from pipeline.contracts.errors import InputError, MismatchError
+from pipeline.contracts.foldrows import FoldRows
+from pipeline.parts.folds.encode import choose, combine
+from pipeline.parts.folds.measure import count_units, deviation, fold_counts, lower_bound
+from pipeline.parts.folds.schemes import assign
+
+if TYPE_CHECKING:
+    import argparse
+
+    from pipeline.contracts.competition import Competition
+    from pipeline.contracts.config import Config
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Report = dict[str, Any]
+LIBRARIES = ("numpy", "pandas", "scikit-learn", "iterative-stratification")
+SHOWN = 10  # labels printed per fold
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Run the stage for the command line."""
+    from pipeline.cli import read_config
+
+    run(read_config(arguments), force=arguments.force)
+
+
+def run(config: Config, force: bool = False) -> Path:
+    """Return the fold table's path, made where there is none (or with `force`), verified where there is one.
+
+    An existing table is never remade on its own: teammates' models validate by it. Raises MismatchError
+    where it does not fit the data or the config, InputError where no assignment exists.
+    """
+    competition, path = load(config), foldtable.table_path(config)
+    rows = FoldRows(config, competition)
+    exists = path.is_file()
+    if exists and not force:
+        table = foldtable.read(config)
+        report = foldtable.read_report(config)
+        foldtable.verify(table, competition)
+        if report is None:
+            report = _report(
+                config, rows, table, {"scheme": "given", "reason": "the table came without a report"}
+            )
+            foldtable.write(config, table, report)
+        elif differs := _differences(report, _asked(config, rows)):
+            raise MismatchError(
+                *(f"{path}: made with {line}; restore the config, or {foldtable.REMEDY}" for line in differs)
+            )
+        print(f"folds: {path} fits the data and the config, reused")
+        _show(report)
+        return path
+    asked = _asked(config, rows)
+    table, report = _make(config, competition, rows, asked)
+    foldtable.write(config, table, report)
+    print(f"folds: {path} {'remade' if exists else 'made'}")
+    _show(report)
+    return path
+
+
+def _asked(config: Config, rows: FoldRows) -> Report:
+    """Return the scheme that the config means for these data, and the other wishes that matter for it."""
+    folds = config.folds
+    try:
+        scheme, reason = choose(folds.scheme, rows.group_N, rows.several, bool(rows.columns))
+    except ValueError as error:
+        raise InputError(f"folds.scheme: {error}") from None
+    asked: Report = {"scheme": scheme, "reason": reason, "n": folds.n, "seed": folds.seed}
+    asked |= {"stratify": list(rows.columns), "target": config.data.targets, "group": config.data.group}
+    if scheme == "holdout":
+        asked |= {"n": 1, "valid_share": folds.valid_share}
+    if rows.columns:
+        asked["bins"] = folds.bins
+    return asked
+
+
+def _differences(report: Report, asked: Report) -> list[str]:
+    if report.get("scheme") == "given":
+        return []
+    return [
+        f"{'data' if key in ('target', 'group') else 'folds'}.{key} {report.get(key)!r}, the config means {wish!r}"
+        for key, wish in asked.items()
+        if key != "reason" and report.get(key) != wish
+    ]
+
+
+def _make(
+    config: Config, competition: Competition, rows: FoldRows, asked: Report
+) -> tuple[foldtable.FoldTable, Report]:
+    folds, scheme = config.folds, asked["scheme"]
+    labels, cell_N = rows.balanced(scheme)
+    group_N = None if scheme in ("stratified", "multilabel") else rows.group_N  # there, a group is one row
+    try:
+        found = assign(
+            scheme, labels, combine([rows.class_N]), cell_N, group_N, folds.n, folds.seed, folds.valid_share
+        )
+    except ValueError as error:
+        raise InputError(f"folds.n: {error}") from None
+    fold_N = np.empty(rows.n, dtype=np.int64)
+    fold_N[rows.order] = found.fold_N
+    path = foldtable.table_path(config)
+    table = foldtable.of_competition(competition, config.data.targets, fold_N, path)
+    report = _report(config, rows, table, asked)
+    report |= {"deviation": found.deviation, "lower_bound": found.lower_bound, "others": found.others}
+    return table, report
+
+
+def _report(config: Config, rows: FoldRows, table: foldtable.FoldTable, asked: Report) -> Report:
+    counts_KL = fold_counts(np.where(table.fold < 0, table.n, table.fold), rows.labels, table.n + 1)
+    names = [*range(table.n), -1] if counts_KL[-1, -1] else [*range(table.n)]
+    share_K = np.full(table.n, 1 / table.n)
+    report = {
+        "name": config.name,
+        **asked,
+        "versions": {name: version(name) for name in LIBRARIES},
+        "table_hash": table.table_hash,
+        "fold_hash": table.fold_hash,
+        "folds": [
+            {
+                "fold": k,
+                "size": int(row[-1]),
+                "labels": dict(zip(rows.labels.names, row[:-1].tolist(), strict=True)),
+            }
+            for k, row in zip(names, counts_KL, strict=False)
+        ],
+        "warnings": _warnings(rows, table.n if table.n > 1 else 2),
+    }
+    if asked["scheme"] == "given" and table.n > 1 and table.fold.min() >= 0:
+        units = count_units(rows.labels, rows.unit_N, len(np.unique(rows.unit_N)))
+        report |= {
+            "deviation": deviation(table.fold, rows.labels, share_K),
+            "lower_bound": lower_bound(units, share_K),
+            "others": {},
+        }
+    return report
+
+
+def _warnings(rows: FoldRows, n: int) -> list[str]:
+    """Say what no assignment can mend: labels in too few rows or groups, a group larger than a fold."""
+    unit_N, what = rows.unit_N, "row" if rows.group_N is None else "group"
+    n_labels = len(rows.labels.names)
+    held = np.unique(unit_N[rows.labels.row_P] * n_labels + rows.labels.label_P) % n_labels
+    holders_L = np.bincount(held, minlength=n_labels)
+    found = []
+    for name, holders in zip(rows.labels.names, holders_L.tolist(), strict=True):
+        if holders == 1:
+            found.append(
+                f"label '{name}' lies in one {what}: no model that trained on it can be validated on it"
+            )
+        elif 1 < holders < n:
+            found.append(
+                f"label '{name}' lies in {holders} {what}s, fewer than {n} folds: some validate none of it"
+            )
+    size_G = np.bincount(unit_N)
+    if size_G.max() > 1.5 * rows.n / n:
+        name, share = rows.group_names[size_G.argmax()], size_G.max() / rows.n
+        found.append(f"group '{name}' holds {share:.0%} of the rows: folds cannot be of one size")
+    return found
+
+
+def _show(report: Report) -> None:
+    print(f"  scheme {report['scheme']} ({report['reason']}), seed {report.get('seed', 'unknown')}")
+    for fold in report["folds"]:
+        labels = list(fold["labels"].items())
+        text = ", ".join(f"{name} {count}" for name, count in labels[:SHOWN]) + (
+            ", …" if len(labels) > SHOWN else ""
+        )
+        name = f"fold {fold['fold']}" if fold["fold"] >= 0 else "never validated"
+        print(f"  {name}: {fold['size']} rows: {text}")
+    if "deviation" in report:
+        print(f"  deviation {report['deviation']:.6f}, no assignment is below {report['lower_bound']:.6f}")
+    for splitter, answers in report.get("others", {}).items():
+        print(f"  {splitter}: " + ", ".join(f"{value:.6f} ({how})" for how, value in answers.items()))
+    for warning in report["warnings"]:
+        print(f"  warning: {warning}")
+    print(f"  table {report['table_hash'][:12]}, folds {report['fold_hash'][:12]}")
