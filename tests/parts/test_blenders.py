@@ -1,0 +1,110 @@
+"""The mathematics of every blender, by property."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import gmean, rankdata
+
+from pipeline.parts.blenders import BLENDERS, column_ranks, equal_weights
+from pipeline.parts.metrics import METRICS
+
+SHAPES = st.tuples(st.integers(1, 5), st.integers(2, 12), st.integers(2, 5), st.integers(0, 10_000))
+
+
+def draw(shape: tuple[int, int, int, int], exclusive: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Return members with exact zeros and ones among them, and weights on the simplex."""
+    members, rows, classes, seed = shape
+    rng = np.random.default_rng(seed)
+    probs_MNC = rng.random((members, rows, classes)).astype(np.float32)
+    if exclusive:
+        sure_MN = rng.random((members, rows)) < 0.2
+        probs_MNC[sure_MN] = np.eye(classes, dtype=np.float32)[rng.integers(0, classes, sure_MN.sum())]
+        probs_MNC /= probs_MNC.sum(-1, keepdims=True)
+    else:
+        probs_MNC[rng.random(probs_MNC.shape) < 0.2] = 1
+        probs_MNC[rng.random(probs_MNC.shape) < 0.2] = 0
+    return probs_MNC, rng.dirichlet(np.ones(members))
+
+
+@pytest.mark.parametrize("exclusive", [True, False])
+@pytest.mark.parametrize("name", list(BLENDERS))
+@settings(deadline=None)  # the first example imports scikit-learn
+@given(shape=SHAPES)
+def test_contract_of_every_blender(name: str, exclusive: bool, shape: tuple[int, int, int, int]) -> None:
+    blender = BLENDERS[name]
+    probs_MNC, weights_M = draw(shape, exclusive)
+    blend_NC = blender.blend(probs_MNC, weights_M, exclusive)
+    assert blend_NC.shape == probs_MNC.shape[1:]
+    assert np.isfinite(blend_NC).all() and (blend_NC >= 0).all() and (blend_NC <= 1 + 1e-12).all()
+    if exclusive and not blender.uses_ranks:
+        np.testing.assert_allclose(blend_NC.sum(1), 1, atol=1e-6)
+    order = np.random.default_rng(0).permutation(len(probs_MNC))
+    np.testing.assert_allclose(
+        blender.blend(probs_MNC[order], weights_M[order], exclusive), blend_NC, atol=1e-12
+    )
+
+
+@pytest.mark.parametrize("name", [name for name in BLENDERS if not BLENDERS[name].uses_ranks])
+@pytest.mark.parametrize("exclusive", [True, False])
+def test_equal_members_blend_to_themselves(name: str, exclusive: bool) -> None:
+    probs_MNC, _ = draw((1, 9, 4, 5), exclusive)
+    thrice_MNC = np.repeat(probs_MNC, 3, axis=0)
+    blend_NC = BLENDERS[name].blend(thrice_MNC, equal_weights(3), exclusive)
+    np.testing.assert_allclose(blend_NC, probs_MNC[0], atol=1e-6)
+
+
+@settings(deadline=None)  # the first example imports scikit-learn
+@given(shape=SHAPES)
+def test_log_loss_of_the_mean_is_at_most_the_mean_log_loss(shape: tuple[int, int, int, int]) -> None:
+    for exclusive in (True, False):
+        probs_MNC, weights_M = draw(shape, exclusive)
+        rng = np.random.default_rng(shape[3] + 1)
+        _, rows, classes = probs_MNC.shape
+        targets_NC = np.eye(classes)[rng.integers(0, classes, rows)]
+        loss = METRICS["log_loss"]
+        blend_NC = BLENDERS["mean"].blend(probs_MNC, weights_M, exclusive)
+        single = [loss.score(targets_NC, probs_NC, exclusive) for probs_NC in probs_MNC]
+        assert loss.score(targets_NC, blend_NC, exclusive) <= weights_M @ single + 1e-6
+
+
+def test_geometric_mean_against_scipy() -> None:
+    probs_MNC = np.random.default_rng(0).dirichlet(np.ones(4), (3, 6))
+    product_NC = gmean(probs_MNC, axis=0)
+    expected_NC = product_NC / product_NC.sum(1, keepdims=True)
+    np.testing.assert_allclose(
+        BLENDERS["geometric_mean"].blend(probs_MNC, equal_weights(3), True), expected_NC
+    )
+    yes_NC, no_NC = gmean(probs_MNC, axis=0), gmean(1 - probs_MNC, axis=0)
+    expected_NC = yes_NC / (yes_NC + no_NC)
+    np.testing.assert_allclose(
+        BLENDERS["geometric_mean"].blend(probs_MNC, equal_weights(3), False), expected_NC
+    )
+
+
+def test_ranks_inside_each_fold_against_scipy() -> None:
+    rng = np.random.default_rng(1)
+    probs_NC = rng.integers(0, 5, (40, 3)) / 4
+    fold_N = rng.integers(0, 3, 40)
+    found_NC = column_ranks(probs_NC, fold_N)
+    for fold in range(3):
+        rows = fold_N == fold
+        np.testing.assert_allclose(found_NC[rows], (rankdata(probs_NC[rows], axis=0) - 0.5) / rows.sum())
+    np.testing.assert_allclose(column_ranks(probs_NC), (rankdata(probs_NC, axis=0) - 0.5) / 40)
+
+
+def test_rank_mean_forgets_the_scale_of_a_fold_model() -> None:
+    probs_NC = np.random.default_rng(2).random((20, 2))
+    fold_N = np.repeat([0, 1], 10)
+    scaled_NC = np.where(fold_N[:, None] == 0, probs_NC / 10, probs_NC)
+    blend = BLENDERS["rank_mean"].blend
+    found_NC = blend(np.stack([scaled_NC, probs_NC]), equal_weights(2), False, fold_N)
+    np.testing.assert_allclose(found_NC, column_ranks(probs_NC, fold_N))
+
+
+@pytest.mark.parametrize("weights", [[0.5, 0.6], [1.5, -0.5], [1.0], [np.nan, 1.0]])
+def test_weights_off_the_simplex_are_refused(weights: list[float]) -> None:
+    with pytest.raises(ValueError, match="found weights"):
+        BLENDERS["mean"].blend(np.full((2, 3, 2), 0.5), np.asarray(weights), True)
