@@ -19,7 +19,7 @@ h1 { font-size: 1.05rem; margin: 0; color: var(--soft); font-weight: 600 }
 h2 { font-size: 1.1rem; margin: 0 0 4px }
 p { margin: 0 0 12px; color: var(--soft) }
 .score { font-size: 2.4rem; line-height: 1.2; font-weight: 700; color: var(--blue); margin: 4px 0 }
-.score small { font-size: 1rem; font-weight: 400; color: var(--soft) }
+.score small { display: block; font-size: 1rem; font-weight: 400; color: var(--soft) }
 .note { color: var(--warn); font-weight: 600 }
 img { display: block; max-width: 100%; height: auto; margin: 8px auto 0 }
 .scroll { overflow-x: auto }

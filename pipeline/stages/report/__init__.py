@@ -53,6 +53,7 @@ def run(config: Config) -> Path:
     sections, left_out = [], []
     with plots.style():
         for name, section in SECTIONS.items():
+            (config.run_dir / "plots" / f"{name}.png").unlink(missing_ok=True)
             try:
                 card = section(report)
             except FoldlineError as error:  # a table or image that is gone costs one section, not the report
@@ -78,10 +79,9 @@ def main(arguments: argparse.Namespace) -> None:
 
 def _picture(config: Config, name: str, card: Card) -> str:
     """Save the card's figure below plots/ and return it as HTML."""
-    path = config.run_dir / "plots" / f"{name}.png"
     if card.figure is None:
-        path.unlink(missing_ok=True)
         return ""
+    path = config.run_dir / "plots" / f"{name}.png"
     with atomic(path) as beside:
         plots.save(beside, card.figure)
     return page.picture(path, card.title)
