@@ -11,9 +11,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.contracts.artifacts import read_text_table
-from pipeline.contracts.defects import SHOWN, Defects, Rows, check_columns, check_ids, check_sample, id_column
+from pipeline.contracts.datafolder import KAGGLE_INPUT, find_root
+from pipeline.contracts.defects import (
+    SHOWN,
+    Defects,
+    Rows,
+    check_columns,
+    check_ids,
+    check_sample_ids,
+    id_column,
+)
 from pipeline.contracts.errors import InputError
 from pipeline.contracts.imagepaths import ImagePaths, nearest
+from pipeline.contracts.submission import check_sample
 from pipeline.contracts.task import TASKS
 
 if TYPE_CHECKING:
@@ -22,7 +32,6 @@ if TYPE_CHECKING:
     from pipeline.contracts.config import Config, Data
 
 Array = np.ndarray[Any, np.dtype[Any]]
-KAGGLE_INPUT = Path("/kaggle/input")
 
 
 @dataclass(frozen=True)
@@ -68,8 +77,10 @@ def survey(config: Config) -> tuple[Competition | None, Defects]:
         check_columns(test, {"data.id": [data.id]}, defects)
         check_ids(test, data.id, defects)
     if sample is not None:
-        check_sample(sample, test if data.test is not None else None, data, defects)
+        check_sample_ids(sample, test if data.test is not None else None, data, defects)
     classes, targets_NC = _targets(train, data, defects)
+    if sample is not None and classes:
+        defects.add("columns of the sample submission", check_sample(sample.table, config, classes))
     paths = ImagePaths(root)
     images = _images(paths, train, data.image, "data.image", defects)
     key = "data.image" if data.test_image is None else "data.test_image"
@@ -91,15 +102,6 @@ def survey(config: Config) -> tuple[Competition | None, Defects]:
         ),
         defects,
     )
-
-
-def find_root(root: str) -> Path | None:
-    """Return the data folder: as given, or where Kaggle mounts it; None where there is none."""
-    slug = Path(root).name
-    for folder in (Path(root), KAGGLE_INPUT / slug, KAGGLE_INPUT / "competitions" / slug):
-        if folder.is_dir():
-            return folder.absolute()
-    return None
 
 
 def _read_csv(path: Path) -> pd.DataFrame:

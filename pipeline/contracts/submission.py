@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.contracts.artifacts import read_text_table
-from pipeline.contracts.competition import find_root
+from pipeline.contracts.datafolder import find_root
 from pipeline.contracts.defects import id_column
 from pipeline.contracts.errors import InputError, MismatchError
 from pipeline.contracts.task import TASKS

@@ -11,10 +11,10 @@ import numpy as np
 
 from pipeline.contracts import fingerprint
 from pipeline.contracts.artifacts import write_json, write_text
-from pipeline.contracts.competition import Competition, find_root, survey
+from pipeline.contracts.competition import Competition, survey
+from pipeline.contracts.datafolder import find_root
 from pipeline.contracts.defects import SHOWN
 from pipeline.contracts.errors import InputError
-from pipeline.contracts.submission import check_sample
 from pipeline.contracts.task import TASKS
 
 if TYPE_CHECKING:
@@ -64,8 +64,6 @@ def run(config: Config, images: bool = True) -> Path:
             write_text(list_path, "\n".join(everything) + "\n")
             shown.append(f"{list_path}: lists all {len(everything)} defects")
         raise InputError(*shown)
-    if wrong := check_sample(competition.sample, config, competition.classes):
-        raise InputError(*wrong)
     list_path.unlink(missing_ok=True)
     found = fingerprint.fields(config, READ, **_table_hashes(config), images=str(images))
     known = path.is_file() and fingerprint.is_done(config.run_dir, "check", found)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.contracts.artifacts import read_json, read_text_table, write_json, write_table
-from pipeline.contracts.competition import find_root
+from pipeline.contracts.datafolder import find_root
 from pipeline.contracts.errors import InputError, MismatchError
 from pipeline.contracts.task import TASKS
 from pipeline.parts.intervals import bootstrap, wilson

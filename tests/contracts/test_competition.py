@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.contracts import competition as contract
+from pipeline.contracts import datafolder
 from pipeline.contracts.competition import Competition, load, survey
 from pipeline.contracts.config import load as load_config
 from pipeline.contracts.defects import SHOWN, Defects
@@ -235,7 +235,7 @@ def test_kaggle_mounts_are_found(
     target = tmp_path / "kaggle/input" / mount
     target.parent.mkdir(parents=True)
     os.rename(competition, target)
-    monkeypatch.setattr(contract, "KAGGLE_INPUT", tmp_path / "kaggle/input")
+    monkeypatch.setattr(datafolder, "KAGGLE_INPUT", tmp_path / "kaggle/input")
     assert read(target, "data.root=data/shapes").images[0] == target / "images/0000.png"
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -110,7 +111,7 @@ def test_only_the_example_reads_the_solution() -> None:
     readers = [
         str(path.relative_to(folder))
         for path in folder.rglob("*.py")
-        if re.search(r"\.solution\b|['\"]solution(\.csv)?['\"]", path.read_text())
+        if re.search(r"\.solution\b(?! is None)|['\"]solution(\.csv)?['\"]", path.read_text())
     ]
     assert readers == ["stages/example.py"]
 
@@ -189,7 +190,10 @@ def test_held_back_score_stands_beside_the_cv_score(
     )
 
 
-def test_held_back_interval_of_other_metrics_is_resampled(finished: Path) -> None:
+def test_held_back_interval_of_other_metrics_is_resampled(
+    finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(example, "bootstrap", partial(example.bootstrap, rounds=100))
     config = load_config([finished / "config.yaml"], ["data.solution=solution.csv", "metric=log_loss"])
     path = example.held_back(config)
     assert path is not None
