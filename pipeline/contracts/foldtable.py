@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
 from collections.abc import Iterable
@@ -84,17 +85,18 @@ def read(config: Config) -> FoldTable:
         raise MismatchError(f"{path}: not found; make it with: foldline folds")
     try:
         cells = read_text_table(path)
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            names = next(csv.reader(stream))  # pandas renames a target that is called group
     except ValueError as error:
         raise MismatchError(
             f"{path}: not readable as CSV ({' '.join(str(error).split())}); {REMEDY}"
         ) from None
-    names = cells.columns.tolist()
-    if names[:2] != ["id", "group"] or len(names) < 4 or not names[-1].startswith("fold"):
+    if names[:2] != ["id", "group"] or len(names) < 4 or names[-1] != "fold":
         raise MismatchError(
             f"{path}: found the columns {', '.join(names)}, expected id, group, target…, fold; {REMEDY}"
         )
     cells = cells.sort_values("id", kind="stable", ignore_index=True)
-    ids, texts = _texts(cells["id"]), _texts(cells[names[-1]])
+    ids, texts = _texts(cells["id"]), _texts(cells.iloc[:, -1])
     defects = []
     if len(twice := ids[1:][ids[1:] == ids[:-1]]):
         defects.append(f"{path}: {_some(twice)} twice; {REMEDY}")
@@ -111,7 +113,7 @@ def read(config: Config) -> FoldTable:
         defects.append(f"{path}: {len(split)} groups lie in several folds (first '{split[0]}'); {REMEDY}")
     if defects:
         raise MismatchError(*defects)
-    targets = cells[names[2:-1]]
+    targets = cells.iloc[:, 2:-1].set_axis(names[2:-1], axis=1)
     table = FoldTable(ids, groups, targets, fold_N, path)
     report = read_report(config)
     if report is not None and report.get("fold_hash") != table.fold_hash:

@@ -87,8 +87,9 @@ def _asked(config: Config, rows: FoldRows) -> Report:
 def _differences(report: Report, asked: Report) -> list[str]:
     if report.get("scheme") == "given":
         return []
+    section = {"target": "data", "group": "data"}
     return [
-        f"{'data' if key in ('target', 'group') else 'folds'}.{key} {report.get(key)!r}, the config means {wish!r}"
+        f"{section.get(key, 'folds')}.{key} {report.get(key)!r}, the config means {wish!r}"
         for key, wish in asked.items()
         if key != "reason" and report.get(key) != wish
     ]

@@ -90,7 +90,7 @@ class Split:
 
     def _settle(self) -> None:
         self.square_L = (self.off_KL**2).sum(0)
-        self.value = float(np.sqrt(self.square_L) @ self.problem.weight_L)
+        self.value = float(_weigh(np.sqrt(self.square_L), self.problem.weight_L))
 
     def copy(self) -> Split:
         twin = object.__new__(Split)
@@ -117,21 +117,20 @@ class Split:
         """
         for empty in np.flatnonzero(self.units_K == 0).tolist():
             types, folds = np.nonzero(self.count_TK[:-1] * (self.units_K > 1))
-            value = np.array(
-                [
-                    np.sqrt(
-                        (
-                            self.square_L + 2 * row * (self.off_KL[empty] - self.off_KL[fold]) + 2 * row**2
-                        ).clip(min=0)
-                    )
-                    @ self.problem.weight_L
-                    for row, fold in (
-                        (self.problem.rows(types[i : i + 1])[0], folds[i]) for i in range(len(types))
-                    )
-                ]
-            )
-            best = int(value.argmin())
+            value = [self._moved(types[i], folds[i], empty) for i in range(len(types))]
+            best = int(np.argmin(value))
             self.exchange(int(types[best]), int(folds[best]), self.problem.n_types, empty)
+
+    def _moved(self, type_: int, fold: int, into: int) -> float:
+        """Return the deviation after one move."""
+        row_L = self.problem.rows(np.array([type_]))[0]
+        later_L = self.square_L + 2 * row_L * (self.off_KL[into] - self.off_KL[fold] + row_L)
+        return float(_weigh(np.sqrt(later_L.clip(min=0)), self.problem.weight_L))
+
+
+def _weigh(numbers: Array, weight_L: Array) -> Array:
+    """Return the weighted sum over the last axis, not by BLAS, whose rounding depends on its threads."""
+    return np.asarray(np.einsum("...l,l->...", numbers, weight_L))
 
 
 def greedy(problem: Problem, order_U: Array, count_TK: Array) -> Split:
@@ -145,7 +144,7 @@ def greedy(problem: Problem, order_U: Array, count_TK: Array) -> Split:
         amount = units.count_E[entries] * problem.whole
         near_KE = off_KL[:, label]
         later_KE = square_L[label] + amount * (2 * near_KE + amount)
-        fold = int((np.sqrt(later_KE) @ weight_L[label]).argmin())
+        fold = int(_weigh(np.sqrt(later_KE), weight_L[label]).argmin())
         off_KL[fold, label] += amount
         square_L[label] = (off_KL[:, label] ** 2).sum(0)
         count_TK[type_, fold] += 1
@@ -228,7 +227,7 @@ def _best(split: Split, type_: int, fold: int, with_C: Array, where_C: Array) ->
     later_CL *= 2
     later_CL += split.square_L
     np.sqrt(later_CL.clip(min=0, out=later_CL), out=later_CL)
-    value_C = later_CL @ problem.weight_L
+    value_C = _weigh(later_CL, problem.weight_L)
     best = int(value_C.argmin())
     return best, float(value_C[best])
 
