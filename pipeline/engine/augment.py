@@ -74,6 +74,8 @@ class _Draws(random.Random):
         return self.rng.random()
 
     def getrandbits(self, k: int) -> int:
+        if k <= 53:  # a double holds as many random bits, and takes a fifth of the time
+            return int(self.rng.random() * (1 << k))
         return int.from_bytes(self.rng.bytes((k + 7) // 8), "little") >> (-k % 8)
 
 

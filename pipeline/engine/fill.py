@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import os
 import shutil
 import sqlite3
 import sys
@@ -30,17 +31,22 @@ RESERVE_GB = 1.0  # left free on the disk, or a twentieth of a small one
 SAMPLE = 48  # files looked at for the estimate
 COMMIT_SECONDS = 2.0  # what a kill loses at most
 CHUNK = 4  # files per task
-FULL = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM}
+NOT_WRITABLE = {"ENOSPC", "EDQUOT", "EACCES", "EROFS", "EPERM", "ENOENT", "ENOTDIR", "EEXIST"}
 
 _checked: dict[File, bytes] = {}  # without a cache: contents that this process decoded without a defect
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Say whether a bar is drawn (in the main process alone) and what stands before it."""
+    """Say whether a bar is drawn and what stands before it; of several processes only the main one draws."""
 
-    shown: bool
+    wanted: bool
     label: str
+
+    @property
+    def shown(self) -> bool:
+        """Tell whether this process draws: launchers number the processes by RANK."""
+        return self.wanted and os.environ.get("RANK", "0") == "0"
 
     def bar(self, total: int) -> tqdm[Any]:
         """Return a bar over images, which also estimates the time left."""
@@ -102,7 +108,7 @@ def fill(
             return found, decoded
     except (OSError, sqlite3.Error) as error:
         full = isinstance(error, sqlite3.Error) and "full" in str(error)
-        if full or (isinstance(error, OSError) and error.errno in FULL):
+        if full or (isinstance(error, OSError) and errno.errorcode.get(error.errno or 0) in NOT_WRITABLE):
             raise SpaceError(
                 f"{folder}: cannot be written: {error}; free space, set data.cache.dir to another disk, "
                 "or data.cache.dir=null to do without"

@@ -90,7 +90,9 @@ def resize(image: Array, size_hw: tuple[int, int]) -> Array:
 def rgb(image: Array) -> Array:
     """Return HxWx3, writable and in one piece of memory; gray HxW is repeated."""
     return (
-        cv2.cvtColor(image, cv2.COLOR_GRAY2RGB) if image.ndim == 2 else np.require(image, requirements="CW")
+        cv2.cvtColor(image, cv2.COLOR_GRAY2RGB)
+        if image.ndim == 2
+        else np.require(image, requirements=["C", "W"])
     )
 
 

@@ -162,16 +162,26 @@ def tiff16(pixels: np.ndarray, orientation: int) -> bytes:
     """Write a plain little-endian RGB TIFF of 16 bits with an orientation tag."""
     height, width = pixels.shape[:2]
     entries = [
-        (256, 4, 1, width), (257, 4, 1, height), (258, 3, 3, None), (259, 3, 1, 1), (262, 3, 1, 2),
-        (273, 4, 1, None), (274, 3, 1, orientation), (277, 3, 1, 3), (278, 4, 1, height), (279, 4, 1, pixels.nbytes),
-    ]  # fmt: skip
+        (256, 4, 1, width),
+        (257, 4, 1, height),
+        (258, 3, 3, None),
+        (259, 3, 1, 1),
+        (262, 3, 1, 2),
+        (273, 4, 1, None),
+        (274, 3, 1, orientation),
+        (277, 3, 1, 3),
+        (278, 4, 1, height),
+        (279, 4, 1, pixels.nbytes),
+    ]
     bits_at = 8 + 2 + 12 * len(entries) + 4
     values = {258: bits_at, 273: bits_at + 6}
     table = b"".join(
-        tag.to_bytes(2, "little") + kind.to_bytes(2, "little") + count.to_bytes(4, "little")
+        tag.to_bytes(2, "little")
+        + kind.to_bytes(2, "little")
+        + count.to_bytes(4, "little")
         + (values.get(tag) if value is None else value).to_bytes(4, "little")
         for tag, kind, count, value in entries
-    )  # fmt: skip
+    )
     head = b"II*\0" + (8).to_bytes(4, "little") + len(entries).to_bytes(2, "little") + table + bytes(4)
     return head + np.array([16] * 3, "<u2").tobytes() + pixels.astype("<u2").tobytes()
 
@@ -192,9 +202,15 @@ def test_animations_give_their_first_frame(tmp_path: Path, name: str) -> None:
 
 
 FORMATS = {
-    "jpg": ("JPEG", {}), "progressive": ("JPEG", {"progressive": True}), "png": ("PNG", {}), "webp": ("WEBP", {}),
-    "bmp": ("BMP", {}), "tif": ("TIFF", {}), "lzw": ("TIFF", {"compression": "tiff_lzw"}), "gif": ("GIF", {}),
-}  # fmt: skip
+    "jpg": ("JPEG", {}),
+    "progressive": ("JPEG", {"progressive": True}),
+    "png": ("PNG", {}),
+    "webp": ("WEBP", {}),
+    "bmp": ("BMP", {}),
+    "tif": ("TIFF", {}),
+    "lzw": ("TIFF", {"compression": "tiff_lzw"}),
+    "gif": ("GIF", {}),
+}
 
 
 @pytest.mark.parametrize("kind", [*FORMATS, "png16", "tif16"])
