@@ -150,7 +150,7 @@ class Predictions:
     def load(cls, path: Path) -> Predictions:
         """Read the file; raise MismatchError where it is missing or damaged."""
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
                 found = cls(
                     ids=file["ids"],
                     views=tuple(file["views"].tolist()),
