@@ -51,7 +51,7 @@ def file_hash(path: Path) -> str:
 
 def is_done(run_dir: Path, stage: str, found: Fields) -> bool:
     """Tell whether the stage finished in this run folder with exactly these fields."""
-    return read_stamp(run_dir, stage) == json.loads(json.dumps(found))
+    return bool(read_stamp(run_dir, stage) == json.loads(json.dumps(found)))
 
 
 def read_stamp(run_dir: Path, stage: str) -> Fields | None:
