@@ -7,13 +7,16 @@ at the end, so a cache larger than the model's size leaves room for crops.
 
 from __future__ import annotations
 
+import difflib
 import os
 import random
 import warnings
+from functools import cache
 from typing import Any
 
 import numpy as np
 
+from pipeline.contracts.errors import InputError
 from pipeline.engine.images import resize
 from pipeline.parts.lookup import lookup
 from pipeline.parts.presets import PRESETS
@@ -80,67 +83,93 @@ class _Draws(random.Random):
 
 
 def build(spec: str | list[dict[str, Any]], size_hw: tuple[int, int]) -> Augment:
-    """Make the augmentation of a preset or a list; raise ValueError with every unknown or unfit transform."""
-    listed = lookup(PRESETS, spec, "preset") if isinstance(spec, str) else spec
-    if not listed:
-        return Augment(spec, size_hw, [])
+    """Make the augmentation of a preset or a list.
+
+    Raises InputError with every transform that is unknown, has unknown or unfit arguments, or cannot work on
+    an image alone: each is tried once.
+    """
     defects: list[str] = []
-    transforms = _make_all(listed, size_hw, "", defects)
+    try:
+        listed = lookup(PRESETS, spec, "preset") if isinstance(spec, str) else spec
+    except ValueError as error:
+        raise InputError(f"augment.train: {error}") from None
+    transforms = _make_all(listed, size_hw, "augment.train", defects) if listed else []
     if defects:
-        raise ValueError("; ".join(defects))
+        raise InputError(*defects)
     return Augment(spec, size_hw, transforms)
 
 
 def _make_all(listed: Any, size_hw: tuple[int, int], place: str, defects: list[str]) -> list[Any]:
-    if not isinstance(listed, list):
+    """Make the transforms of a list; note in `defects` what is wrong with the others."""
+    made: list[Any] = []
+    if not isinstance(listed, list) or not listed:
         defects.append(f"{place}: found {listed!r}, expected a list of transforms")
-        return []
-    made = [_make(entry, size_hw, f"{place}[{number}]", defects) for number, entry in enumerate(listed)]
-    return [transform for transform in made if transform is not None]
+        return made
+    for number, entry in enumerate(listed):
+        here = f"{place}[{number}]"
+        if not isinstance(entry, dict) or len(entry) != 1:
+            defects.append(f"{here}: found {entry!r}, expected one as in {{HorizontalFlip: {{p: 0.5}}}}")
+            continue
+        ((name, arguments),) = entry.items()
+        here = f"{here}.{name}"
+        if name in COMPOSITES and isinstance(arguments, dict):
+            children = _make_all(arguments.get("transforms"), size_hw, f"{here}.transforms", defects)
+            if not children:
+                continue
+            arguments = {**arguments, "transforms": children}
+        try:
+            made.append(_make(str(name), arguments, size_hw))
+        except (
+            Exception
+        ) as error:  # its hundred constructors fail in many ways, all from what the config says
+            defects.append(f"{here}: {_reason(error)}")
+    return made
 
 
-def _make(entry: Any, size_hw: tuple[int, int], place: str, defects: list[str]) -> Any:
-    """Make one transform, or note in `defects` what is wrong and return None."""
+def _make(name: str, arguments: Any, size_hw: tuple[int, int]) -> Any:
+    """Make one transform; raise whatever its constructor raises, and its warnings, where that cannot be."""
+    if name in ENGINES_OWN:
+        raise ValueError(f"leave it out, {ENGINES_OWN[name]}")
+    if arguments is not None and not isinstance(arguments, dict):
+        raise ValueError(f"found {arguments!r}, expected arguments as in {{p: 0.5}}")
+    known = _known()
+    if name not in known:
+        near = difflib.get_close_matches(name, list(known), n=1)
+        raise ValueError(f"not in Albumentations 2.0.8{f'; did you mean {near[0]!r}?' if near else ''}")
+    kind, given = known[name], dict(arguments or {})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # Albumentations drops unknown arguments with a mere warning
+        if name in COMPOSITES:
+            return kind(**given)
+        _fill_size(kind, given, size_hw)
+        transform = kind(**given)
+    _try(transform, size_hw)
+    return transform
+
+
+def _try(transform: Any, size_hw: tuple[int, int]) -> None:
+    """Raise ValueError where a transform fails on an image alone, or returns something else than one."""
+    reason = ""
+    for factor in (1, 2):  # a fixed crop may need the room that a larger cache gives
+        rng = np.random.default_rng(0)
+        image = rng.integers(0, 256, (size_hw[0] * factor, size_hw[1] * factor, 3), dtype=np.uint8)
+        transform.set_random_state(rng, random.Random(0))
+        try:
+            result = transform(image=image, force_apply=True)["image"]
+        except Exception as error:  # 100 transforms fail in as many ways
+            reason = reason or f"{type(error).__name__}: {' '.join(str(error).split())}"
+            continue
+        if isinstance(result, np.ndarray) and result.dtype == np.uint8 and result.shape[2:] == (3,):
+            return
+        reason = reason or "it returns no image of three channels and the same depth"
+    raise ValueError(f"cannot be used on an image alone ({reason})")
+
+
+@cache
+def _known() -> dict[str, Any]:
+    """Return the transforms and composites by name."""
     import albumentations
 
-    if not isinstance(entry, dict) or len(entry) != 1:
-        defects.append(
-            f"{place}: found {entry!r}, expected one transform as in {{HorizontalFlip: {{p: 0.5}}}}"
-        )
-        return None
-    ((name, given),) = entry.items()
-    place = f"{place}.{name}"
-    if name in ENGINES_OWN:
-        defects.append(f"{place}: leave it out, {ENGINES_OWN[name]}")
-        return None
-    if given is not None and not isinstance(given, dict):
-        defects.append(f"{place}: found {given!r}, expected arguments as in {{p: 0.5}}")
-        return None
-    arguments = dict(given or {})
-    try:
-        kind = lookup(_known(albumentations), str(name), "transform")
-    except ValueError as error:
-        defects.append(f"{place}: {str(error).split(':')[0]}; see Albumentations 2.0.8")
-        return None
-    if name in COMPOSITES:
-        arguments["transforms"] = _make_all(
-            arguments.get("transforms"), size_hw, f"{place}.transforms", defects
-        )
-        if not arguments["transforms"]:
-            return None
-    else:
-        _fill_size(kind, arguments, size_hw)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")  # Albumentations drops unknown arguments with a mere warning
-            return kind(**arguments)
-    except (ValueError, TypeError, Warning) as error:
-        defects.append(f"{place}: {_reason(error)}")
-        return None
-
-
-def _known(albumentations: Any) -> dict[str, Any]:
-    """Return the transforms and composites by name."""
     from pipeline.engine.affine import Affine
 
     leaf = albumentations.BasicTransform
@@ -162,10 +191,13 @@ def _fill_size(kind: Any, arguments: dict[str, Any], size_hw: tuple[int, int]) -
 
 
 def _reason(error: Exception) -> str:
-    """Say an error on one line; pydantic's own with the argument's name."""
-    if callable(problems := getattr(error, "errors", None)):
+    """Say an error on one line; pydantic's, which Albumentations wraps, with the argument's name."""
+    problems = getattr(error.__cause__ or error.__context__ or error, "errors", None)
+    if callable(problems):
         return ", ".join(
-            f"{'.'.join(map(str, problem['loc']))}: {problem['msg']} (found {problem['input']!r})"
-            for problem in problems()
+            f"{'.'.join(map(str, one['loc']))}: {one['msg']} (found {one['input']!r})"
+            if one["loc"]
+            else one["msg"]
+            for one in problems()
         )
-    return " ".join(str(error).split())
+    return " ".join(str(error).split()) or type(error).__name__
