@@ -86,7 +86,7 @@ def held_back(config: Config) -> Path | None:
     cv = ensemble["variants"][ensemble["submitted"]]
     found = {
         "metric": config.metric,
-        "score": score,
+        "score": score if np.isfinite(score) else None,
         "interval": [bound if np.isfinite(bound) else None for bound in interval],
         "n": n,
         "cv_mean": cv["mean"],
