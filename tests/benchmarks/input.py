@@ -2,8 +2,8 @@
 
     python tests/benchmarks/input.py [--count 64] [--size 256x384] [--json]
 
-Makes photographs of 2048x1365 in a temporary folder and alternates, in one run: Pillow (open, convert, resize;
-one process), the first pass (a new cache is filled) and later epochs (every image read from the cache again).
+Makes photographs of 2048x1365 in a temporary folder and alternates, in one run: Pillow (open, convert and
+resize; one process), the first pass (a new cache is filled) and later epochs (every image from the cache).
 Prints each one's milliseconds per image and the ratios to Pillow. Wanted: first pass 2, later epochs 20.
 """
 
