@@ -16,5 +16,5 @@ if ! "$python" -m pipeline.installed $extra; then
   echo "installing into .venv; the first time takes some minutes"
   "$python" -m pip install --quiet --disable-pip-version-check -e ".${extra:+[$extra]}"
 fi
-if [[ $name =~ ^(digits|elpv)$ && ! -e $root ]]; then "$python" -m pipeline example "$name" --root "$root"; fi
+if [[ $name =~ ^(digits|elpv)$ && ! -f $root/train.csv ]]; then "$python" -m pipeline example "$name" --root "$root"; fi
 exec "$python" -m pipeline run -c "$config" "$@"

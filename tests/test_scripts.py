@@ -63,6 +63,7 @@ def test_run_all_installs_then_reuses(clone: Path) -> None:
     assert calls[4:] == [".venv: -m pipeline run -c configs/digits.yaml"]
 
     (clone / "data/digits").mkdir(parents=True)
+    (clone / "data/digits/train.csv").touch()  # written last: the example is whole
     _, calls = start(clone, "run_all.sh", "--set", "train.lr=1e-3", lacks=False)
     assert calls == [
         ".venv: -m pipeline.installed",
