@@ -16,8 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from pipeline.contracts.errors import InputError
 from pipeline.parts.blenders import BLENDERS
-from pipeline.parts.losses import LOSSES
 from pipeline.parts.lookup import lookup
+from pipeline.parts.losses import LOSSES
 from pipeline.parts.metrics import METRICS
 from pipeline.parts.mixing import MIXERS, PATCHES
 from pipeline.parts.presets import PRESETS

@@ -116,12 +116,15 @@ class Task:
 
         Several target columns are the classes themselves; a label column's values are sorted, numbers by
         value and before texts, unless `data.classes` gives the order. Blank cells are left to `encode`.
+        A binary column of numbers in [0, 1] holds shares of the class 1: soft labels, classes 0 and 1.
         """
         if len(data.targets) > 1:
             return list(data.targets)
         if data.classes is not None:
             return list(data.classes)
         cells = {cell for text in table[data.targets[0]] for cell in _labels(text, data.separator)}
+        if self.name == "binary" and cells and all(_share(cell) is not None for cell in cells):
+            return SHARED
         return sorted(cells, key=_natural)
 
     def class_problem(self, classes: Sequence[str]) -> str | None:
@@ -148,7 +151,11 @@ class Task:
             self._encode_columns(table, data, targets_NC, defects)
             return targets_NC, defects
         number = {name: c for c, name in enumerate(classes)}
+        shared = self.name == "binary" and list(classes) == SHARED
         for row, text in enumerate(table[data.targets[0]]):
+            if shared and (share := _share(text)) is not None:
+                targets_NC[row] = 1 - share, share
+                continue
             found = _labels(text, data.separator)
             if not found and self.exclusive:
                 defects.append((row, f"{data.targets[0]} is blank, expected a label"))
@@ -182,6 +189,15 @@ class Task:
             for row in np.flatnonzero(np.abs(sums - 1) > 1e-3):
                 if int(row) not in bad:
                     defects.append((int(row), f"the target columns sum to {sums[row]:g}, expected 1"))
+
+
+SHARED = ["0", "1"]  # the classes of a binary column that may hold fractions
+
+
+def _share(text: str) -> float | None:
+    """Return a cell's number in [0, 1], or None."""
+    match = re.fullmatch(r"\s*(0|1|[01]?\.[0-9]+)\s*", text)
+    return float(text) if match and float(text) <= 1 else None
 
 
 def _labels(text: str, separator: str | None) -> list[str]:

@@ -54,7 +54,11 @@ class Checkpoint:
         save_tensors(self.path, tensors, meta)
 
     def load(
-        self, model: nn.Module, ema: ModelEmaV3 | None, optimizer: torch.optim.Optimizer, accelerator: Accelerator
+        self,
+        model: nn.Module,
+        ema: ModelEmaV3 | None,
+        optimizer: torch.optim.Optimizer,
+        accelerator: Accelerator,
     ) -> dict[str, Any] | None:
         """Restore the state in place; return the history, or None where there is no checkpoint."""
         if not self.path.is_file():
@@ -63,7 +67,9 @@ class Checkpoint:
         model.load_state_dict(_part(tensors, "model."))
         if ema is not None:
             ema.module.load_state_dict(_part(tensors, "ema."))
-        state: dict[int, dict[str, Any]] = {int(number): dict(entries) for number, entries in meta["optimizer"].items()}
+        state: dict[int, dict[str, Any]] = {
+            int(number): dict(entries) for number, entries in meta["optimizer"].items()
+        }
         for key, value in _part(tensors, "optimizer.").items():
             number, name = key.split(".", 1)
             state.setdefault(int(number), {})[name] = value

@@ -27,7 +27,6 @@ from pipeline.engine.loader import Augmentation, Batch, Plan, Rows, TrainingBatc
 from pipeline.engine.predict import predict
 from pipeline.parts.losses import LOSSES
 from pipeline.parts.mixing import mix_batch
-from pipeline.parts.metrics import METRICS
 from pipeline.parts.schedules import Options, factor
 
 if TYPE_CHECKING:
@@ -45,7 +44,9 @@ class Fold:
     folder: Path
 
 
-def fit(config: Config, fold: Fold, augment: Augmentation, accelerator: Accelerator, meta: dict[str, Any]) -> History:
+def fit(
+    config: Config, fold: Fold, augment: Augmentation, accelerator: Accelerator, meta: dict[str, Any]
+) -> History:
     """Train the fold and write model.safetensors, epochs.csv and train.log into its folder.
 
     An unfinished earlier attempt continues at its last finished epoch. Raises TrainingError where the loss
@@ -64,7 +65,12 @@ class _Fit:
     """Hold what lives as long as one fold's training."""
 
     def __init__(
-        self, config: Config, fold: Fold, augment: Augmentation, accelerator: Accelerator, meta: dict[str, Any]
+        self,
+        config: Config,
+        fold: Fold,
+        augment: Augmentation,
+        accelerator: Accelerator,
+        meta: dict[str, Any],
     ) -> None:
         self.config, self.fold, self.accelerator = config, fold, accelerator
         self.meta = {**meta, "fold": fold.number, "classes": list(fold.classes)}
@@ -77,7 +83,12 @@ class _Fit:
         train = config.train
         self.ema = ModelEmaV3(self.model, decay=train.ema_decay, use_warmup=True) if train.ema else None
         plan = Plan(
-            len(fold.train), train.batch_size, train.seed, fold.number, accelerator.process_index, accelerator.num_processes
+            len(fold.train),
+            train.batch_size,
+            train.seed,
+            fold.number,
+            accelerator.process_index,
+            accelerator.num_processes,
         )
         self.batches = TrainingBatches(fold.train, plan, augment)
         self.updates = math.ceil(plan.steps / train.accumulate)  # optimizer steps per epoch
@@ -86,7 +97,9 @@ class _Fit:
 
     def run(self) -> History:
         self._resume()
-        wrapped = self.accelerator.prepare_model(self.model)  # autocast, and gradients averaged over processes
+        wrapped = self.accelerator.prepare_model(
+            self.model
+        )  # autocast, and gradients averaged over processes
         if self.config.train.compile:
             wrapped = torch.compile(wrapped)
         train = self.config.train
@@ -140,7 +153,11 @@ class _Fit:
         train = self.config.train
         options = Options(self.updates, train.min_lr / train.lr, train.step_epochs, train.gamma)
         share = factor(
-            train.schedule, update, self.updates * train.epochs, round(train.warmup_epochs * self.updates), options
+            train.schedule,
+            update,
+            self.updates * train.epochs,
+            round(train.warmup_epochs * self.updates),
+            options,
         )
         share = max(share * self.history.plateau_factor, min(share, options.min_factor))
         for group, base in zip(self.optimizer.param_groups, self.rates, strict=True):
@@ -183,9 +200,7 @@ class _Fit:
             draws = rng(seed, self.fold.number, *batch.of, "mix", self.batches.plan.rank)
             images, targets = mix_batch(images, targets, draws, mix.kind, mix.patch, mix.alpha, mix.prob)
         if batch.of == (0, 0) and self.accelerator.is_main_process:
-            self.history.keep_batch(
-                self.fold, self.normalize.undo(images[:16]), targets[:16].cpu().numpy()
-            )
+            self.history.keep_batch(self.fold, self.normalize.undo(images[:16]), targets[:16].cpu().numpy())
         return images, targets
 
     def _validate(self) -> tuple[float, float]:
@@ -193,14 +208,22 @@ class _Fit:
         valid = self.fold.valid
         assert valid.targets_NC is not None
         probs_NVC = predict(
-            [self._evaluated()], valid, ["identity"], self.config, self.setting, self.normalize, as_logits=True
+            [self._evaluated()],
+            valid,
+            ["identity"],
+            self.config,
+            self.setting,
+            self.normalize,
+            as_logits=True,
         )[0]
         logits = torch.from_numpy(probs_NVC[:, 0])
         loss = float(self.loss(logits, torch.from_numpy(valid.targets_NC)).mean())
         probs = self.task.activate(logits, self.config.loss.name).numpy()
         if not np.isfinite(probs).all():
-            raise TrainingError(f"fold {self.fold.number}: validation predictions are not finite; lower train.lr")
-        return loss, METRICS[self.config.metric].function(valid.targets_NC, probs.astype(np.float64))
+            raise TrainingError(
+                f"fold {self.fold.number}: validation predictions are not finite; lower train.lr"
+            )
+        return loss, self.task.score(self.config.metric, valid.targets_NC, probs.astype(np.float64))
 
     def _evaluated(self) -> nn.Module:
         """Return the network whose weights count: the moving average where there is one."""
@@ -232,7 +255,11 @@ def optimizer(config: Config, model: nn.Module) -> torch.optim.Optimizer:
         )
     options: dict[str, Any] = {"fused": True} if train.optimizer in {"adam", "adamw"} else {}
     made: torch.optim.Optimizer = create_optimizer_v2(
-        model, opt=train.optimizer, lr=train.lr, weight_decay=train.weight_decay, layer_decay=train.layer_decay, **options
+        model,
+        opt=train.optimizer,
+        lr=train.lr,
+        weight_decay=train.weight_decay,
+        layer_decay=train.layer_decay,
+        **options,
     )
     return made
-

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
+from pipeline.engine.images import resize
 from pipeline.engine.keyed import rng
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -110,7 +111,8 @@ class TrainingBatches(Dataset[Batch]):
         numbers, total = self.plan.step(self._order, step)
         images = [
             self.augment(
-                self.rows.images[int(n)], rng(self.plan.seed, self.plan.fold, epoch, "augment", self.rows.ids[n])
+                self.rows.images[int(n)],
+                rng(self.plan.seed, self.plan.fold, epoch, "augment", self.rows.ids[n]),
             )
             for n in numbers
         ]
@@ -121,15 +123,15 @@ class TrainingBatches(Dataset[Batch]):
 class PredictionBatches(Dataset[Batch]):
     """Assemble the n-th run of `batch_size` rows in table order, as stored or under one random augmentation."""
 
-    def __init__(self, rows: Rows, numbers: Array, batch_size: int) -> None:
-        self.rows, self.numbers, self.batch_size = rows, numbers, batch_size
+    def __init__(self, rows: Rows, numbers: Array, batch_size: int, size_hw: tuple[int, int]) -> None:
+        self.rows, self.numbers, self.batch_size, self.size_hw = rows, numbers, batch_size, size_hw
 
     def __len__(self) -> int:
         return -(-len(self.numbers) // self.batch_size)
 
     def __getitem__(self, index: int) -> Batch:
         numbers = self.numbers[index * self.batch_size : (index + 1) * self.batch_size]
-        images = [as_trained(self.rows.images[int(n)]) for n in numbers]
+        images = [as_trained(resize(self.rows.images[int(n)], self.size_hw)) for n in numbers]
         return Batch(stack(images), None, numbers, len(numbers), (0, index))
 
 
@@ -189,7 +191,9 @@ def _calm_worker(worker: int) -> None:
 class Normalize:
     """Turn a batch as stored into normalised float32 images [B,C,H,W] on the device."""
 
-    def __init__(self, mean: tuple[float, ...], std: tuple[float, ...], device: torch.device, last: bool) -> None:
+    def __init__(
+        self, mean: tuple[float, ...], std: tuple[float, ...], device: torch.device, last: bool
+    ) -> None:
         self.device = device
         self.format = torch.channels_last if last else torch.contiguous_format
         self.mean = torch.tensor(mean, device=device)

@@ -14,7 +14,15 @@ from pipeline.contracts.config import Config
 from pipeline.contracts.task import TASKS
 from pipeline.engine import hardware, processes
 from pipeline.engine.keyed import rng
-from pipeline.engine.loader import Array, Augmentation, Normalize, PredictionBatches, Rows, prediction_loader, stack
+from pipeline.engine.loader import (
+    Array,
+    Augmentation,
+    Normalize,
+    PredictionBatches,
+    Rows,
+    prediction_loader,
+    stack,
+)
 from pipeline.engine.network import Setting
 from pipeline.parts import views as views_table
 
@@ -41,20 +49,27 @@ def predict(
     for network in networks:
         network.eval()
     stream = prediction_loader(
-        PredictionBatches(rows, own, batch_size), hardware.workers(config.train.workers, setting.device), setting.device.type == "cuda"
+        PredictionBatches(rows, own, batch_size, config.model.size_hw),
+        hardware.workers(config.train.workers, setting.device),
+        pin=setting.device.type == "cuda",
     )
     parts: list[list[Array]] = [[] for _ in networks]
     from tqdm import tqdm
 
     shown = None if progress and processes.is_main() else True
-    with torch.inference_mode(), tqdm(total=len(own), desc=progress, disable=shown, leave=False, unit="image") as bar:
+    with (
+        torch.inference_mode(),
+        tqdm(total=len(own), desc=progress, disable=shown, leave=False, unit="image") as bar,
+    ):
         for batch in stream:
             images = normalize(batch.images_BHWC)
             seen: list[list[Tensor]] = [[] for _ in networks]
             for view in views:
                 if views_table.is_augment(view):
                     assert augment is not None
-                    changed = normalize(_augmented(batch.images_BHWC, rows.ids[batch.rows], view, config, augment))
+                    changed = normalize(
+                        _augmented(batch.images_BHWC, rows.ids[batch.rows], view, config, augment)
+                    )
                 else:
                     changed = views_table.apply(view, images)
                 for n, network in enumerate(networks):
@@ -72,7 +87,10 @@ def predict(
 def _augmented(images_BHWC: Tensor, ids: Array, view: str, config: Config, augment: Augmentation) -> Tensor:
     images = images_BHWC.numpy()
     return stack(
-        [augment(image, rng(config.train.seed, view, str(name))) for image, name in zip(images, ids, strict=True)]
+        [
+            augment(image, rng(config.train.seed, view, str(name)))
+            for image, name in zip(images, ids, strict=True)
+        ]
     )
 
 

@@ -43,7 +43,10 @@ def build(
     """
     if not timm.is_model(name):
         near = timm.list_models(f"*{name.split('_')[-1]}*")[:5]
-        raise ValueError(f"model.name: found '{name}', expected a timm model" + (f", such as {', '.join(near)}" if near else ""))
+        raise ValueError(
+            f"model.name: found '{name}', expected a timm model"
+            + (f", such as {', '.join(near)}" if near else "")
+        )
     options: dict[str, Any] = {
         "num_classes": classes,
         "pretrained": pretrained is True,
@@ -126,7 +129,9 @@ def freeze(model: nn.Module, what: str | list[str]) -> int:
         known = {name for name, _ in model.named_modules()}
         unknown = [name for name in names if name not in known]
         if unknown:
-            raise ValueError(f"model.freeze: found {', '.join(unknown)}, expected modules such as {', '.join(children)}")
+            raise ValueError(
+                f"model.freeze: found {', '.join(unknown)}, expected modules such as {', '.join(children)}"
+            )
     timm_freeze(model, names)
     return sum(parameter.requires_grad for parameter in model.parameters())
 

@@ -151,7 +151,7 @@ def _elpv(root: Path) -> None:
         is_test[rng.permutation(rows)[: round(len(rows) / 4)]] = True
     _convert_lite0(root / f"{LITE0}.safetensors")
     table = table[["image_id", "defective", "cell_type", "probability"]]
-    _write_tables(root, table, is_test, target="defective", known=["cell_type"])
+    _write_tables(root, table, is_test, targets=["defective", "probability"], known=["cell_type"])
 
 
 def _convert_lite0(path: Path) -> None:
@@ -185,14 +185,19 @@ def _installed(package: str) -> Path:
     return Path(spec.origin)
 
 
-def _write_tables(root: Path, table: pd.DataFrame, is_test: Array, target: str, known: list[str]) -> None:
-    """Write the four tables in the order of the ids; the training table comes last and tells completeness."""
+def _write_tables(
+    root: Path, table: pd.DataFrame, is_test: Array, targets: list[str], known: list[str]
+) -> None:
+    """Write the four tables in the order of the ids; the training table comes last and tells completeness.
+
+    The first target is what the sample submission asks for.
+    """
     order = np.argsort(table["image_id"].to_numpy(dtype=np.str_))
     table, is_test = table.iloc[order], is_test[order]
     test = table[is_test]
     write_table(root / "test.csv", test[["image_id", *known]])
-    write_table(root / "sample_submission.csv", test[["image_id"]].assign(**{target: 0}))
-    write_table(root / "solution.csv", test[["image_id", target]])
+    write_table(root / "sample_submission.csv", test[["image_id"]].assign(**{targets[0]: 0}))
+    write_table(root / "solution.csv", test[["image_id", *targets]])
     write_table(root / "train.csv", table[~is_test])
 
 

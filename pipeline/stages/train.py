@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import os
 import shutil
-import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,9 +21,9 @@ from pipeline.contracts.foldtable import FoldTable
 from pipeline.engine import augment, hardware, processes
 from pipeline.engine.cache import ImageSet, open_images, size_for
 from pipeline.engine.fit import Fold, fit
+from pipeline.engine.loader import Rows
 from pipeline.engine.network import Setting
 from pipeline.engine.predict import subset
-from pipeline.engine.loader import Rows
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -44,13 +42,20 @@ def run(config: Config, folds: Sequence[int] | None = None, force: bool = False)
     threads = hardware.prepare(config.train, processes.count())
     accelerator = _accelerator(Setting.of(config))
     with lock(config.run_dir) if processes.is_main() else contextlib.nullcontext():
-        todo = processes.agree(_unfinished(config, table, images, wanted, force) if processes.is_main() else None)
+        todo = processes.agree(
+            _unfinished(config, table, images, wanted, force) if processes.is_main() else None
+        )
         if processes.is_main():
             write_text(config.run_dir / "config.yaml", dump(config))
             if todo:
                 write_json(
                     config.run_dir / "env.json",
-                    {**hardware.describe(), "threads": threads, "processes": processes.count(), "setting": str(Setting.of(config))},
+                    {
+                        **hardware.describe(),
+                        "threads": threads,
+                        "processes": processes.count(),
+                        "setting": str(Setting.of(config)),
+                    },
                 )
         rows = Rows(images, competition.ids, competition.targets_NC)
         for fold in todo:
@@ -76,7 +81,9 @@ def main(arguments: argparse.Namespace) -> None:
 def _wanted(folds: Sequence[int] | None, count: int) -> list[int]:
     unknown = [fold for fold in folds or [] if not 0 <= fold < count]
     if unknown:
-        raise InputError(f"--fold: found {', '.join(map(str, unknown))}, expected numbers from 0 to {count - 1}")
+        raise InputError(
+            f"--fold: found {', '.join(map(str, unknown))}, expected numbers from 0 to {count - 1}"
+        )
     return list(folds) if folds else list(range(count))
 
 
@@ -87,7 +94,8 @@ def _accelerator(setting: Setting) -> Accelerator:
     if processes.count() > 1:
         processes.barrier()
     return Accelerator(
-        mixed_precision="no" if setting.precision == "fp32" else setting.precision, cpu=setting.device.type == "cpu"
+        mixed_precision="no" if setting.precision == "fp32" else setting.precision,
+        cpu=setting.device.type == "cpu",
     )
 
 
@@ -99,7 +107,11 @@ def _fold(config: Config, table: FoldTable, competition: Competition, rows: Rows
     if len(train) < 2:
         raise InputError(f"fold {number}: {len(train)} rows are left to train on, expected at least 2")
     return Fold(
-        number, subset(rows, train), subset(rows, valid), competition.classes, config.run_dir / f"fold{number}"
+        number,
+        subset(rows, train),
+        subset(rows, valid),
+        competition.classes,
+        config.run_dir / f"fold{number}",
     )
 
 
@@ -142,7 +154,18 @@ def _fields(config: Config, table: FoldTable, images: ImageSet) -> fingerprint.F
     """Collect what the weights depend on: settings, folds, images, initial weights; no names, no paths."""
     found = fingerprint.fields(
         config,
-        ("data.task", "data.target", "data.classes", "data.separator", "model", "augment", "mix", "loss", "train", "metric"),
+        (
+            "data.task",
+            "data.target",
+            "data.classes",
+            "data.separator",
+            "model",
+            "augment",
+            "mix",
+            "loss",
+            "train",
+            "metric",
+        ),
         fold_hash=table.fold_hash,
         table_hash=table.table_hash,
         images=images.digest,
