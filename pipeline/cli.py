@@ -72,24 +72,16 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("--root", help="folder to write to; default data/NAME")
             continue
         optional = name == "predict"
-        command.add_argument(
-            "-c", "--config", action="append", required=not optional, help="YAML; later ones overlay"
-        )
-        command.add_argument(
-            "--set", action="append", default=[], metavar="KEY=VALUE", help="override one key"
-        )
+        command.add_argument("-c", "--config", action="append", required=not optional, help="YAML; later ones overlay")
+        command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override one key")
     for name in ("run", "train", "predict"):
         made[name].add_argument("--fold", type=_folds, help="only these folds: 0,2")
     for name in ("run", "folds", "train"):
         made[name].add_argument("--force", action="store_true", help="replace what exists and differs")
-    made["run"].add_argument(
-        "--dry", action="store_true", help="print what would run, its time and its disk space"
-    )
+    made["run"].add_argument("--dry", action="store_true", help="print what would run, its time and its disk space")
     made["check"].add_argument("--no-images", action="store_true", help="tables only")
     made["score"].add_argument("--partial", action="store_true", help="score the folds there are")
-    made["predict"].add_argument(
-        "--from", dest="source", metavar="RUN", help="a run's folder; no config is needed"
-    )
+    made["predict"].add_argument("--from", dest="source", metavar="RUN", help="a run's folder; no config is needed")
     made["predict"].add_argument("--test", metavar="PATH", help="folder or table of new images, with --from")
     made["predict"].add_argument("--out", metavar="FILE", help="where to write the table, with --from")
     made["bench"].add_argument("--json", action="store_true", help="for machines")

@@ -32,8 +32,7 @@ def run(config: Config, only: Sequence[int] | None = None, force: bool = False) 
     times = [_timed(*stage) for stage in stages]
     if processes.is_main():
         print(
-            "── times "
-            + "  ".join(f"{stage[0]} {seconds:.1f} s" for stage, seconds in zip(stages, times, strict=True))
+            "── times " + "  ".join(f"{stage[0]} {seconds:.1f} s" for stage, seconds in zip(stages, times, strict=True))
         )
         print(f"total {sum(times):.0f} s; results in {config.run_dir}")
     return config.run_dir

@@ -56,8 +56,7 @@ def test_missing_images_are_all_listed(competition: Path, refuse: Refuse) -> Non
     lines = refuse("--no-images")
     assert len(lines) == 3
     assert all(
-        f"images/{name}.png: missing" in line
-        for name, line in zip(("0000", "0031", "0059"), lines, strict=True)
+        f"images/{name}.png: missing" in line for name, line in zip(("0000", "0031", "0059"), lines, strict=True)
     )
 
 
@@ -136,9 +135,7 @@ def test_unknown_config_keys_come_with_the_nearest_name(competition: Path, refus
         ("0050,cross", "0005,cross", "id '0005' is not in"),
     ],
 )
-def test_wrong_sample_submissions(
-    competition: Path, refuse: Refuse, old: str, new: str, message: str
-) -> None:
+def test_wrong_sample_submissions(competition: Path, refuse: Refuse, old: str, new: str, message: str) -> None:
     edit(competition / "sample_submission.csv", old, new)
     assert message in "\n".join(refuse("--no-images"))
 

@@ -74,9 +74,7 @@ def test_the_rules_refuse_what_they_should() -> None:
 def loaded_by(code: str) -> set[str]:
     """Return the names in sys.modules after a fresh Python ran the code."""
     program = f"{code}\nimport sys\nprint('\\n' + ' '.join(sys.modules))"
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     return set(done.stdout.splitlines()[-1].split())
 
 

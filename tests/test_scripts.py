@@ -74,9 +74,7 @@ def test_run_all_installs_then_reuses(clone: Path) -> None:
 def test_run_all_takes_a_config(clone: Path) -> None:
     shutil.copy(clone / "configs/digits.yaml", clone / "mine.yaml")
     text = (clone / "mine.yaml").read_text()
-    (clone / "mine.yaml").write_text(
-        text.replace("name: digits\n", "name: elpv\n").replace("data/digits", "data/x")
-    )
+    (clone / "mine.yaml").write_text(text.replace("name: digits\n", "name: elpv\n").replace("data/digits", "data/x"))
     _, calls = start(clone, "run_all.sh", "mine.yaml", "--dry", lacks=False)
     assert calls == [
         "machine: -m pipeline.installed examples",

@@ -68,9 +68,7 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise MismatchError(
-            f"{path}: not readable as JSON ({error}); delete it and run the stage again"
-        ) from None
+        raise MismatchError(f"{path}: not readable as JSON ({error}); delete it and run the stage again") from None
 
 
 def write_table(path: Path, table: pd.DataFrame) -> None:
@@ -169,13 +167,9 @@ class Predictions:
 
     def _verify(self, path: Path) -> None:
         if self.probs_NVC.shape != (len(self.ids), len(self.views), len(self.classes)):
-            raise MismatchError(
-                f"{path}: shape {self.probs_NVC.shape} does not fit its ids, views and classes"
-            )
+            raise MismatchError(f"{path}: shape {self.probs_NVC.shape} does not fit its ids, views and classes")
         if not np.isfinite(self.probs_NVC).all():
-            raise MismatchError(
-                f"{path}: predictions hold NaN or infinity; train with a lower lr or precision fp32"
-            )
+            raise MismatchError(f"{path}: predictions hold NaN or infinity; train with a lower lr or precision fp32")
         if len(set(self.ids.tolist())) != len(self.ids):
             raise MismatchError(f"{path}: an id is predicted twice; predict again")
 

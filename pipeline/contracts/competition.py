@@ -121,9 +121,7 @@ def _read(path: Path, key: str, defects: Defects) -> Rows | None:
         return None
     reader = READERS.get(path.suffix.lower())
     if reader is None:
-        defects.add(
-            "files", [f"{path}: {key} is a {path.suffix or 'bare'} file, expected {', '.join(READERS)}"]
-        )
+        defects.add("files", [f"{path}: {key} is a {path.suffix or 'bare'} file, expected {', '.join(READERS)}"])
         return None
     try:
         return Rows(path, reader(path))
@@ -186,9 +184,7 @@ def _notes(images: list[str], test_images: list[str], classes: Sequence[str], ta
     if shared := set(images) & set(test_images):
         notes.append(f"{len(shared)} images belong to training and to test rows, first {min(shared)}")
     if repeated := len(images) - len(set(images)):
-        notes.append(
-            f"{repeated} training rows show an image of another row; name a group to keep them in one fold"
-        )
+        notes.append(f"{repeated} training rows show an image of another row; name a group to keep them in one fold")
     if empty := [name for name, total in zip(classes, targets_NC.sum(0), strict=True) if total == 0]:
         notes.append(f"no training row has the class {', '.join(empty[:8])}")
     return notes

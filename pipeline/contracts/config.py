@@ -68,9 +68,9 @@ class Data(Section):
 
 
 class Folds(Section):
-    scheme: Literal[
-        "auto", "stratified", "group", "stratified_group", "multilabel", "multilabel_group", "holdout"
-    ] = "auto"
+    scheme: Literal["auto", "stratified", "group", "stratified_group", "multilabel", "multilabel_group", "holdout"] = (
+        "auto"
+    )
     n: Annotated[int, Field(ge=2)] = 5
     seed: int = 42
     stratify: str | list[str] | None = None  # further columns beside the target

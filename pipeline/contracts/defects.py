@@ -63,9 +63,7 @@ def check_columns(rows: Rows, wanted: dict[str, list[str]], defects: Defects) ->
     """Find columns that a config key names and the table lacks."""
     have = [str(column) for column in rows.table.columns]
     missing = ((key, name) for key, names in wanted.items() for name in names if name not in have)
-    defects.add(
-        "columns", [f"{rows.path}: no column '{name}' ({key}){nearest(name, have)}" for key, name in missing]
-    )
+    defects.add("columns", [f"{rows.path}: no column '{name}' ({key}){nearest(name, have)}" for key, name in missing])
 
 
 def check_ids(rows: Rows, column: str, defects: Defects) -> None:
@@ -91,9 +89,7 @@ def check_sample_ids(sample: Rows, test: Rows | None, data: Data, defects: Defec
         return
     ids = sample.table[column].tolist()
     if "" in ids:
-        defects.add(
-            "blank ids", sample.lines((row, f"{column} is blank") for row, name in enumerate(ids) if not name)
-        )
+        defects.add("blank ids", sample.lines((row, f"{column} is blank") for row, name in enumerate(ids) if not name))
     if test is None or data.id not in test.table:
         return
     asked, known = set(ids), set(test.table[data.id])
@@ -104,6 +100,4 @@ def check_sample_ids(sample: Rows, test: Rows | None, data: Data, defects: Defec
         "test ids that the sample submission lacks",
         [f"{where}no row for test id '{name}'" for name in lacking],
     )
-    defects.add(
-        "sample ids that are no test rows", [f"{where}id '{name}' is not in {test.path}" for name in unknown]
-    )
+    defects.add("sample ids that are no test rows", [f"{where}id '{name}' is not in {test.path}" for name in unknown])

@@ -31,13 +31,9 @@ class FoldRows:
         else:
             self.labels = Labels.of_matrix(hard, competition.classes)
             self.several = bool((hard.sum(1) != 1).any())
-            packed = np.unique(
-                np.packbits(hard.astype(bool), axis=1), axis=0, return_index=True, return_inverse=True
-            )
+            packed = np.unique(np.packbits(hard.astype(bool), axis=1), axis=0, return_index=True, return_inverse=True)
             self.class_N = packed[2].reshape(-1).astype(np.int64)
-            self.class_names = tuple(
-                text or "(none)" for text in task.label_text(hard[packed[1]], competition.classes)
-            )
+            self.class_names = tuple(text or "(none)" for text in task.label_text(hard[packed[1]], competition.classes))
         self.group_names, self.group_N = np.array([""]), None
         if competition.groups is not None:
             self.group_names, self.group_N = np.unique(competition.groups[self.order], return_inverse=True)
@@ -74,8 +70,6 @@ class FoldRows:
             ]
             labels += Labels.of_codes(
                 joint_N,
-                tuple(
-                    " & ".join(p[c[i]] for p, c in zip(parts, together, strict=True)) for i in first.tolist()
-                ),
+                tuple(" & ".join(p[c[i]] for p, c in zip(parts, together, strict=True)) for i in first.tolist()),
             )
         return labels, combine(codes)

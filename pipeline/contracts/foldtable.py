@@ -88,9 +88,7 @@ def read(config: Config) -> FoldTable:
         with path.open(encoding="utf-8-sig", newline="") as stream:
             names = next(csv.reader(stream))  # pandas renames a target that is called group
     except ValueError as error:
-        raise MismatchError(
-            f"{path}: not readable as CSV ({' '.join(str(error).split())}); {REMEDY}"
-        ) from None
+        raise MismatchError(f"{path}: not readable as CSV ({' '.join(str(error).split())}); {REMEDY}") from None
     if names[:2] != ["id", "group"] or len(names) < 4 or names[-1] != "fold":
         raise MismatchError(
             f"{path}: found the columns {', '.join(names)}, expected id, group, target…, fold; {REMEDY}"
@@ -105,9 +103,7 @@ def read(config: Config) -> FoldTable:
     fold_N = texts.astype(np.int64)
     present = np.unique(fold_N[fold_N >= 0])
     if len(present) == 0 or present[-1] != len(present) - 1:
-        defects.append(
-            f"{path}: found the folds {present.tolist()}, expected 0, 1, … without a gap; {REMEDY}"
-        )
+        defects.append(f"{path}: found the folds {present.tolist()}, expected 0, 1, … without a gap; {REMEDY}")
     groups = _texts(cells["group"])
     if len(split := _split_groups(groups, fold_N)):
         defects.append(f"{path}: {len(split)} groups lie in several folds (first '{split[0]}'); {REMEDY}")
@@ -160,9 +156,7 @@ def verify(table: FoldTable, competition: Competition) -> None:
     targets = [str(name) for name in table.targets]
     absent = [name for name in targets if name not in competition.table]
     if absent:
-        defects.append(
-            f"{table.path}: target {', '.join(absent)} is no column of the training table; {REMEDY}"
-        )
+        defects.append(f"{table.path}: target {', '.join(absent)} is no column of the training table; {REMEDY}")
     both, here, there = np.intersect1d(table.ids, competition.ids, return_indices=True)
     groups = np.full(len(competition.ids), "") if competition.groups is None else competition.groups
     pairs = {name: (table.targets[name], competition.table[name]) for name in targets if name not in absent}

@@ -35,9 +35,7 @@ class ImagePaths:
         cells = [table[column].tolist() for column in columns]
         paths, defects = [], []
         for row, values in enumerate(zip(*cells, strict=True)):
-            name = literals[0] + "".join(
-                [value + text for value, text in zip(values, literals[1:], strict=True)]
-            )
+            name = literals[0] + "".join([value + text for value, text in zip(values, literals[1:], strict=True)])
             if (why := self._refuse(name)) is not None:
                 defects.append((row, f"{name}: {why}"))
             paths.append(f"{self.root}/{name}")
@@ -66,8 +64,7 @@ class ImagePaths:
         try:
             with os.scandir(path) as entries:
                 listing = {
-                    entry.name: LINK if entry.is_symlink() else FILE if entry.is_file() else OTHER
-                    for entry in entries
+                    entry.name: LINK if entry.is_symlink() else FILE if entry.is_file() else OTHER for entry in entries
                 }
         except (OSError, ValueError):
             return f"missing, there is no folder '{folder}'{self._other_folder(folder)}"
@@ -103,13 +100,9 @@ def parse(template: str, columns: Sequence[str]) -> tuple[list[str], list[str]]:
     """Split `a/{x}.png` into its literals ['a/', '.png'] and columns ['x']; raise ValueError otherwise."""
     literals, wanted = re.split(r"\{[^{}]*\}", template), re.findall(r"\{([^{}]*)\}", template)
     if any(brace in text for text in literals for brace in "{}"):
-        raise ValueError(
-            f"found '{template}', its braces do not pair; expected {{column}} as in images/{{id}}.png"
-        )
+        raise ValueError(f"found '{template}', its braces do not pair; expected {{column}} as in images/{{id}}.png")
     if not wanted:
-        raise ValueError(
-            f"found '{template}', it names no column; expected {{column}} as in images/{{id}}.png"
-        )
+        raise ValueError(f"found '{template}', it names no column; expected {{column}} as in images/{{id}}.png")
     unknown = [name for name in dict.fromkeys(wanted) if name not in columns]
     if unknown:
         raise ValueError("; ".join(f"'{{{name}}}' is no column{nearest(name, columns)}" for name in unknown))

@@ -43,9 +43,7 @@ def folders(config: configs.Config) -> dict[str, Path]:
         choices = [Path(config.runs_dir) / name, Path(name)]
         folder = next((choice for choice in choices if choice.is_dir()), None)
         if folder is None:
-            defects.append(
-                f"ensemble.members: '{name}' is no folder under {config.runs_dir}; train it, or give a path"
-            )
+            defects.append(f"ensemble.members: '{name}' is no folder under {config.runs_dir}; train it, or give a path")
         elif name in found:
             defects.append(f"ensemble.members: '{name}' is named twice; name it once")
         else:
@@ -162,9 +160,7 @@ def _read_csv(path: Path, wanted: Sequence[str], defects: list[str]) -> pd.DataF
         return None
     missing = [column for column in wanted if column not in table]
     if missing:
-        defects.append(
-            f"{path}: lacks the column {', '.join(missing)}; it needs {', '.join(wanted)} and the classes"
-        )
+        defects.append(f"{path}: lacks the column {', '.join(missing)}; it needs {', '.join(wanted)} and the classes")
         return None
     return table.sort_values("id", key=_texts, ignore_index=True)
 
@@ -177,9 +173,7 @@ def _texts(column: pd.Series[str]) -> Array:
     return np.asarray(column.tolist(), dtype=np.str_)
 
 
-def _numbers(
-    path: Path, table: pd.DataFrame, classes: Sequence[str], sums: bool, defects: list[str]
-) -> Array:
+def _numbers(path: Path, table: pd.DataFrame, classes: Sequence[str], sums: bool, defects: list[str]) -> Array:
     probs_NC = table[list(classes)].apply(pd.to_numeric, errors="coerce").to_numpy(np.float64)
     bad = ~((probs_NC >= 0) & (probs_NC <= 1)).all(axis=1)
     if bad.any():

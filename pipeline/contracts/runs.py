@@ -40,16 +40,12 @@ class RunPredictions:
     def _mean(self, probs_NVC: Array, views: Sequence[str]) -> Array:
         missing = [view for view in views if view not in self.views]
         if missing:
-            raise MismatchError(
-                f"views not predicted: {', '.join(missing)}; predict them with: foldline predict"
-            )
+            raise MismatchError(f"views not predicted: {', '.join(missing)}; predict them with: foldline predict")
         wanted = [self.views.index(view) for view in views]
         return np.asarray(probs_NVC[:, wanted].mean(axis=1, dtype=np.float64))
 
 
-def prediction_files(
-    folder: Path, folds: Sequence[int], parts: Sequence[str] = ("valid", "test")
-) -> list[Path]:
+def prediction_files(folder: Path, folds: Sequence[int], parts: Sequence[str] = ("valid", "test")) -> list[Path]:
     """Return the paths of the folds' prediction files, whether they exist or not."""
     return [folder / f"fold{fold}" / f"{part}.npz" for fold in folds for part in parts]
 
@@ -88,17 +84,13 @@ def read(folder: Path, table: FoldTable, *, partial: bool = False, test: bool = 
         defects += id_defects(path, found.ids, expected.ids, f"in {first_test}")
     if defects:
         raise MismatchError(*defects)
-    views = tuple(
-        view for view in first.views if all(view in found.views for found in (valid | tests).values())
-    )
+    views = tuple(view for view in first.views if all(view in found.views for found in (valid | tests).values()))
     ids, fold_N, probs_NVC = _stack(list(valid.values()), folds, views)
     test_ids, test_TVC = _average(list(tests.values()), views, len(first.classes))
     return RunPredictions(first.classes, views, tuple(folds), ids, fold_N, probs_NVC, test_ids, test_TVC)
 
 
-def id_defects(
-    path: Path, found: Array, expected: Array, where: str, known: Array | None = None
-) -> list[str]:
+def id_defects(path: Path, found: Array, expected: Array, where: str, known: Array | None = None) -> list[str]:
     """Return what is wrong with the ids found, each kind with its first example.
 
     `known` are all ids of the fold table: one of them in the wrong fold was trained on.
@@ -106,9 +98,7 @@ def id_defects(
     listed, wanted = found.tolist(), set(expected.tolist())
     defects = []
     if missing := sorted(wanted - set(listed)):
-        defects.append(
-            f"{path}: lacks {len(missing)} ids that are {where} (first '{missing[0]}'); predict again"
-        )
+        defects.append(f"{path}: lacks {len(missing)} ids that are {where} (first '{missing[0]}'); predict again")
     if unknown := sorted(set(listed) - wanted):
         seen = ", which its model was trained on" if known is not None and unknown[0] in known else ""
         what = f"{len(unknown)} ids that are not {where} (first '{unknown[0]}'{seen})"
@@ -120,16 +110,12 @@ def id_defects(
 
 def other_folds(path: Path, found: str, expected: str) -> str:
     """Return the defect that a file was made on other folds."""
-    return (
-        f"{path}: made on folds {found[:12]}, the fold table is {expected[:12]}; use the same folds for both"
-    )
+    return f"{path}: made on folds {found[:12]}, the fold table is {expected[:12]}; use the same folds for both"
 
 
 def other_classes(path: Path, found: Sequence[str], other: Path | str, expected: Sequence[str]) -> str:
     """Return the defect that two files differ in their classes, or in the order of them."""
-    return (
-        f"{path}: has the classes {_some(found)}, {other} {_some(expected)}; both need the same in one order"
-    )
+    return f"{path}: has the classes {_some(found)}, {other} {_some(expected)}; both need the same in one order"
 
 
 def _some(names: Sequence[str], most: int = 20) -> str:

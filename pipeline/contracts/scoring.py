@@ -24,9 +24,7 @@ def truth(config: Config, table: FoldTable, ids: Array, classes: Sequence[str]) 
     targets_NC, wrong = TASKS[config.data.task].encode(table.targets, config.data, classes)
     if wrong:
         place = config.folds_path
-        raise MismatchError(
-            *(f"{place}: id '{table.ids[row]}': {text}; train again" for row, text in wrong[:20])
-        )
+        raise MismatchError(*(f"{place}: id '{table.ids[row]}': {text}; train again" for row, text in wrong[:20]))
     return targets_NC[rows]
 
 
@@ -35,9 +33,7 @@ def scores(task: Task, metric: str, targets_NC: Array, probs_NC: Array, fold_N: 
 
     std is that of the folds at hand (divided by their number), not an estimate for other folds.
     """
-    per_fold = [
-        task.score(metric, targets_NC[fold_N == fold], probs_NC[fold_N == fold]) for fold in np.unique(fold_N)
-    ]
+    per_fold = [task.score(metric, targets_NC[fold_N == fold], probs_NC[fold_N == fold]) for fold in np.unique(fold_N)]
     defined = [score for score in per_fold if not np.isnan(score)]
     return {
         "per_fold": [_plain(score) for score in per_fold],

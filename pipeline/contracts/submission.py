@@ -47,9 +47,7 @@ def read_sample(config: Config) -> pd.DataFrame:
     try:
         return read_text_table(path)
     except FileNotFoundError:
-        raise InputError(
-            f"{path}: data.sample_submission is missing; the submission copies its form"
-        ) from None
+        raise InputError(f"{path}: data.sample_submission is missing; the submission copies its form") from None
     except (ValueError, OSError) as error:
         raise InputError(f"{path}: not readable as CSV: {' '.join(str(error).split())}") from None
 
@@ -71,9 +69,7 @@ def check_sample(sample: pd.DataFrame, config: Config, classes: Sequence[str]) -
             defects.append(f"submission.columns: '{column}' is no column of {place}; it has {_some(wanted)}")
     for column, name in named.items():
         if name not in classes:
-            defects.append(
-                f"submission.columns: unknown class '{name}' under '{column}'; known: {_some(classes)}"
-            )
+            defects.append(f"submission.columns: unknown class '{name}' under '{column}'; known: {_some(classes)}")
     if len(wanted) == 1:
         return defects + _check_single(wanted[0], config, classes)
     filled = [named.get(column, column) for column in wanted]
@@ -87,9 +83,7 @@ def check_sample(sample: pd.DataFrame, config: Config, classes: Sequence[str]) -
     return defects
 
 
-def build(
-    sample: pd.DataFrame, config: Config, classes: Sequence[str], ids: Array, probs_NC: Array
-) -> pd.DataFrame:
+def build(sample: pd.DataFrame, config: Config, classes: Sequence[str], ids: Array, probs_NC: Array) -> pd.DataFrame:
     """Return the sample with its cells filled in, probabilities with all their digits.
 
     Raises InputError where the sample is wrong, MismatchError where our predictions are: an id missing,
@@ -123,11 +117,7 @@ def _misfits(asked: list[str], ids: Array, probs_NC: Array, place: str) -> list[
         "ids have a NaN or infinite value": ids[~np.isfinite(probs_NC).all(1)].tolist(),
         "ids have a value outside [0, 1]": ids[((probs_NC < 0) | (probs_NC > 1)).any(1)].tolist(),
     }
-    return [
-        f"submission: {len(found)} {kind}: {_some(found)}; predict again"
-        for kind, found in kinds.items()
-        if found
-    ]
+    return [f"submission: {len(found)} {kind}: {_some(found)}; predict again" for kind, found in kinds.items() if found]
 
 
 def _check_single(column: str, config: Config, classes: Sequence[str]) -> list[str]:
@@ -148,9 +138,7 @@ def _cells(
     columns = [str(column) for column in sample.columns]
     single, cell = len(columns) == 1, config.submission.cell
     if cell == "auto":
-        cell = (
-            "probability" if not single or _is_probability(sample[columns[0]], config, classes) else "label"
-        )
+        cell = "probability" if not single or _is_probability(sample[columns[0]], config, classes) else "label"
     if single and cell == "label":
         joiner = config.data.separator or " "
         labels = task.labels(probs_NC)

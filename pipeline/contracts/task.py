@@ -39,9 +39,7 @@ class Task:
         """Return what the rest of the config asks that this task does not admit."""
         found = []
         if config.loss.name not in self.losses:
-            found.append(
-                f"loss.name: found '{config.loss.name}', a {self.name} task admits {', '.join(self.losses)}"
-            )
+            found.append(f"loss.name: found '{config.loss.name}', a {self.name} task admits {', '.join(self.losses)}")
         if self.name not in METRICS[config.metric].tasks:
             fitting = [name for name, metric in METRICS.items() if self.name in metric.tasks]
             found.append(f"metric: found '{config.metric}', a {self.name} task admits {', '.join(fitting)}")
@@ -49,9 +47,7 @@ class Task:
         if self.name == "binary" and len(config.data.targets) != 1:
             found.append("data.target: a binary task has one target column")
         if self.name == "multilabel" and len(config.data.targets) == 1 and config.data.separator is None:
-            found.append(
-                "data.target: multilabel needs several columns, or data.separator for a cell of labels"
-            )
+            found.append("data.target: multilabel needs several columns, or data.separator for a cell of labels")
         return found
 
     def _blend_problems(self, config: Config) -> list[str]:
@@ -138,9 +134,7 @@ class Task:
             return f"found {len(classes)} classes ({_some(classes)}), a {self.name} task needs at least 2"
         return None
 
-    def encode(
-        self, table: pd.DataFrame, data: Data, classes: Sequence[str]
-    ) -> tuple[Array, list[tuple[int, str]]]:
+    def encode(self, table: pd.DataFrame, data: Data, classes: Sequence[str]) -> tuple[Array, list[tuple[int, str]]]:
         """Return soft targets [N,C] float32 and the defects as (row number, what is wrong).
 
         Defective rows are returned as zeros.
@@ -160,9 +154,7 @@ class Task:
             if not found and self.exclusive:
                 defects.append((row, f"{data.targets[0]} is blank, expected a label"))
             if len(set(found)) > 1 and self.exclusive:
-                defects.append(
-                    (row, f"{data.targets[0]} is '{text}', a {self.name} task has one label per row")
-                )
+                defects.append((row, f"{data.targets[0]} is '{text}', a {self.name} task has one label per row"))
                 continue
             for label in found:
                 if label in number:
@@ -179,9 +171,7 @@ class Task:
         for c, column in enumerate(data.targets):
             cells = pd.to_numeric(table[column], errors="coerce").to_numpy(np.float64)
             for row in np.flatnonzero(~((cells >= 0) & (cells <= 1))):
-                defects.append(
-                    (int(row), f"{column} is '{table[column].iloc[row]}', expected a number in [0, 1]")
-                )
+                defects.append((int(row), f"{column} is '{table[column].iloc[row]}', expected a number in [0, 1]"))
             targets_NC[:, c] = np.nan_to_num(cells)
         if self.exclusive:
             sums = targets_NC.sum(1)

@@ -34,9 +34,7 @@ class Affine(albumentations.Affine):  # type: ignore[misc]  # albumentations is 
         a, b = (cos - tan_x * sin) * scale["x"], (sin + tan_x * cos) * scale["y"]
         c, d = (tan_y * cos - sin) * scale["x"], (tan_y * sin + cos) * scale["y"]
         x, y = width / 2 - 0.5, height / 2 - 0.5
-        matrix = np.array(
-            [[a, b, translate["x"] + x - a * x - b * y], [c, d, translate["y"] + y - c * x - d * y]]
-        )
+        matrix = np.array([[a, b, translate["x"] + x - a * x - b * y], [c, d, translate["y"] + y - c * x - d * y]])
         return {"matrix": matrix, "output_shape": (height, width)}
 
     def apply(self, img: Array, matrix: Array, output_shape: tuple[int, int], **params: Any) -> Array:

@@ -41,9 +41,7 @@ class Augment:
     Equal generators give equal images, in any process and order. The image passed is not written to.
     """
 
-    def __init__(
-        self, spec: str | list[dict[str, Any]], size_hw: tuple[int, int], transforms: list[Any]
-    ) -> None:
+    def __init__(self, spec: str | list[dict[str, Any]], size_hw: tuple[int, int], transforms: list[Any]) -> None:
         self.spec, self.size_hw = spec, (int(size_hw[0]), int(size_hw[1]))
         self._transforms = transforms
         self._draws = _Draws()
@@ -119,9 +117,7 @@ def _make_all(listed: Any, size_hw: tuple[int, int], place: str, defects: list[s
             arguments = {**arguments, "transforms": children}
         try:
             made.append(_make(str(name), arguments, size_hw))
-        except (
-            Exception
-        ) as error:  # its hundred constructors fail in many ways, all from what the config says
+        except Exception as error:  # its hundred constructors fail in many ways, all from what the config says
             defects.append(f"{here}: {_reason(error)}")
     return made
 
@@ -195,9 +191,7 @@ def _reason(error: Exception) -> str:
     problems = getattr(error.__cause__ or error.__context__ or error, "errors", None)
     if callable(problems):
         return ", ".join(
-            f"{'.'.join(map(str, one['loc']))}: {one['msg']} (found {one['input']!r})"
-            if one["loc"]
-            else one["msg"]
+            f"{'.'.join(map(str, one['loc']))}: {one['msg']} (found {one['input']!r})" if one["loc"] else one["msg"]
             for one in problems()
         )
     return " ".join(str(error).split()) or type(error).__name__

@@ -54,9 +54,7 @@ class ImageSet:
             try:
                 return decode(Path(self._paths[number]), self.size_hw)
             except ValueError as error:
-                raise InputError(
-                    f"{self._paths[number]}: {error}; it was readable when the job began"
-                ) from None
+                raise InputError(f"{self._paths[number]}: {error}; it was readable when the job began") from None
         kind = int(self._found.kinds_N[number])
         if kind not in self._maps:
             self._maps[kind] = self._map(kind)
@@ -68,9 +66,7 @@ class ImageSet:
         try:
             return map_slots(self.folder, kind, self._found.token, self.size_hw)
         except (OSError, ValueError):
-            raise MismatchError(
-                f"{self.folder}: the image cache was deleted or remade meanwhile; run again"
-            ) from None
+            raise MismatchError(f"{self.folder}: the image cache was deleted or remade meanwhile; run again") from None
 
     def take(self, indices: Sequence[int] | Array) -> ImageSet:
         """Return the images at `indices` as a set of their own, without copying pixels."""
@@ -111,9 +107,7 @@ def open_images(
     folder = None if cache.dir is None else store_folder(cache.dir, size_hw)
     jobs = workers or len(os.sched_getaffinity(0))
     if folder is None:
-        found, decoded = check_files(
-            files, size_hw, jobs, Progress(progress, label or "check images"), defects
-        )
+        found, decoded = check_files(files, size_hw, jobs, Progress(progress, label or "check images"), defects)
     else:
         found, decoded = lookup_files(folder, size_hw, files), 0
         if any(found.kinds_N[n] < 0 and n not in defects for n in np.flatnonzero(found.kinds_N < 0).tolist()):

@@ -67,9 +67,7 @@ class Checkpoint:
         model.load_state_dict(_part(tensors, "model."))
         if ema is not None:
             ema.module.load_state_dict(_part(tensors, "ema."))
-        state: dict[int, dict[str, Any]] = {
-            int(number): dict(entries) for number, entries in meta["optimizer"].items()
-        }
+        state: dict[int, dict[str, Any]] = {int(number): dict(entries) for number, entries in meta["optimizer"].items()}
         for key, value in _part(tensors, "optimizer.").items():
             number, name = key.split(".", 1)
             state.setdefault(int(number), {})[name] = value

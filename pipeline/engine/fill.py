@@ -51,9 +51,7 @@ class Progress:
     def bar(self, total: int) -> tqdm[Any]:
         """Return a bar over images, which also estimates the time left."""
         interval = 0.2 if sys.stderr.isatty() else 10.0
-        return tqdm(
-            total=total, desc=self.label, unit=" images", disable=not self.shown, mininterval=interval
-        )
+        return tqdm(total=total, desc=self.label, unit=" images", disable=not self.shown, mininterval=interval)
 
     def say(self, text: str) -> None:
         """Print a line on stderr."""
@@ -234,9 +232,7 @@ def _check_space(
 ) -> float:
     """Return the bytes that may be added; raise SpaceError where a sample says that the files need more."""
     sampled = [files[n][0] for n in np.linspace(0, len(files) - 1, min(SAMPLE, len(files))).astype(int)]
-    needed = (
-        float(np.mean([_pixel_bytes(path, known) for path in sampled])) * size_hw[0] * size_hw[1] * len(files)
-    )
+    needed = float(np.mean([_pixel_bytes(path, known) for path in sampled])) * size_hw[0] * size_hw[1] * len(files)
     disk = shutil.disk_usage(folder)
     allowed = disk.free - min(RESERVE_GB * GB, disk.total / 20)
     if max_gb is not None:
@@ -244,9 +240,7 @@ def _check_space(
         allowed = min(allowed, max_gb * GB - used)
     if needed > allowed:
         raise _too_large(folder, needed, allowed, len(files), size_hw)
-    progress.say(
-        f"{len(files):,} files at {size_hw[0]}x{size_hw[1]}, about {needed / GB:.3f} GB in {folder.parent}"
-    )
+    progress.say(f"{len(files):,} files at {size_hw[0]}x{size_hw[1]}, about {needed / GB:.3f} GB in {folder.parent}")
     return allowed
 
 
@@ -259,9 +253,7 @@ def _pixel_bytes(path: str, known: set[bytes]) -> int:
     return 0 if hashlib.sha256(content).digest() in known else stored_bytes(content)
 
 
-def _too_large(
-    folder: Path, needed: float, allowed: float, count: int, size_hw: tuple[int, int]
-) -> SpaceError:
+def _too_large(folder: Path, needed: float, allowed: float, count: int, size_hw: tuple[int, int]) -> SpaceError:
     return SpaceError(
         f"{folder.parent}: {count:,} images at {size_hw[0]}x{size_hw[1]} need about {needed / GB:.3f} GB, "
         f"{max(0.0, allowed) / GB:.3f} GB may be added; raise data.cache.max_gb, "

@@ -44,9 +44,7 @@ class Fold:
     folder: Path
 
 
-def fit(
-    config: Config, fold: Fold, augment: Augmentation, accelerator: Accelerator, meta: dict[str, Any]
-) -> History:
+def fit(config: Config, fold: Fold, augment: Augmentation, accelerator: Accelerator, meta: dict[str, Any]) -> History:
     """Train the fold and write model.safetensors, epochs.csv and train.log into its folder.
 
     An unfinished earlier attempt continues at its last finished epoch. Raises TrainingError where the loss
@@ -97,9 +95,7 @@ class _Fit:
 
     def run(self) -> History:
         self._resume()
-        wrapped = self.accelerator.prepare_model(
-            self.model
-        )  # autocast, and gradients averaged over processes
+        wrapped = self.accelerator.prepare_model(self.model)  # autocast, and gradients averaged over processes
         if self.config.train.compile:
             wrapped = torch.compile(wrapped)
         train = self.config.train
@@ -220,9 +216,7 @@ class _Fit:
         loss = float(self.loss(logits, torch.from_numpy(valid.targets_NC)).mean())
         probs = self.task.activate(logits, self.config.loss.name).numpy()
         if not np.isfinite(probs).all():
-            raise TrainingError(
-                f"fold {self.fold.number}: validation predictions are not finite; lower train.lr"
-            )
+            raise TrainingError(f"fold {self.fold.number}: validation predictions are not finite; lower train.lr")
         return loss, self.task.score(self.config.metric, valid.targets_NC, probs.astype(np.float64))
 
     def _evaluated(self) -> nn.Module:

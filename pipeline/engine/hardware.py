@@ -31,9 +31,7 @@ def device() -> torch.device:
 def precision(wanted: str, where: torch.device) -> str:
     """Return fp32, bf16 or fp16: what is asked, or for `auto` bf16 where native, fp16 on older GPUs, else fp32."""
     if wanted == "fp16" and where.type != "cuda":
-        raise InputError(
-            f"train.precision: found fp16 on {where.type}, expected a GPU for it; use auto, bf16 or fp32"
-        )
+        raise InputError(f"train.precision: found fp16 on {where.type}, expected a GPU for it; use auto, bf16 or fp32")
     if wanted != "auto":
         return wanted
     if where.type == "cuda":

@@ -60,9 +60,7 @@ class History:
             self.plateau_factor *= train.gamma
             self.quiet = 0
         self.epochs.append(epoch)
-        improved = (
-            self.best is None or self._value(epoch) > self._value(self.epochs[self.best]) + train.min_delta
-        )
+        improved = self.best is None or self._value(epoch) > self._value(self.epochs[self.best]) + train.min_delta
         if improved:
             self.best = len(self.epochs) - 1
         self.say(
@@ -84,9 +82,7 @@ class History:
     def start(self, fold: Fold, origin: str, setting: str) -> None:
         """Announce the fold."""
         resumed = f", resumed after epoch {len(self.epochs)}" if self.epochs else ""
-        self.say(
-            f"fold {fold.number}: {len(fold.train)} rows to train, {len(fold.valid)} to validate{resumed}"
-        )
+        self.say(f"fold {fold.number}: {len(fold.train)} rows to train, {len(fold.valid)} to validate{resumed}")
         self.say(f"  {origin}; {setting}")
 
     def say(self, line: str) -> None:

@@ -62,9 +62,7 @@ def decode_bytes(content: bytes, size_hw: tuple[int, int] | None) -> Array:
                 image.draft(None, size_hw if turned else size_hw[::-1])
             pixels = _deep_pixels(image, content) if deep else _pixels(image)
     except Image.DecompressionBombError:
-        raise ValueError(
-            f"more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels; store it smaller"
-        ) from None
+        raise ValueError(f"more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels; store it smaller") from None
     except (OSError, SyntaxError, EOFError, cv2.error, OverflowError, MemoryError) as error:
         raise ValueError(f"damaged or truncated: {' '.join(str(error).split())}") from None
     return pixels if size_hw is None else resize(pixels, size_hw)
@@ -89,11 +87,7 @@ def resize(image: Array, size_hw: tuple[int, int]) -> Array:
 
 def rgb(image: Array) -> Array:
     """Return HxWx3, writable and in one piece of memory; gray HxW is repeated."""
-    return (
-        cv2.cvtColor(image, cv2.COLOR_GRAY2RGB)
-        if image.ndim == 2
-        else np.require(image, requirements=["C", "W"])
-    )
+    return cv2.cvtColor(image, cv2.COLOR_GRAY2RGB) if image.ndim == 2 else np.require(image, requirements=["C", "W"])
 
 
 def stored_bytes(content: bytes) -> int:
@@ -150,9 +144,7 @@ def _pixels(image: Image.Image) -> Array:
     if mode in {"L", "RGB"}:
         return np.asarray(image)
     if mode == "CMYK" and source == "JPEG" and "adobe" not in image.info:
-        image = ImageChops.invert(
-            image
-        )  # Pillow takes every CMYK JPEG for Adobe's, which are stored inverted
+        image = ImageChops.invert(image)  # Pillow takes every CMYK JPEG for Adobe's, which are stored inverted
     if mode in {"1", "LA", "La"}:
         return np.asarray(image.convert("LA").getchannel(0) if mode == "La" else image.convert("L"))
     if mode in {"P", "PA"}:
@@ -164,9 +156,7 @@ def _sixteen(values: Array) -> Array:
     """Return integers of a gray image as uint16; raise ValueError where they do not fit."""
     low, high = int(values.min()), int(values.max())
     if low < 0 or high > 65535:
-        raise ValueError(
-            f"32-bit integer pixels from {low} to {high}, expected 0 to 65535; convert the files"
-        )
+        raise ValueError(f"32-bit integer pixels from {low} to {high}, expected 0 to 65535; convert the files")
     return values.astype(np.uint16)
 
 

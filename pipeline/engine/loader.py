@@ -191,9 +191,7 @@ def _calm_worker(worker: int) -> None:
 class Normalize:
     """Turn a batch as stored into normalised float32 images [B,C,H,W] on the device."""
 
-    def __init__(
-        self, mean: tuple[float, ...], std: tuple[float, ...], device: torch.device, last: bool
-    ) -> None:
+    def __init__(self, mean: tuple[float, ...], std: tuple[float, ...], device: torch.device, last: bool) -> None:
         self.device = device
         self.format = torch.channels_last if last else torch.contiguous_format
         self.mean = torch.tensor(mean, device=device)

@@ -54,9 +54,7 @@ class Setting:
         return f"{self.device.type}, {self.precision}, channels {'last' if self.channels_last else 'first'}"
 
 
-def build(
-    config: Config, classes: Sequence[str], setting: Setting, fold: int, *, fresh: bool
-) -> tuple[nn.Module, str]:
+def build(config: Config, classes: Sequence[str], setting: Setting, fold: int, *, fresh: bool) -> tuple[nn.Module, str]:
     """Return a placed network for a fold and where its weights come from; `fresh` loads pretrained ones.
 
     Raises InputError where the config's model cannot be built.
@@ -100,9 +98,7 @@ def load(path: Path, config: Config, setting: Setting) -> tuple[nn.Module, dict[
     try:
         network.load_state_dict(tensors)
     except RuntimeError as error:
-        raise MismatchError(
-            f"{path}: does not fit the run's config.yaml: {str(error).splitlines()[0]}"
-        ) from error
+        raise MismatchError(f"{path}: does not fit the run's config.yaml: {str(error).splitlines()[0]}") from error
     return network.eval(), meta
 
 

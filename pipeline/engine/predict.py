@@ -67,17 +67,13 @@ def predict(
             for view in views:
                 if views_table.is_augment(view):
                     assert augment is not None
-                    changed = normalize(
-                        _augmented(batch.images_BHWC, rows.ids[batch.rows], view, config, augment)
-                    )
+                    changed = normalize(_augmented(batch.images_BHWC, rows.ids[batch.rows], view, config, augment))
                 else:
                     changed = views_table.apply(view, images)
                 for n, network in enumerate(networks):
                     with setting.autocast():
                         logits = network(changed).float()
-                    seen[n].append(
-                        logits if as_logits else TASKS[config.data.task].activate(logits, config.loss.name)
-                    )
+                    seen[n].append(logits if as_logits else TASKS[config.data.task].activate(logits, config.loss.name))
             for n in range(len(networks)):
                 parts[n].append(torch.stack(seen[n], dim=1).cpu().numpy())
             bar.update(len(batch.rows))
@@ -87,10 +83,7 @@ def predict(
 def _augmented(images_BHWC: Tensor, ids: Array, view: str, config: Config, augment: Augmentation) -> Tensor:
     images = images_BHWC.numpy()
     return stack(
-        [
-            augment(image, rng(config.train.seed, view, str(name)))
-            for image, name in zip(images, ids, strict=True)
-        ]
+        [augment(image, rng(config.train.seed, view, str(name))) for image, name in zip(images, ids, strict=True)]
     )
 
 

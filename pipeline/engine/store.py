@@ -79,17 +79,11 @@ def lookup_files(folder: Path, size_hw: tuple[int, int], files: Sequence[File]) 
     if not path.is_file():
         return found
     try:
-        with contextlib.closing(
-            sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", WAIT_SECONDS, uri=True)
-        ) as index:
+        with contextlib.closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", WAIT_SECONDS, uri=True)) as index:
             token = index.execute("SELECT token FROM about").fetchone()[0]
             index.execute("PRAGMA temp_store=MEMORY")
-            index.execute(
-                "CREATE TEMP TABLE wanted (n INTEGER PRIMARY KEY, path TEXT, size INTEGER, mtime_ns INTEGER)"
-            )
-            index.executemany(
-                "INSERT INTO wanted VALUES (?,?,?,?)", ((n, *file) for n, file in enumerate(files))
-            )
+            index.execute("CREATE TEMP TABLE wanted (n INTEGER PRIMARY KEY, path TEXT, size INTEGER, mtime_ns INTEGER)")
+            index.executemany("INSERT INTO wanted VALUES (?,?,?,?)", ((n, *file) for n, file in enumerate(files)))
             rows = index.execute(
                 "SELECT n, kind, slot, hash FROM wanted CROSS JOIN files USING (path, size, mtime_ns) "
                 "CROSS JOIN contents USING (hash)"
@@ -164,9 +158,7 @@ class Writer:
 
     def known(self, content_hash: bytes) -> tuple[int, int] | None:
         """Return kind and slot of a content that is stored or was added."""
-        row = self._index.execute(
-            "SELECT kind, slot FROM contents WHERE hash = ?", (content_hash,)
-        ).fetchone()
+        row = self._index.execute("SELECT kind, slot FROM contents WHERE hash = ?", (content_hash,)).fetchone()
         return None if row is None else (int(row[0]), int(row[1]))
 
     def add(self, content_hash: bytes, image: Array) -> tuple[int, int]:

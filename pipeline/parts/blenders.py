@@ -22,9 +22,7 @@ class Blender:
     function: Callable[[Array, Array, bool], Array]
     uses_ranks: bool = False
 
-    def blend(
-        self, probs_MNC: Array, weights_M: Array, exclusive: bool, fold_N: Array | None = None
-    ) -> Array:
+    def blend(self, probs_MNC: Array, weights_M: Array, exclusive: bool, fold_N: Array | None = None) -> Array:
         """Return the blend [N,C] float64 of M members.
 
         `fold_N`: the model that made each row (OOF). Ranks are taken inside each fold, as the scales of
@@ -33,9 +31,7 @@ class Blender:
         """
         simplex = (weights_M >= 0).all() and abs(weights_M.sum() - 1) <= 1e-6
         if weights_M.shape != probs_MNC.shape[:1] or not simplex:
-            raise ValueError(
-                f"found weights {weights_M.tolist()}, expected {len(probs_MNC)}, none negative, sum 1"
-            )
+            raise ValueError(f"found weights {weights_M.tolist()}, expected {len(probs_MNC)}, none negative, sum 1")
         if self.uses_ranks:
             probs_MNC = np.stack([column_ranks(probs_NC, fold_N) for probs_NC in probs_MNC])
         return self.function(probs_MNC.astype(np.float64, copy=False), weights_M, exclusive)

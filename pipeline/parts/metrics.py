@@ -144,9 +144,7 @@ def per_class(targets_NC: Array, probs_NC: Array, exclusive: bool) -> dict[str, 
         "recall": _ratio(right_C, true_C),
         "f1": _f1(right_C, said_C, true_C),
     }
-    return {name: column.tolist() for name, column in columns.items()} | {
-        "auc": column_auc(hits_NC, probs_NC)
-    }
+    return {name: column.tolist() for name, column in columns.items()} | {"auc": column_auc(hits_NC, probs_NC)}
 
 
 def _counts(hits_NC: Array, said_NC: Array) -> tuple[Array, Array, Array]:

@@ -44,8 +44,7 @@ def build(
     if not timm.is_model(name):
         near = timm.list_models(f"*{name.split('_')[-1]}*")[:5]
         raise ValueError(
-            f"model.name: found '{name}', expected a timm model"
-            + (f", such as {', '.join(near)}" if near else "")
+            f"model.name: found '{name}', expected a timm model" + (f", such as {', '.join(near)}" if near else "")
         )
     options: dict[str, Any] = {
         "num_classes": classes,

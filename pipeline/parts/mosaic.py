@@ -15,9 +15,7 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
-def mosaic(
-    images: Sequence[Array], captions: Sequence[str], columns: int, rows: Sequence[str] = ()
-) -> Figure:
+def mosaic(images: Sequence[Array], captions: Sequence[str], columns: int, rows: Sequence[str] = ()) -> Figure:
     """Draw images of any sizes as a grid with a caption under each; `rows` names the grid's rows instead.
 
     Small images are enlarged by whole factors without smoothing, so that single pixels can be seen.
@@ -44,9 +42,7 @@ def mosaic(
             place = (left + column * (tile + gap) + tile / 2, line * (tile + gap + foot) + tile + 2)
             axis.text(*place, captions[i], ha="center", va="top", fontsize=7, linespacing=1.15)
     for line, name in enumerate(rows):
-        axis.text(
-            left - 8, line * (tile + gap) + tile / 2, shorten(name), ha="right", va="center", fontsize=8
-        )
+        axis.text(left - 8, line * (tile + gap) + tile / 2, shorten(name), ha="right", va="center", fontsize=8)
     axis.imshow(canvas, interpolation="nearest", aspect="auto")
     axis.set_axis_off()
     return figure
@@ -58,9 +54,7 @@ def _thumbnail(image_HWC: Array, side: int) -> Array:
 
     if image_HWC.dtype != np.uint8:
         image_HWC = (image_HWC * (255.0 / max(float(image_HWC.max()), 1.0))).astype(np.uint8)
-    image = Image.fromarray(image_HWC[..., :3] if image_HWC.shape[-1] >= 3 else image_HWC[..., 0]).convert(
-        "RGB"
-    )
+    image = Image.fromarray(image_HWC[..., :3] if image_HWC.shape[-1] >= 3 else image_HWC[..., 0]).convert("RGB")
     longest = max(image.size)
     if longest > side:
         size = (max(1, image.width * side // longest), max(1, image.height * side // longest))

@@ -62,19 +62,11 @@ def table(head: Sequence[str], rows: Iterable[Sequence[Any]], chosen: int | None
     `chosen` is the number of a row to stress.
     """
     body = list(rows)
-    numeric = [
-        bool(body) and all(not isinstance(row[column], str) for row in body) for column in range(len(head))
-    ]
+    numeric = [bool(body) and all(not isinstance(row[column], str) for row in body) for column in range(len(head))]
     kind = [' class="number"' if number else "" for number in numeric]
-    lines = (
-        ["".join(f"<th{k}>{escape(name)}</th>" for k, name in zip(kind, head, strict=True))]
-        if any(head)
-        else []
-    )
+    lines = ["".join(f"<th{k}>{escape(name)}</th>" for k, name in zip(kind, head, strict=True))] if any(head) else []
     for row in body:
-        lines.append(
-            "".join(f"<td{k}>{escape(number(cell))}</td>" for k, cell in zip(kind, row, strict=True))
-        )
+        lines.append("".join(f"<td{k}>{escape(number(cell))}</td>" for k, cell in zip(kind, row, strict=True)))
     skip = len(lines) - len(body)
     marked = [
         f'<tr class="chosen">{line}</tr>' if chosen is not None and i == chosen + skip else f"<tr>{line}</tr>"

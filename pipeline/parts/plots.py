@@ -76,9 +76,7 @@ def labels(names: Sequence[str], counts_C: Array, shares_KC: Array, folds: Seque
     left.set_xticks([])
     left.spines["bottom"].set_visible(False)
     for k, shares_C in zip(folds, shares_KC, strict=True):
-        right.plot(
-            shares_C, rows, "o", ms=4.5, alpha=0.8, color=FOLDS[k % len(FOLDS)], label=f"fold {k}", mew=0
-        )
+        right.plot(shares_C, rows, "o", ms=4.5, alpha=0.8, color=FOLDS[k % len(FOLDS)], label=f"fold {k}", mew=0)
     if len(folds) > 1:
         right.axvline(1 / len(folds), color=SOFT, lw=0.8, zorder=0)
     right.set_title("share in each fold")
@@ -122,9 +120,7 @@ def matrix(counts_CC: Array, names: Sequence[str]) -> Figure:
     figure = _figure(side, side + 0.4)
     axis = figure.subplots()
     shares_CC = counts_CC / np.maximum(counts_CC.sum(1, keepdims=True), 1)
-    axis.imshow(
-        shares_CC, cmap=LinearSegmentedColormap.from_list("blues", ["#ffffff", PALE, BLUE]), vmin=0, vmax=1
-    )
+    axis.imshow(shares_CC, cmap=LinearSegmentedColormap.from_list("blues", ["#ffffff", PALE, BLUE]), vmin=0, vmax=1)
     short = [shorten(name, 14) for name in names]
     upright = max(map(len, short)) <= 3
     axis.set_xticks(range(len(names)), short, rotation=0 if upright else 90)

@@ -29,9 +29,7 @@ def constant(step: int, total: int, options: Options) -> float:
 
 def cosine(step: int, total: int, options: Options) -> float:
     """Fall from 1 to min_factor along half a cosine."""
-    return options.min_factor + (1 - options.min_factor) * 0.5 * (
-        1 + math.cos(math.pi * step / max(1, total))
-    )
+    return options.min_factor + (1 - options.min_factor) * 0.5 * (1 + math.cos(math.pi * step / max(1, total)))
 
 
 def step_decay(step: int, total: int, options: Options) -> float:

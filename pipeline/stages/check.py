@@ -131,9 +131,7 @@ def _misleading(config: Config, targets_NC: np.ndarray[Any, Any], classes: tuple
     most = int(shares.argmax())
     if shares[most] < (1 + 1 / len(classes)) / 2:
         return []
-    return [
-        f"accuracy misleads: always '{classes[most]}' scores {shares[most]:.3f}; see balanced_accuracy too"
-    ]
+    return [f"accuracy misleads: always '{classes[most]}' scores {shares[most]:.3f}; see balanced_accuracy too"]
 
 
 def _text(config: Config, summary: dict[str, Any], decoded: int | None) -> str:
@@ -146,9 +144,7 @@ def _text(config: Config, summary: dict[str, Any], decoded: int | None) -> str:
     if groups is not None:
         rows = f"{groups['smallest']} to {groups['largest']} rows"
         lines.append(f"  {groups['count']} groups ({config.data.group}) of {rows}")
-    endings = ", ".join(
-        f"{count} {ending or 'without ending'}" for ending, count in summary["endings"].items()
-    )
+    endings = ", ".join(f"{count} {ending or 'without ending'}" for ending, count in summary["endings"].items())
     sizes = ", ".join(summary["sizes"] or [])
     lines.append(f"  images: {endings}{'; ' + sizes if sizes else ''}{_cache_text(decoded)}")
     return "\n".join([*lines, *(f"  note: {note}" for note in summary["notes"])])

@@ -44,9 +44,7 @@ def run(config: Config) -> Path:
     folder, table, sample = config.run_dir, foldtable.read(config), submission.read_sample(config)
     found = _fingerprint(config, table, sample)
     variants = [
-        folder / "submissions" / f"{name}{smoothed}.csv"
-        for smoothed in ("", "_smoothed")
-        for name in ("plain", "tta")
+        folder / "submissions" / f"{name}{smoothed}.csv" for smoothed in ("", "_smoothed") for name in ("plain", "tta")
     ]
     names = ("submission.csv", "ensemble.json", "weights.json", "blend.csv", "blend_oof.csv")
     written = [*variants, *(folder / name for name in names)]

@@ -66,14 +66,10 @@ def held_back(config: Config) -> Path | None:
     classes = [str(column) for column in blend.columns[1:]]
     truth = solution.set_index(config.data.id)
     if set(blend["id"]) != set(truth.index) or len(blend) != len(truth):
-        raise MismatchError(
-            f"{path}: its ids are not those of {root / config.data.solution}; run: foldline ensemble"
-        )
+        raise MismatchError(f"{path}: its ids are not those of {root / config.data.solution}; run: foldline ensemble")
     targets_NC, wrong = TASKS[config.data.task].encode(truth.loc[blend["id"]], config.data, classes)
     if wrong:
-        raise InputError(
-            *(f"{root / config.data.solution}: id '{blend['id'][row]}': {text}" for row, text in wrong)
-        )
+        raise InputError(*(f"{root / config.data.solution}: id '{blend['id'][row]}': {text}" for row, text in wrong))
     probs_NC = blend[classes].to_numpy(np.float64)
     metric, n = METRICS[config.metric], len(blend)
     score = metric.function(targets_NC, probs_NC)
@@ -168,9 +164,7 @@ def _convert_lite0(path: Path) -> None:
     pairs = list(zip(theirs.items(), ours.items(), strict=True))
     for (old, tensor), (new, wanted) in pairs:
         if tensor.shape != wanted.shape or old.rpartition(".")[2] != new.rpartition(".")[2]:
-            raise MismatchError(
-                f"{source}: {old} {tuple(tensor.shape)} is not timm's {new} {tuple(wanted.shape)}"
-            )
+            raise MismatchError(f"{source}: {old} {tuple(tensor.shape)} is not timm's {new} {tuple(wanted.shape)}")
     with atomic(path) as beside:
         beside.write_bytes(save({new: tensor.contiguous() for (_, tensor), (new, _) in pairs}))
 
@@ -185,9 +179,7 @@ def _installed(package: str) -> Path:
     return Path(spec.origin)
 
 
-def _write_tables(
-    root: Path, table: pd.DataFrame, is_test: Array, targets: list[str], known: list[str]
-) -> None:
+def _write_tables(root: Path, table: pd.DataFrame, is_test: Array, targets: list[str], known: list[str]) -> None:
     """Write the four tables in the order of the ids; the training table comes last and tells completeness.
 
     The first target is what the sample submission asks for.
@@ -209,9 +201,7 @@ def _complete(root: Path, extras: list[str]) -> bool:
     return {f"{name}.png" for name in ids} <= {path.name for path in (root / "images").iterdir()}
 
 
-EXAMPLES: dict[
-    str, tuple[Callable[[Path], None], list[str], list[str]]
-] = {  # writer, columns of train.csv, more files
+EXAMPLES: dict[str, tuple[Callable[[Path], None], list[str], list[str]]] = {  # writer, columns of train.csv, more files
     "digits": (_digits, ["image_id", "label", "form"], []),
     "elpv": (_elpv, ["image_id", "defective", "cell_type", "probability"], [f"{LITE0}.safetensors"]),
 }

@@ -49,9 +49,7 @@ def run(config: Config, force: bool = False) -> Path:
         report = foldtable.read_report(config)
         foldtable.verify(table, competition)
         if report is None:
-            report = _report(
-                config, rows, table, {"scheme": "given", "reason": "the table came without a report"}
-            )
+            report = _report(config, rows, table, {"scheme": "given", "reason": "the table came without a report"})
             foldtable.write(config, table, report)
         elif differs := _differences(report, _asked(config, rows)):
             raise MismatchError(
@@ -102,9 +100,7 @@ def _make(
     labels, cell_N = rows.balanced(scheme)
     group_N = None if scheme in ("stratified", "multilabel") else rows.group_N  # there, a group is one row
     try:
-        found = assign(
-            scheme, labels, combine([rows.class_N]), cell_N, group_N, folds.n, folds.seed, folds.valid_share
-        )
+        found = assign(scheme, labels, combine([rows.class_N]), cell_N, group_N, folds.n, folds.seed, folds.valid_share)
     except ValueError as error:
         raise InputError(f"folds.n: {error}") from None
     fold_N = np.empty(rows.n, dtype=np.int64)
@@ -155,13 +151,9 @@ def _warnings(rows: FoldRows, n: int) -> list[str]:
     found = []
     for name, holders in zip(rows.labels.names, holders_L.tolist(), strict=True):
         if holders == 1:
-            found.append(
-                f"label '{name}' lies in one {what}: no model that trained on it can be validated on it"
-            )
+            found.append(f"label '{name}' lies in one {what}: no model that trained on it can be validated on it")
         elif 1 < holders < n:
-            found.append(
-                f"label '{name}' lies in {holders} {what}s, fewer than {n} folds: some validate none of it"
-            )
+            found.append(f"label '{name}' lies in {holders} {what}s, fewer than {n} folds: some validate none of it")
     size_G = np.bincount(unit_N)
     if size_G.max() > 1.5 * rows.n / n:
         name, share = rows.group_names[size_G.argmax()], size_G.max() / rows.n
@@ -173,9 +165,7 @@ def _show(report: Report) -> None:
     print(f"  scheme {report['scheme']} ({report['reason']}), seed {report.get('seed', 'unknown')}")
     for fold in report["folds"]:
         labels = list(fold["labels"].items())
-        text = ", ".join(f"{name} {count}" for name, count in labels[:SHOWN]) + (
-            ", …" if len(labels) > SHOWN else ""
-        )
+        text = ", ".join(f"{name} {count}" for name, count in labels[:SHOWN]) + (", …" if len(labels) > SHOWN else "")
         name = f"fold {fold['fold']}" if fold["fold"] >= 0 else "never validated"
         print(f"  {name}: {fold['size']} rows: {text}")
     if "deviation" in report:

@@ -33,9 +33,7 @@ def run(config: Config, folds: Sequence[int] | None = None) -> Path:
     table = foldtable.read(config)
     foldtable.verify(table, competition)
     images = open_images(competition.images, size_for(config), config.data.cache, label="training images")
-    test_images = open_images(
-        competition.test_images, size_for(config), config.data.cache, label="test images"
-    )
+    test_images = open_images(competition.test_images, size_for(config), config.data.cache, label="test images")
     hardware.prepare(config.train, processes.count())
     jobs = _Jobs(config, table.fold_hash)
     with lock(config.run_dir) if processes.is_main() else contextlib.nullcontext():
@@ -61,9 +59,7 @@ def main(arguments: argparse.Namespace) -> None:
     if arguments.source is not None:
         from pipeline.engine.inference import predict_new
 
-        predict_new(
-            Path(arguments.source), arguments.test, Path(arguments.out or "predictions.csv"), arguments.set
-        )
+        predict_new(Path(arguments.source), arguments.test, Path(arguments.out or "predictions.csv"), arguments.set)
     elif not arguments.config:
         raise InputError("predict: found neither -c CONFIG nor --from RUN; name one of them")
     else:
@@ -74,9 +70,7 @@ def _trained(config: Config, count: int, folds: Sequence[int] | None) -> list[in
     wanted = list(folds) if folds else list(range(count))
     there = [fold for fold in wanted if (config.run_dir / f"fold{fold}" / "model.safetensors").is_file()]
     if not there or (folds and there != wanted):
-        raise MismatchError(
-            f"{config.run_dir}: trained folds are {there}, wanted {wanted}; run: foldline train"
-        )
+        raise MismatchError(f"{config.run_dir}: trained folds are {there}, wanted {wanted}; run: foldline train")
     return there
 
 

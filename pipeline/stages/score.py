@@ -121,11 +121,7 @@ def _table(first: list[Array], probs_NC: Array, classes: Sequence[str]) -> pd.Da
 def _summary(report: dict[str, Any], path: Path) -> list[str]:
     metric, folds = report["metric"], len(report["folds"])
     direction = "greater" if report["greater_is_better"] else "lower"
-    kind = (
-        f"PARTIAL, folds {', '.join(map(str, report['folds']))} only"
-        if report["partial"]
-        else f"{folds} folds"
-    )
+    kind = f"PARTIAL, folds {', '.join(map(str, report['folds']))} only" if report["partial"] else f"{folds} folds"
     lines = [
         f"{metric} ({direction} is better), OOF, {kind}",
         f"{'':<18}{'mean ± std':>17}{'pooled':>9}  per fold",

@@ -42,9 +42,7 @@ def run(config: Config, folds: Sequence[int] | None = None, force: bool = False)
     threads = hardware.prepare(config.train, processes.count())
     accelerator = _accelerator(Setting.of(config))
     with lock(config.run_dir) if processes.is_main() else contextlib.nullcontext():
-        todo = processes.agree(
-            _unfinished(config, table, images, wanted, force) if processes.is_main() else None
-        )
+        todo = processes.agree(_unfinished(config, table, images, wanted, force) if processes.is_main() else None)
         if processes.is_main():
             write_text(config.run_dir / "config.yaml", dump(config))
             if todo:
@@ -81,9 +79,7 @@ def main(arguments: argparse.Namespace) -> None:
 def _wanted(folds: Sequence[int] | None, count: int) -> list[int]:
     unknown = [fold for fold in folds or [] if not 0 <= fold < count]
     if unknown:
-        raise InputError(
-            f"--fold: found {', '.join(map(str, unknown))}, expected numbers from 0 to {count - 1}"
-        )
+        raise InputError(f"--fold: found {', '.join(map(str, unknown))}, expected numbers from 0 to {count - 1}")
     return list(folds) if folds else list(range(count))
 
 
@@ -115,9 +111,7 @@ def _fold(config: Config, table: FoldTable, competition: Competition, rows: Rows
     )
 
 
-def _unfinished(
-    config: Config, table: FoldTable, images: ImageSet, wanted: Sequence[int], force: bool
-) -> list[int]:
+def _unfinished(config: Config, table: FoldTable, images: ImageSet, wanted: Sequence[int], force: bool) -> list[int]:
     """Return the folds to train; stamp each with what it is trained from.
 
     The stamp is written at the start and model.safetensors at the end, so that a fold is finished when both

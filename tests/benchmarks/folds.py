@@ -28,9 +28,7 @@ def random_case(seed: int) -> tuple[np.ndarray, np.ndarray, int]:
 def grouped(class_N: np.ndarray, group_N: np.ndarray, n: int, work: int = WORK) -> Assignment:
     """Assign with scheme stratified_group."""
     names = tuple(str(c) for c in range(int(class_N.max()) + 1))
-    return assign(
-        "stratified_group", Labels.of_codes(class_N, names), class_N, class_N, group_N, n, 42, work=work
-    )
+    return assign("stratified_group", Labels.of_codes(class_N, names), class_N, class_N, group_N, n, 42, work=work)
 
 
 def compare(cases: int, work: int) -> None:

@@ -59,17 +59,13 @@ def main() -> None:
         "ratio": round(seconds["timm_train"] / seconds["foldline"], 3),
     }
     if arguments.with_test:
-        result["ratio_with_test"] = round(
-            (seconds["timm_train"] + seconds["timm_test"]) / seconds["foldline"], 3
-        )
+        result["ratio_with_test"] = round((seconds["timm_train"] + seconds["timm_test"]) / seconds["foldline"], 3)
     print(json.dumps(result) if arguments.json else "\n".join(f"{k}: {v}" for k, v in result.items()))
 
 
 def parse() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("timm", type=Path, help="a checkout of timm's repository")
     parser.add_argument("-c", "--config", action="append", help="default configs/elpv.yaml")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
@@ -78,9 +74,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--rows", type=int, help="only so many training and test rows, for a trial")
     parser.add_argument("--repeat", type=int, default=1, help="laps of both; medians are reported")
     parser.add_argument("--with-test", action="store_true", help="timm predicts the test, too")
-    parser.add_argument(
-        "--timm", dest="more", action="append", default=[], help="a further flag for train.py"
-    )
+    parser.add_argument("--timm", dest="more", action="append", default=[], help="a further flag for train.py")
     parser.add_argument("--work", type=Path, help="where to put the temporary folder")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
@@ -220,9 +214,7 @@ def call(command: list[str]) -> float:
     }
     print("  " + " ".join(command[1:4]), file=sys.stderr, flush=True)
     begun = time.perf_counter()
-    done = subprocess.run(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     seconds = time.perf_counter() - begun
     if done.returncode:
         sys.exit(f"{' '.join(command)}\n{done.stdout[-4000:]}\nended with {done.returncode}")

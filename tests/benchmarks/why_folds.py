@@ -50,9 +50,7 @@ def write(root: Path, labels: np.ndarray) -> None:
     forms = np.searchsorted(FORM_STARTS, np.arange(len(labels)), side="right")
     for row in range(len(labels)):
         (root / f"images/{row:04d}.png").touch()
-    rows = [
-        f"{row:04d},{label},{form}\n" for row, (label, form) in enumerate(zip(labels, forms, strict=True))
-    ]
+    rows = [f"{row:04d},{label},{form}\n" for row, (label, form) in enumerate(zip(labels, forms, strict=True))]
     (root / "train.csv").write_text("id,label,form\n" + "".join(rows))
     (root / "sample_submission.csv").write_text("id,label\n0000,0\n")
 
@@ -100,9 +98,7 @@ def draw(found: dict[str, tuple[float, np.ndarray]]) -> None:
                 markeredgewidth=0,
             )
             axis.plot(pooled, y, "o", color=colour, markersize=10)
-            axis.annotate(
-                f"{pooled:.3f}", (pooled, y), (0, 8), textcoords="offset points", ha="center", weight="bold"
-            )
+            axis.annotate(f"{pooled:.3f}", (pooled, y), (0, 8), textcoords="offset points", ha="center", weight="bold")
         axis.set_yticks(range(len(found)), found)
         axis.set_ylim(len(found) - 0.5, -0.6)
         axis.set_xlabel("accuracy of the same classifier on the same 1,797 digits")

@@ -31,9 +31,7 @@ from pipeline.contracts.errors import LockedError, MismatchError, SpaceError
 @pytest.fixture
 def predictions() -> Predictions:
     probs_NVC = np.random.default_rng(0).dirichlet(np.ones(3), (4, 2)).astype(np.float32)
-    return Predictions(
-        np.array(["007", "7", "ä", "x"]), ("identity", "hflip"), ("a", "b", "c"), probs_NVC, {"fold": 1}
-    )
+    return Predictions(np.array(["007", "7", "ä", "x"]), ("identity", "hflip"), ("a", "b", "c"), probs_NVC, {"fold": 1})
 
 
 def spawn(code: str, *arguments: str) -> subprocess.Popen[str]:
@@ -139,16 +137,12 @@ def test_the_same_predictions_give_the_same_bytes(tmp_path: Path, predictions: P
     predictions.save(tmp_path / "a.npz")
     old = time.time() - 1e6
     os.utime(tmp_path / "a.npz", (old, old))
-    dataclasses.replace(predictions, probs_NVC=np.asfortranarray(predictions.probs_NVC)).save(
-        tmp_path / "b.npz"
-    )
+    dataclasses.replace(predictions, probs_NVC=np.asfortranarray(predictions.probs_NVC)).save(tmp_path / "b.npz")
     assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_predictions_that_are_no_numbers_are_not_saved(
-    tmp_path: Path, predictions: Predictions, value: float
-) -> None:
+def test_predictions_that_are_no_numbers_are_not_saved(tmp_path: Path, predictions: Predictions, value: float) -> None:
     probs_NVC = predictions.probs_NVC.copy()
     probs_NVC[1, 0, 2] = value
     with pytest.raises(MismatchError, match="NaN or infinity"):
@@ -173,9 +167,7 @@ class Bomb:
 def test_nothing_is_unpickled(tmp_path: Path, predictions: Predictions) -> None:
     path, trace = tmp_path / "x.npz", tmp_path / "trace"
     ids = np.array([Bomb(trace)], dtype=object)
-    np.savez(
-        path, ids=ids, views=["identity"], classes=["a"], probs=np.ones((1, 1, 1), np.float32), meta="{}"
-    )
+    np.savez(path, ids=ids, views=["identity"], classes=["a"], probs=np.ones((1, 1, 1), np.float32), meta="{}")
     with pytest.raises(MismatchError, match="damaged"):
         Predictions.load(path)
     path.write_bytes(pickle.dumps(Bomb(trace)))

@@ -113,9 +113,7 @@ def test_every_defect_is_told_at_once(competition: Path) -> None:
 
 def test_missing_columns_come_with_the_nearest_name(competition: Path) -> None:
     found = "\n".join(
-        defects(
-            competition, "data.target=labels", "data.group=groop", "folds.stratify=site", "data.id=img_id"
-        )
+        defects(competition, "data.target=labels", "data.group=groop", "folds.stratify=site", "data.id=img_id")
     )
     assert "no column 'labels' (data.target); did you mean 'label'?" in found
     assert "no column 'groop' (data.group); did you mean 'group'?" in found

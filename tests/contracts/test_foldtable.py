@@ -104,9 +104,7 @@ def test_hashes_see_what_they_should(tmp_path: Path) -> None:
 
 
 def test_a_target_named_like_our_columns_survives(tmp_path: Path) -> None:
-    table = dataclasses.replace(
-        made(tmp_path), targets=pd.DataFrame({"fold": list("xyxyxy"), "group": list("010101")})
-    )
+    table = dataclasses.replace(made(tmp_path), targets=pd.DataFrame({"fold": list("xyxyxy"), "group": list("010101")}))
     foldtable.write(config(tmp_path), table, {"fold_hash": table.fold_hash})
     again = foldtable.read(config(tmp_path))
     assert again.targets.to_numpy().tolist() == table.targets.to_numpy().tolist()

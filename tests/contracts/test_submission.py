@@ -26,18 +26,14 @@ def table(text: str) -> pd.DataFrame:
     return read_text_table(io.BytesIO(text.encode()))
 
 
-def fill(
-    sample: str, probs_NC: np.ndarray = PROBS, classes: tuple[str, ...] = CLASSES, **changes: Any
-) -> str:
+def fill(sample: str, probs_NC: np.ndarray = PROBS, classes: tuple[str, ...] = CLASSES, **changes: Any) -> str:
     config = make_config(Path("nowhere"), **changes)
     return build(table(sample), config, classes, IDS, probs_NC).to_csv(index=False)
 
 
 def test_one_column_per_class_in_the_sample_s_order() -> None:
     found = fill("id,eel,cat,dog\n009,0,0,0\n007,0,0,0\n008,0,0,0\n")
-    assert (
-        found == "id,eel,cat,dog\n009,0.6,0.2,0.2\n007,0.1,0.7,0.2\n008,0.376543210988,0.123456789012,0.5\n"
-    )
+    assert found == "id,eel,cat,dog\n009,0.6,0.2,0.2\n007,0.1,0.7,0.2\n008,0.376543210988,0.123456789012,0.5\n"
 
 
 def test_named_columns_and_repeated_rows() -> None:
@@ -78,9 +74,7 @@ def test_one_column_binary(cell: str, metric: str, sample_cell: str, expected: l
 
 def test_column_named_like_a_class_decides_which_probability() -> None:
     probs_NC = np.array([[0.9, 0.1], [0.8, 0.2], [0.3, 0.7]])
-    found = fill(
-        "id,no\n007,0\n008,0\n009,0\n", probs_NC, ("no", "yes"), data__task="binary", metric="roc_auc"
-    )
+    found = fill("id,no\n007,0\n008,0\n009,0\n", probs_NC, ("no", "yes"), data__task="binary", metric="roc_auc")
     assert found == "id,no\n007,0.9\n008,0.8\n009,0.3\n"
 
 
@@ -92,9 +86,7 @@ def test_multilabel_and_hard_cells() -> None:
         "metric": "f1_micro",
     }
     probs_NC = np.array([[0.9, 0.5, 0.1], [0.1, 0.1, 0.1], [0.0, 0.0, 1.0]])
-    assert (
-        fill("id,labels\n007,\n008,\n009,\n", probs_NC, **task) == "id,labels\n007,cat dog\n008,\n009,eel\n"
-    )
+    assert fill("id,labels\n007,\n008,\n009,\n", probs_NC, **task) == "id,labels\n007,cat dog\n008,\n009,eel\n"
     wide = "id,cat,dog,eel\n007,0,0,0\n008,0,0,0\n009,0,0,0\n"
     assert fill(wide, probs_NC, submission__cell="label", **task).splitlines()[1] == "007,1,1,0"
     assert fill(wide, submission__cell="label").splitlines()[1:] == ["007,1,0,0", "008,0,1,0", "009,0,0,1"]
@@ -146,9 +138,7 @@ def test_wrong_predictions_are_refused_with_every_defect() -> None:
         ("id,label\n007,0\n", {"submission__cell": "probability"}, ["one column for 3 classes"]),
     ],
 )
-def test_wrong_samples_are_refused_before_any_compute(
-    sample: str, changes: dict[str, Any], words: list[str]
-) -> None:
+def test_wrong_samples_are_refused_before_any_compute(sample: str, changes: dict[str, Any], words: list[str]) -> None:
     config = make_config(Path("nowhere"), **changes)
     defects = "\n".join(check_sample(table(sample), config, CLASSES))
     assert all(word in defects for word in words), defects

@@ -68,9 +68,7 @@ augment = build("heavy", (32, 32))
 images = [augment(image, np.random.default_rng(n)).tobytes() for n in range(20)]
 print(hashlib.sha256(b"".join(images)).hexdigest())
 """
-    there = subprocess.run(
-        [sys.executable, "-c", code], check=True, capture_output=True, text=True
-    ).stdout.strip()
+    there = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.strip()
     augment = build("heavy", SIZE)
     here = hashlib.sha256(b"".join(augment(IMAGE, draws(n)).tobytes() for n in range(20))).hexdigest()
     assert here == there

@@ -44,9 +44,7 @@ def paths(tmp_path: Path) -> list[Path]:
 
 
 def opened(paths: list[Path], cache_dir: Path | None, **options: float) -> ImageSet:
-    return open_images(
-        paths, SIZE, Cache(dir=None if cache_dir is None else str(cache_dir), **options), progress=False
-    )
+    return open_images(paths, SIZE, Cache(dir=None if cache_dir is None else str(cache_dir), **options), progress=False)
 
 
 def assert_right(images: ImageSet, paths: list[Path]) -> None:
@@ -56,9 +54,7 @@ def assert_right(images: ImageSet, paths: list[Path]) -> None:
         assert images[number].dtype == expected.dtype and (images[number] == expected).all(), path
 
 
-def test_second_open_reads_no_file(
-    paths: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_second_open_reads_no_file(paths: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = opened(paths, tmp_path / "cache")
     assert first.decoded == len(paths)
     assert_right(first, paths)
@@ -157,9 +153,7 @@ def test_every_unreadable_image_is_listed(paths: list[Path], tmp_path: Path, cac
         reasons = ["zero bytes", "truncated", "truncated", "not an image", "No such file"]
         assert len(caught.value.defects) == 5
         for defect, number, reason in zip(caught.value.defects, (1, 5, 7, 9, 11), reasons, strict=True):
-            assert (
-                defect.startswith(f"{paths[number]}: ") and reason in defect and "replace the file" in defect
-            )
+            assert defect.startswith(f"{paths[number]}: ") and reason in defect and "replace the file" in defect
     good = [path for n, path in enumerate(paths) if n not in {1, 5, 7, 9, 11}]
     images = opened(good, cache_dir)
     assert images.decoded == 0  # the readable ones were kept

@@ -143,13 +143,7 @@ def test_exif_orientation(tmp_path: Path, kind: str, orientation: int) -> None:
         Image.fromarray(DEEP[..., 0]).save(path, **options)
         expected = np.repeat(upright(DEEP[..., 0], orientation)[..., None], 3, 2)
     else:
-        options |= (
-            {"lossless": True}
-            if kind == "webp"
-            else {"quality": 100, "subsampling": 0}
-            if kind == "jpg"
-            else {}
-        )
+        options |= {"lossless": True} if kind == "webp" else {"quality": 100, "subsampling": 0} if kind == "jpg" else {}
         source = SMOOTH if kind == "jpg" else eight
         Image.fromarray(source).save(path, **options)
         expected = upright(source, orientation)
@@ -286,9 +280,7 @@ def test_reduced_decoding_is_as_good_as_full(orientation: int) -> None:
 
 def test_reduced_decoding_never_goes_below_the_target(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
-    monkeypatch.setattr(
-        "pipeline.engine.images.resize", lambda pixels, size_hw: seen.append(pixels.shape) or pixels
-    )
+    monkeypatch.setattr("pipeline.engine.images.resize", lambda pixels, size_hw: seen.append(pixels.shape) or pixels)
     stream = io.BytesIO()
     Image.fromarray(cv2.resize(SMOOTH, (999, 333))).save(stream, "JPEG")
     for size_hw in [(41, 124), (42, 125), (84, 84), (167, 100), (333, 999), (500, 500)]:
@@ -315,9 +307,7 @@ def test_resize_gives_the_size_and_keeps_flat_images(
 
 @pytest.mark.parametrize("size_hw", [None, (16, 24)])
 @pytest.mark.parametrize("mode", ["L", "RGB"])
-def test_result_is_writable_and_in_one_piece(
-    tmp_path: Path, mode: str, size_hw: tuple[int, int] | None
-) -> None:
+def test_result_is_writable_and_in_one_piece(tmp_path: Path, mode: str, size_hw: tuple[int, int] | None) -> None:
     pixels = decode(save(tmp_path / "a.png", Image.fromarray(SMOOTH).convert(mode)), size_hw)
     assert pixels.shape == (*(size_hw or SMOOTH.shape[:2]), 3)
     assert pixels.flags.c_contiguous and pixels.flags.writeable

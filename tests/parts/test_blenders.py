@@ -42,9 +42,7 @@ def test_contract_of_every_blender(name: str, exclusive: bool, shape: tuple[int,
     if exclusive and not blender.uses_ranks:
         np.testing.assert_allclose(blend_NC.sum(1), 1, atol=1e-6)
     order = np.random.default_rng(0).permutation(len(probs_MNC))
-    np.testing.assert_allclose(
-        blender.blend(probs_MNC[order], weights_M[order], exclusive), blend_NC, atol=1e-12
-    )
+    np.testing.assert_allclose(blender.blend(probs_MNC[order], weights_M[order], exclusive), blend_NC, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", [name for name in BLENDERS if not BLENDERS[name].uses_ranks])
@@ -74,14 +72,10 @@ def test_geometric_mean_against_scipy() -> None:
     probs_MNC = np.random.default_rng(0).dirichlet(np.ones(4), (3, 6))
     product_NC = gmean(probs_MNC, axis=0)
     expected_NC = product_NC / product_NC.sum(1, keepdims=True)
-    np.testing.assert_allclose(
-        BLENDERS["geometric_mean"].blend(probs_MNC, equal_weights(3), True), expected_NC
-    )
+    np.testing.assert_allclose(BLENDERS["geometric_mean"].blend(probs_MNC, equal_weights(3), True), expected_NC)
     yes_NC, no_NC = gmean(probs_MNC, axis=0), gmean(1 - probs_MNC, axis=0)
     expected_NC = yes_NC / (yes_NC + no_NC)
-    np.testing.assert_allclose(
-        BLENDERS["geometric_mean"].blend(probs_MNC, equal_weights(3), False), expected_NC
-    )
+    np.testing.assert_allclose(BLENDERS["geometric_mean"].blend(probs_MNC, equal_weights(3), False), expected_NC)
 
 
 def test_ranks_inside_each_fold_against_scipy() -> None:

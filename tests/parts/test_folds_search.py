@@ -119,9 +119,7 @@ def test_further_columns_are_evened_out_without_touching_the_classes() -> None:
 def test_a_perfect_split_that_sklearn_misses_is_found() -> None:
     rng = np.random.default_rng(2)
     fold_counts_KGC = [rng.multinomial(30, [1 / 6] * 6, size=3).T for _ in range(4)]
-    sizes_GC = np.concatenate(
-        fold_counts_KGC
-    )  # four folds of 6 groups, each fold 30 rows of each of 3 classes
+    sizes_GC = np.concatenate(fold_counts_KGC)  # four folds of 6 groups, each fold 30 rows of each of 3 classes
     group_N = np.repeat(np.arange(len(sizes_GC)), sizes_GC.sum(1))
     class_N = np.concatenate([np.repeat(np.arange(3), row) for row in sizes_GC])
     found = grouped(class_N, group_N, 4)

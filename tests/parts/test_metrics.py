@@ -34,9 +34,7 @@ def reference(name: str, task: str, targets_NC: np.ndarray, probs_NC: np.ndarray
         return {
             "f1_macro": lambda: sk.f1_score(truth, said, average="macro"),
             "f1_micro": lambda: sk.f1_score(truth, said, average="micro"),
-            "log_loss": lambda: np.mean(
-                [sk.log_loss(truth[:, c], cells[:, c], labels=[0, 1]) for c in columns]
-            ),
+            "log_loss": lambda: np.mean([sk.log_loss(truth[:, c], cells[:, c], labels=[0, 1]) for c in columns]),
             "roc_auc": lambda: sk.roc_auc_score(truth, cells, average="macro"),
             "mean_column_auc": lambda: np.mean([sk.roc_auc_score(truth[:, c], cells[:, c]) for c in columns]),
         }[name]()
@@ -97,9 +95,7 @@ def test_absent_class_is_left_out_of_means() -> None:
     assert METRICS["mean_column_auc"].score(targets_NC, probs_NC, True) == pytest.approx((0.75 + 0.75) / 2)
     assert METRICS["f1_macro"].score(targets_NC, probs_NC, True) == pytest.approx((2 / 3 + 4 / 5) / 2)
     assert np.isnan(METRICS["roc_auc"].score(np.eye(2)[[1, 1]], np.full((2, 2), 0.5), True))
-    assert METRICS["log_loss"].score(np.eye(2)[[1, 1]], np.full((2, 2), 0.5), True) == pytest.approx(
-        np.log(2)
-    )
+    assert METRICS["log_loss"].score(np.eye(2)[[1, 1]], np.full((2, 2), 0.5), True) == pytest.approx(np.log(2))
 
 
 def test_empty_multilabel_column_is_left_out_of_f1() -> None:

@@ -95,9 +95,7 @@ def test_names_expand_and_expanding_again_changes_nothing() -> None:
             assert is_augment(view) != (view in VIEWS)
 
 
-@pytest.mark.parametrize(
-    "name", ["", "augment", "augment:0", "augment:x", "augment.01", "augment:1000", "crop5.5"]
-)
+@pytest.mark.parametrize("name", ["", "augment", "augment:0", "augment:x", "augment.01", "augment:1000", "crop5.5"])
 def test_unknown_names_are_refused(name: str) -> None:
     with pytest.raises(ValueError, match=f"found '{name}', expected"):
         parse_view(name)

@@ -40,9 +40,7 @@ def test_a_second_check_is_short_and_still_sees_what_changed(
     written = path.stat().st_mtime_ns
     capsys.readouterr()
     run(competition, images=True)
-    assert capsys.readouterr().out == (
-        "check shapes: tables and config are those of the last check; 0 decoded now\n"
-    )
+    assert capsys.readouterr().out == ("check shapes: tables and config are those of the last check; 0 decoded now\n")
     assert path.stat().st_mtime_ns == written
     (competition / "images/0003.png").write_bytes(b"")
     with pytest.raises(InputError, match=r"0003\.png"):

@@ -75,9 +75,7 @@ def test_one_run_gives_four_variants(config: Config, table: FoldTable, truth_NC:
     sure = plain.max(1) > 0.9
     np.testing.assert_allclose(smoothed[sure], plain[sure] * 0.999 + 0.001 / 3)
     np.testing.assert_array_equal(smoothed[~sure], plain[~sure])
-    np.testing.assert_array_equal(
-        numbers(config.run_dir / "blend.csv")[::-1], numbers(submissions / "tta.csv")
-    )
+    np.testing.assert_array_equal(numbers(config.run_dir / "blend.csv")[::-1], numbers(submissions / "tta.csv"))
     blend_oof = read_text_table(config.run_dir / "blend_oof.csv")
     assert blend_oof.columns.tolist() == ["id", *CLASSES]
     np.testing.assert_allclose(numbers(config.run_dir / "blend_oof.csv"), numbers(config.run_dir / "oof.csv"))
@@ -116,9 +114,7 @@ def test_members_and_a_teammate_s_tables(
     expected = (numbers(config.run_dir / "test.csv") + numbers(other.run_dir / "test.csv")) / 2
     np.testing.assert_allclose(numbers(blend.run_dir / "blend.csv"), expected, atol=1e-9)
     first = (blend.run_dir / "blend.csv").read_bytes()
-    ensemble.run(
-        with_members(config, "pets", "other")
-    )  # the run whose tables the teammate sent, with its own tta
+    ensemble.run(with_members(config, "pets", "other"))  # the run whose tables the teammate sent, with its own tta
     np.testing.assert_allclose(numbers(blend.run_dir / "blend.csv"), expected, atol=1e-9)
     ensemble.run(with_members(config, "other", "pets"))
     np.testing.assert_allclose(numbers(blend.run_dir / "blend.csv"), expected, atol=1e-9)
@@ -144,10 +140,7 @@ def test_rank_mean_ranks_oof_inside_folds_and_test_over_the_column(tmp_path: Pat
 def test_rank_mean_is_refused_where_probabilities_are_needed(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="log_loss needs probabilities and ranks are none"):
         make_config(tmp_path, metric="log_loss", ensemble__blender="rank_mean")
-    assert (
-        make_config(tmp_path, metric="accuracy", ensemble__blender="rank_mean").ensemble.blender
-        == "rank_mean"
-    )
+    assert make_config(tmp_path, metric="accuracy", ensemble__blender="rank_mean").ensemble.blender == "rank_mean"
 
 
 def test_members_that_do_not_fit_are_refused_together(
@@ -177,10 +170,7 @@ def test_members_that_do_not_fit_are_refused_together(
         ensemble.run(blend)
     text = "\n".join(error.value.defects)
     assert "turned: has the classes [eel, dog, cat], pets [cat, dog, eel]" in text
-    assert (
-        f"fold1/valid.npz: made on folds {moved.fold_hash[:12]}, the fold table is {table.fold_hash[:12]}"
-        in text
-    )
+    assert f"fold1/valid.npz: made on folds {moved.fold_hash[:12]}, the fold table is {table.fold_hash[:12]}" in text
     assert f"{mate / 'oof.csv'}: made on folds" in text
     assert error.value.exit_code == 3
     assert not blend.run_dir.exists()
@@ -253,9 +243,7 @@ def test_finished_and_equal_is_skipped(config: Config, table: FoldTable, truth_N
     assert path.read_text().startswith("id,eel")
 
 
-def test_command_line_without_torch(
-    config: Config, table: FoldTable, truth_NC: np.ndarray, tmp_path: Path
-) -> None:
+def test_command_line_without_torch(config: Config, table: FoldTable, truth_NC: np.ndarray, tmp_path: Path) -> None:
     make_run(config, table, truth_NC)
     (tmp_path / "config.yaml").write_text(dump(config))
     code = (

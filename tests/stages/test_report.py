@@ -38,9 +38,7 @@ def predict(config: Config, only: list[int] | None = None) -> None:
         if config.data.task != "multilabel":
             probs_NVC /= probs_NVC.sum(-1, keepdims=True)
         meta = {"fold_hash": table.fold_hash, "task": config.data.task, "run": config.name}
-        Predictions(np.array(ids), tuple(views), tuple(classes), probs_NVC.astype(np.float32), meta).save(
-            path
-        )
+        Predictions(np.array(ids), tuple(views), tuple(classes), probs_NVC.astype(np.float32), meta).save(path)
 
     for k in range(table.n) if only is None else only:
         folder = config.run_dir / f"fold{k}"
@@ -107,9 +105,7 @@ def plots_of(config: Config) -> set[str]:
 
 def test_a_whole_run_fills_every_section(config: Config, capsys: pytest.CaptureFixture[str]) -> None:
     held = {"metric": "accuracy", "score": 0.75, "interval": [0.47, 0.91], "n": 12}
-    write_json(
-        config.run_dir / "held_back.json", {**held, "cv_mean": 0.875, "cv_std": 0.01, "cv_pooled": 0.875}
-    )
+    write_json(config.run_dir / "held_back.json", {**held, "cv_mean": 0.875, "cv_std": 0.01, "cv_pooled": 0.875})
     write_json(config.run_dir / "env.json", {"cpu": "a <fast> CPU", "cores": 2, "gpus": [], "threads": 2})
     path = report.run(config)
     assert path == config.run_dir / "report.html"
@@ -195,8 +191,7 @@ def wide(config: Config, change: Callable[[np.ndarray[Any, Any]], np.ndarray[Any
     probs_NC = change(np.eye(150)[truth])
     run.__dict__["oof"] = ([f"{i}" for i in range(600)], truth, probs_NC)
     per_class = {
-        name: {"support": 4, "f1": c / 150, "precision": None, "recall": c / 150}
-        for c, name in enumerate(names)
+        name: {"support": 4, "f1": c / 150, "precision": None, "recall": c / 150} for c, name in enumerate(names)
     }
     run.__dict__["scores"] = {"classes": names, "per_class": per_class, "metric": "accuracy"}
     return run

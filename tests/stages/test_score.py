@@ -86,9 +86,7 @@ def test_numbers_and_tables(config: Config, table: FoldTable, truth_NC: np.ndarr
     np.testing.assert_allclose(test[list(CLASSES)].astype(float).to_numpy()[3], mean, atol=1e-12)
 
 
-def test_row_order_of_the_files_does_not_matter(
-    config: Config, table: FoldTable, truth_NC: np.ndarray
-) -> None:
+def test_row_order_of_the_files_does_not_matter(config: Config, table: FoldTable, truth_NC: np.ndarray) -> None:
     made = make_run(config, table, truth_NC)
     score.run(config)
     before = {name: (config.run_dir / name).read_bytes() for name in ("oof.csv", "test.csv", "scores.json")}
@@ -148,9 +146,7 @@ def test_every_defect_is_listed(config: Config, table: FoldTable, truth_NC: np.n
     folder = config.run_dir
     swapped = np.where(made[0].ids == made[0].ids[0], table.valid_ids(1)[0], made[0].ids)
     dataclasses.replace(made[0], ids=swapped).save(folder / "fold0/valid.npz")
-    dataclasses.replace(made[1], meta={**made[1].meta, "fold_hash": "f" * 64}).save(
-        folder / "fold1/valid.npz"
-    )
+    dataclasses.replace(made[1], meta={**made[1].meta, "fold_hash": "f" * 64}).save(folder / "fold1/valid.npz")
     dataclasses.replace(made[2], classes=("dog", "cat", "eel")).save(folder / "fold2/valid.npz")
     other = Predictions.load(folder / "fold2/test.npz")
     dataclasses.replace(other, ids=np.array([*other.ids[:-1], "0999"])).save(folder / "fold2/test.npz")
@@ -168,9 +164,7 @@ def test_every_defect_is_listed(config: Config, table: FoldTable, truth_NC: np.n
 
 def test_unpredicted_view_names_the_remedy(config: Config, table: FoldTable, truth_NC: np.ndarray) -> None:
     make_run(config, table, truth_NC, views=("identity",))
-    with pytest.raises(
-        MismatchError, match="views not predicted: hflip; predict them with: foldline predict"
-    ):
+    with pytest.raises(MismatchError, match="views not predicted: hflip; predict them with: foldline predict"):
         score.run(config)
 
 
@@ -227,9 +221,7 @@ def test_multilabel_columns(tmp_path: Path) -> None:
     assert set(oof["target"]) == {"", "cat"}
 
 
-def test_command_line_without_torch(
-    config: Config, table: FoldTable, truth_NC: np.ndarray, tmp_path: Path
-) -> None:
+def test_command_line_without_torch(config: Config, table: FoldTable, truth_NC: np.ndarray, tmp_path: Path) -> None:
     make_run(config, table, truth_NC)
     (tmp_path / "config.yaml").write_text(dump(config))
     code = (

@@ -67,7 +67,5 @@ def choose(scheme: str, group_N: Array | None, several: bool, stratify: bool) ->
     if scheme in ("group", "stratified_group", "multilabel_group") and group_N is None:
         raise ValueError(f"found '{scheme}' without data.group; name the column whose rows belong together")
     if scheme == "group" and stratify:
-        raise ValueError(
-            "found 'group', which balances sizes alone, with folds.stratify; expected stratified_group"
-        )
+        raise ValueError("found 'group', which balances sizes alone, with folds.stratify; expected stratified_group")
     return scheme, "asked for"

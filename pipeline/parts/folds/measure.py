@@ -110,7 +110,5 @@ def lower_bound(units: Units, share_K: Array) -> float:
     holders_L = np.bincount(units.label_E, minlength=len(total_L)).clip(max=n_folds)
     falling_K = -np.sort(-share_K)
     without = [falling_K[m:] for m in range(1, n_folds + 1)]
-    few = np.array(
-        [0.0, *(np.sqrt(((t**2).sum() + t.sum() ** 2 / (m + 1)) / n_folds) for m, t in enumerate(without))]
-    )
+    few = np.array([0.0, *(np.sqrt(((t**2).sum() + t.sum() ** 2 / (m + 1)) / n_folds) for m, t in enumerate(without))])
     return float(np.maximum.reduce([rounding_L, single_L, few[holders_L]]).mean())

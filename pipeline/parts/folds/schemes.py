@@ -54,9 +54,7 @@ def assign(
     n_units, what = int(unit_N.max(initial=-1)) + 1, "rows" if group_N is None else "groups"
     least = 2 if scheme == "holdout" else n
     if n_units < least:
-        raise ValueError(
-            f"found {n_units} {what} for {least} folds, expected at least one each; lower folds.n"
-        )
+        raise ValueError(f"found {n_units} {what} for {least} folds, expected at least one each; lower folds.n")
     if scheme == "holdout":
         held = Fraction(valid_share).limit_denominator(10_000)
         part_K = np.array([max(1, held.numerator), held.denominator - held.numerator], dtype=np.int64)

@@ -60,11 +60,7 @@ class Problem:
         ptr = np.append(self.units.ptr, self.units.ptr[-1])
         length = ptr[types + 1] - ptr[types]
         row = np.repeat(np.arange(len(types)), length)
-        entry = (
-            np.arange(len(row))
-            - np.repeat(np.cumsum(length) - length, length)
-            + np.repeat(ptr[types], length)
-        )
+        entry = np.arange(len(row)) - np.repeat(np.cumsum(length) - length, length) + np.repeat(ptr[types], length)
         out = np.zeros((len(types), len(self.total_L)))
         out[row, self.units.label_E[entry]] = self.units.count_E[entry] * self.whole
         return out
@@ -80,9 +76,7 @@ class Split:
         units = problem.units
         type_E = np.repeat(np.arange(problem.n_types), np.diff(units.ptr))
         inside_KL = [
-            np.bincount(
-                units.label_E, weights=units.count_E * count_K[type_E], minlength=len(problem.total_L)
-            )
+            np.bincount(units.label_E, weights=units.count_E * count_K[type_E], minlength=len(problem.total_L))
             for count_K in count_TK.T
         ]
         self.off_KL = np.stack(inside_KL) * problem.whole - np.outer(problem.part_K, problem.total_L)

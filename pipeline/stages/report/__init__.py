@@ -92,7 +92,6 @@ def _fields(config: Config) -> fingerprint.Fields:
     paths = [*(config.run_dir / name for name in READ), *sorted(config.run_dir.glob("fold*/epochs.csv"))]
     paths += [config.folds_path, config.folds_path.with_suffix(".json")]
     hashes = {
-        f"file {path.name if path.parent == config.run_dir else path}": fingerprint.file_hash(path)
-        for path in paths
+        f"file {path.name if path.parent == config.run_dir else path}": fingerprint.file_hash(path) for path in paths
     }
     return fingerprint.fields(config, tuple(type(config).model_fields), **hashes)

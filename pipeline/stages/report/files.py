@@ -55,9 +55,7 @@ class Run:
     @cached_property
     def epochs(self) -> dict[int, pd.DataFrame]:
         """Return each fold's epochs.csv, by fold."""
-        found = {
-            int(path.parent.name[4:]): pd.read_csv(path) for path in self.folder.glob("fold*/epochs.csv")
-        }
+        found = {int(path.parent.name[4:]): pd.read_csv(path) for path in self.folder.glob("fold*/epochs.csv")}
         return {k: found[k] for k in sorted(found) if len(found[k])}
 
     @cached_property

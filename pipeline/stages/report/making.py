@@ -49,12 +49,8 @@ def header(run: Run) -> str:
         done = ", ".join(map(str, run.scores["folds"]))
         parts.append(f'<p class="note">Partial: folds {done} of {config.folds.n} only.</p>')
     if run.scores.get("selected_on_valid"):
-        parts.append(
-            '<p class="note">The epoch was chosen on the rows that are scored here: the score flatters.</p>'
-        )
-    return "".join(parts) + page.table(
-        ["", ""], [[name, text] for name, text in _summary(run).items() if text]
-    )
+        parts.append('<p class="note">The epoch was chosen on the rows that are scored here: the score flatters.</p>')
+    return "".join(parts) + page.table(["", ""], [[name, text] for name, text in _summary(run).items() if text])
 
 
 def _summary(run: Run) -> dict[str, str]:
@@ -74,9 +70,7 @@ def _summary(run: Run) -> dict[str, str]:
         "training": f"{config.loss.name}, {train.optimizer} {train.lr:g} {train.schedule}, "
         f"{train.epochs} epochs, batch {train.batch_size}{', EMA' * train.ema}",
         "views": ", ".join(config.tta),
-        "time": f"{_duration(seconds)} of training, {np.median(speeds):,.0f} images/s"
-        if seconds and speeds
-        else "",
+        "time": f"{_duration(seconds)} of training, {np.median(speeds):,.0f} images/s" if seconds and speeds else "",
         "hardware": ", ".join(str(part) for part in hardware if part),
     }
 
@@ -122,13 +116,9 @@ def labels(run: Run) -> Card | None:
     ]
     html = page.table(["", "rows", "groups"], rows)
     path = run.config.folds_path.with_suffix(".json")
-    kept = {
-        name: value for name, value in (read_json(path) if path.is_file() else {}).items() if name in FACTS
-    }
+    kept = {name: value for name, value in (read_json(path) if path.is_file() else {}).items() if name in FACTS}
     html += "".join(f'<p class="note">{escape(str(text))}</p>' for text in kept.pop("warnings", []))
-    facts = [
-        [name.replace("_", " "), _plain(value)] for name, value in kept.items() if value not in (None, [], {})
-    ]
+    facts = [[name.replace("_", " "), _plain(value)] for name, value in kept.items() if value not in (None, [], {})]
     html += page.details("How the folds were made", page.table(["", ""], facts)) if facts else ""
     lead = "Dots on the grey line are evenly spread folds" + (
         f"; the {MOST // 2} commonest and rarest of {len(names)} labels." if len(names) > MOST else "."
@@ -141,9 +131,7 @@ def settings(run: Run) -> Card:
     kept = run.folder / "config.yaml"
     text = kept.read_text(encoding="utf-8") if kept.is_file() else dump(run.config)
     html = page.details("config.yaml", f"<pre>{escape(text)}</pre>")
-    facts = [
-        [name, _plain(value)] for name, value in run.json("env.json").items() if value not in (None, [], {})
-    ]
+    facts = [[name, _plain(value)] for name, value in run.json("env.json").items() if value not in (None, [], {})]
     if facts:
         html += page.details("Hardware and versions", page.table(["", ""], facts))
     return Card("Settings", "Everything that another run needs to give the same numbers.", None, html)

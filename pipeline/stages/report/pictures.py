@@ -52,9 +52,7 @@ def batch(run: Run) -> Card | None:
     for target_C in targets_BC:
         top = [c for c in np.argsort(-target_C, kind="stable")[:3] if target_C[c] >= 0.01]
         captions.append("\n".join(f"{shorten(names[c], 16)}  {target_C[c]:.2f}" for c in top) or "no label")
-    lead = (
-        "After augmentation and mixing, each with its soft label. Is each label still right for what is left?"
-    )
+    lead = "After augmentation and mixing, each with its soft label. Is each label still right for what is left?"
     return Card("A training batch", lead, mosaic(images, captions, 6))
 
 
@@ -65,11 +63,7 @@ def samples(run: Run) -> Card | None:
     member_NC = labels[:, None] == np.arange(len(names)) if run.task.exclusive else labels == 1
     counts = member_NC.sum(0)
     order = np.argsort(-counts, kind="stable")
-    show = (
-        np.arange(len(names))
-        if len(names) <= FEW
-        else np.concatenate([order[: FEW // 2], order[-FEW // 2 :]])
-    )
+    show = np.arange(len(names)) if len(names) <= FEW else np.concatenate([order[: FEW // 2], order[-FEW // 2 :]])
     rng, rows, tiles = np.random.default_rng(SEED), list[int](), list[int]()
     for line, c in enumerate(show):
         found = np.flatnonzero(member_NC[:, c])
@@ -80,8 +74,6 @@ def samples(run: Run) -> Card | None:
     for tile, image in zip(tiles, run.images(rows), strict=True):
         images[tile] = image
     lead = "Drawn at random, before augmentation" + (
-        f"; the {FEW // 2} largest and {FEW // 2} smallest of {len(names)} classes."
-        if len(names) > FEW
-        else "."
+        f"; the {FEW // 2} largest and {FEW // 2} smallest of {len(names)} classes." if len(names) > FEW else "."
     )
     return Card("Samples per class", lead, mosaic(images, [], EACH, [names[c] for c in show]))

@@ -34,15 +34,12 @@ def score(run: Run) -> Card | None:
         lead += f" The held-back score ({held['n']:,} rows never seen; bar: its interval)"
         if held["cv_mean"] is not None:
             inside = "inside" if low <= held["cv_mean"] <= high else "outside"
-            lead += (
-                f" is {held['score'] - held['cv_mean']:+.4f} from the CV, which lies {inside} its interval."
-            )
+            lead += f" is {held['score'] - held['cv_mean']:+.4f} from the CV, which lies {inside} its interval."
         else:
             lead += " stands alone: the CV is undefined."
     figure = plots.spreads(names, points, spans, run.scores["metric"])
     rows = [
-        [name, value["mean"], value["std"], value["pooled"]]
-        for name, value in run.scores.get("metrics", {}).items()
+        [name, value["mean"], value["std"], value["pooled"]] for name, value in run.scores.get("metrics", {}).items()
     ]
     html = page.table(["metric (tta)", "mean", "std", "pooled"], rows) if rows else ""
     return Card("Score", lead, figure, html)
@@ -57,16 +54,10 @@ def variants(run: Run) -> Card | None:
     for name, value in blend["variants"].items():
         same = f"equal to {value['equal_to']}" if value.get("equal_to") else ""
         rows.append([name, value["mean"], value["std"], value["pooled"], value.get("alpha"), same])
-    chosen = (
-        list(blend["variants"]).index(blend["submitted"])
-        if blend.get("submitted") in blend["variants"]
-        else None
-    )
+    chosen = list(blend["variants"]).index(blend["submitted"]) if blend.get("submitted") in blend["variants"] else None
     html = page.table(["variant", "mean", "std", "pooled", "alpha", ""], rows, chosen)
     if len(blend.get("weights", {})) > 1:
-        html += page.table(
-            ["member", "weight"], [[name, float(value)] for name, value in blend["weights"].items()]
-        )
+        html += page.table(["member", "weight"], [[name, float(value)] for name, value in blend["weights"].items()])
     lead = f"submission.csv is {blend.get('submitted')} (bold); blender {blend.get('blender')}."
     return Card("Submission variants", lead, None, html)
 
@@ -96,9 +87,7 @@ def confusion(run: Run) -> Card | None:
     if wrong_CC.any():
         a, b = np.unravel_index(int(wrong_CC.argmax()), wrong_CC.shape)
         lead += f" The commonest error: {run.classes[a]} taken for {run.classes[b]}, {wrong_CC[a, b]:,} rows."
-    return Card(
-        "Confusion", lead, plots.matrix(counts_CC[np.ix_(show, show)], [run.classes[c] for c in show])
-    )
+    return Card("Confusion", lead, plots.matrix(counts_CC[np.ix_(show, show)], [run.classes[c] for c in show]))
 
 
 def classes(run: Run) -> Card | None:
@@ -108,9 +97,7 @@ def classes(run: Run) -> Card | None:
         return None
     names = list(per_class)
     values = {
-        key: np.array(
-            [np.nan if (v := per_class[name].get(key)) is None else v for name in names], np.float64
-        )
+        key: np.array([np.nan if (v := per_class[name].get(key)) is None else v for name in names], np.float64)
         for key in ("f1", "precision", "recall")
     }
     order = np.argsort(np.nan_to_num(values["f1"], nan=np.inf), kind="stable")
@@ -127,9 +114,7 @@ def classes(run: Run) -> Card | None:
 
 def views(run: Run) -> Card | None:
     """Each view's own score, beside the mean over the views of `tta`."""
-    per_view = {
-        name: value for name, value in run.scores.get("views", {}).items() if value["mean"] is not None
-    }
+    per_view = {name: value for name, value in run.scores.get("views", {}).items() if value["mean"] is not None}
     if len(per_view) < 2:
         return None
     sign = -1 if run.scores.get("greater_is_better", True) else 1
@@ -139,9 +124,7 @@ def views(run: Run) -> Card | None:
     )
     points = [np.array([v for v in value["per_fold"] if v is not None]) for value in shown.values()]
     spans = [(v["mean"], v["mean"] - (v["std"] or 0), v["mean"] + (v["std"] or 0)) for v in shown.values()]
-    lead = (
-        "A view far below the others costs the mean more than it brings; flips may change what a label means."
-    )
+    lead = "A view far below the others costs the mean more than it brings; flips may change what a label means."
     return Card("Views", lead, plots.spreads(list(shown), points, spans, run.scores["metric"]))
 
 
