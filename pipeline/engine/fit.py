@@ -51,7 +51,7 @@ def fit(config: Config, fold: Fold, augment: Augmentation, accelerator: Accelera
     is not finite or memory runs out, InputError where model or optimizer cannot be built.
     """
     try:
-        return _Fit(config, fold, augment, accelerator, meta).run()
+        return Fit(config, fold, augment, accelerator, meta).run()
     except torch.OutOfMemoryError as error:
         raise TrainingError(
             f"fold {fold.number}: out of memory with batch size {config.train.batch_size} at {config.model.size}; "
@@ -59,7 +59,7 @@ def fit(config: Config, fold: Fold, augment: Augmentation, accelerator: Accelera
         ) from error
 
 
-class _Fit:
+class Fit:
     """Hold what lives as long as one fold's training."""
 
     def __init__(
@@ -95,20 +95,24 @@ class _Fit:
 
     def run(self) -> History:
         self._resume()
-        wrapped = self.accelerator.prepare_model(self.model)  # autocast, and gradients averaged over processes
-        if self.config.train.compile:
-            wrapped = torch.compile(wrapped)
-        train = self.config.train
         self.history.start(self.fold, self.origin, str(self.setting))
-        first, where = len(self.history.epochs), self.setting.device
-        workers = hardware.workers(train.workers, where)
-        stream = training_loader(self.batches, range(first, train.epochs), workers, pin=where.type == "cuda")
-        for epoch in range(first, train.epochs):
+        stream, wrapped = self.open()
+        for epoch in range(len(self.history.epochs), self.config.train.epochs):
             if self.history.stopped:
                 break
             self._epoch(epoch, stream, wrapped)
         self._finish()
         return self.history
+
+    def open(self) -> tuple[Iterator[Batch], nn.Module]:
+        """Return the batches still to come and the model as training calls it."""
+        wrapped = self.accelerator.prepare_model(self.model)  # autocast, and gradients averaged over processes
+        train, where = self.config.train, self.setting.device
+        if train.compile:
+            wrapped = torch.compile(wrapped)
+        epochs = range(len(self.history.epochs), train.epochs)
+        workers = hardware.workers(train.workers, where)
+        return training_loader(self.batches, epochs, workers, pin=where.type == "cuda"), wrapped
 
     def _resume(self) -> None:
         state = self.checkpoint.load(self.model, self.ema, self.optimizer, self.accelerator)
@@ -123,10 +127,9 @@ class _Fit:
         begin, total = time.perf_counter(), torch.zeros((), device=self.setting.device)
         with self.history.progress(epoch, plan.steps) as tick:
             for first in range(0, plan.steps, train.accumulate):
-                group = [next(stream) for _ in range(min(train.accumulate, plan.steps - first))]
-                rate = self._set_rate(epoch * self.updates + first // train.accumulate)
-                total += self._update(epoch, group, wrapped)
-                tick(len(group))
+                loss, rate, batches = self.step(epoch, first, stream, wrapped)
+                total += loss
+                tick(batches)
         sums = processes.gather(float(total))
         if not math.isfinite(sum(sums)):
             raise TrainingError(
@@ -134,8 +137,8 @@ class _Fit:
                 "lower train.lr, lengthen train.warmup_epochs, or set train.precision: fp32"
             )
         seconds = time.perf_counter() - begin
-        loss, metric = self._validate()
-        row = Epoch(epoch + 1, sum(sums) / plan.rows, loss, metric, rate, seconds, plan.rows / seconds)
+        valid_loss, metric = self._validate()
+        row = Epoch(epoch + 1, sum(sums) / plan.rows, valid_loss, metric, rate, seconds, plan.rows / seconds)
         improved = self.history.add(row)
         if self.accelerator.is_main_process:
             if improved and train.keep == "best":
@@ -143,6 +146,13 @@ class _Fit:
             self.checkpoint.save(self.model, self.ema, self.optimizer, self.accelerator, self.history.state())
             self.history.write(self.fold.folder)
         processes.barrier()
+
+    def step(self, epoch: int, first: int, stream: Iterator[Batch], wrapped: nn.Module) -> tuple[Tensor, float, int]:
+        """Make the optimizer step that begins with batch `first`; return its loss, its rate and its batches."""
+        train = self.config.train
+        group = [next(stream) for _ in range(min(train.accumulate, self.batches.plan.steps - first))]
+        rate = self._set_rate(epoch * self.updates + first // train.accumulate)
+        return self._update(epoch, group, wrapped), rate, len(group)
 
     def _set_rate(self, update: int) -> float:
         """Set every group's learning rate for an optimizer step; return the first group's."""
@@ -235,6 +245,18 @@ class _Fit:
                 network.save(folder / "model.safetensors", kept, self.meta)
             self.checkpoint.delete()
         processes.barrier()
+
+
+def accelerator(setting: network.Setting) -> Accelerator:
+    """Join the other processes, if any, and set the precision; one per process for all folds."""
+    from accelerate import Accelerator
+
+    if processes.count() > 1:
+        processes.barrier()
+    return Accelerator(
+        mixed_precision="no" if setting.precision == "fp32" else setting.precision,
+        cpu=setting.device.type == "cpu",
+    )
 
 
 def optimizer(config: Config, model: nn.Module) -> torch.optim.Optimizer:

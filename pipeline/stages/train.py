@@ -8,7 +8,6 @@ import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,13 +19,10 @@ from pipeline.contracts.errors import InputError, MismatchError
 from pipeline.contracts.foldtable import FoldTable
 from pipeline.engine import augment, hardware, processes
 from pipeline.engine.cache import ImageSet, open_images, size_for
-from pipeline.engine.fit import Fold, fit
+from pipeline.engine.fit import Fold, accelerator, fit
 from pipeline.engine.loader import Rows
 from pipeline.engine.network import Setting
 from pipeline.engine.predict import subset
-
-if TYPE_CHECKING:
-    from accelerate import Accelerator
 
 
 def run(config: Config, folds: Sequence[int] | None = None, force: bool = False) -> Path:
@@ -40,7 +36,7 @@ def run(config: Config, folds: Sequence[int] | None = None, force: bool = False)
     images = open_images(competition.images, size_for(config), config.data.cache, label="training images")
     wanted = _wanted(folds, table.n)
     threads = hardware.prepare(config.train, processes.count())
-    accelerator = _accelerator(Setting.of(config))
+    joined = accelerator(Setting.of(config))
     with lock(config.run_dir) if processes.is_main() else contextlib.nullcontext():
         todo = processes.agree(_unfinished(config, table, images, wanted, force) if processes.is_main() else None)
         if processes.is_main():
@@ -62,7 +58,7 @@ def run(config: Config, folds: Sequence[int] | None = None, force: bool = False)
                 config,
                 _fold(config, table, competition, rows, fold),
                 augment.build(config.augment.train, config.model.size_hw),
-                accelerator,
+                joined,
                 {"fold_hash": table.fold_hash, "task": config.data.task},
             )
             history.say(f"  fold {fold} done in {time.perf_counter() - begin:.0f} s")
@@ -81,18 +77,6 @@ def _wanted(folds: Sequence[int] | None, count: int) -> list[int]:
     if unknown:
         raise InputError(f"--fold: found {', '.join(map(str, unknown))}, expected numbers from 0 to {count - 1}")
     return list(folds) if folds else list(range(count))
-
-
-def _accelerator(setting: Setting) -> Accelerator:
-    """Join the other processes, if any, and set the precision; one per process for all folds."""
-    from accelerate import Accelerator
-
-    if processes.count() > 1:
-        processes.barrier()
-    return Accelerator(
-        mixed_precision="no" if setting.precision == "fp32" else setting.precision,
-        cpu=setting.device.type == "cpu",
-    )
 
 
 def _fold(config: Config, table: FoldTable, competition: Competition, rows: Rows, number: int) -> Fold:
