@@ -142,7 +142,7 @@ class Train(Section):
     step_epochs: Positive = 3.0  # schedule step: epochs between drops
     gamma: Annotated[float, Field(gt=0, lt=1)] = 0.5  # schedules step and plateau: factor of a drop
     plateau_patience: Annotated[int, Field(ge=0)] = 3  # schedule plateau: epochs without a better valid loss
-    warmup_epochs: Annotated[float, Field(ge=0)] = 1.0
+    warmup_epochs: Annotated[float, Field(ge=0)] = 1.0  # one_cycle has its own
     accumulate: Count = 1  # batches per optimizer step
     clip_grad: Positive | None = 1.0  # norm
     ema: bool = True

@@ -60,8 +60,16 @@ SCHEDULES: dict[str, Callable[[int, int, Options], float]] = {
 }
 
 
+OWN_WARMUP = frozenset({"one_cycle"})
+
+
 def factor(name: str, step: int, total: int, warmup: int, options: Options) -> float:
-    """Return the factor of optimizer step `step` (from 0): a linear warm-up, then the named schedule."""
+    """Return the factor of optimizer step `step` (from 0): a linear warm-up, then the named schedule.
+
+    One cycle begins with its own: behind a second one the rate would peak, fall to 1/25 and rise again.
+    """
+    if name in OWN_WARMUP:
+        warmup = 0
     if step < warmup:
         return (step + 1) / (warmup + 1)
     return SCHEDULES[name](step - warmup, max(1, total - warmup), options)
