@@ -42,7 +42,7 @@ def run(config: Config) -> Path:
     wrong sample or missing members, MismatchError where members do not fit together or to the sample.
     """
     folder, table, sample = config.run_dir, foldtable.read(config), submission.read_sample(config)
-    found = _fingerprint(config, table, sample)
+    found = fields(config, table, sample)
     variants = [
         folder / "submissions" / f"{name}{smoothed}.csv" for smoothed in ("", "_smoothed") for name in ("plain", "tta")
     ]
@@ -62,7 +62,8 @@ def main(arguments: argparse.Namespace) -> None:
     run(read_config(arguments))
 
 
-def _fingerprint(config: Config, table: foldtable.FoldTable, sample: pd.DataFrame) -> fingerprint.Fields:
+def fields(config: Config, table: foldtable.FoldTable, sample: pd.DataFrame) -> fingerprint.Fields:
+    """Return what the blend depends on."""
     inputs = {
         f"{name}/{path.relative_to(folder)}": fingerprint.file_hash(path)
         for name, folder in members.folders(config).items()

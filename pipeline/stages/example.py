@@ -118,7 +118,7 @@ def _digits(root: Path) -> None:
         gray = np.rint(pixels * (255 / 16)).astype(np.uint8)  # [8,8], 0..16 in the source
         Image.fromarray(gray).save(root / "images" / f"{name}.png")
     table = pd.DataFrame({"image_id": names, "label": digits.target, "form": [f"f{k:02d}" for k in form]})
-    _write_tables(root, table, np.isin(form, TEST_FORMS), target="label", known=[])
+    _write_tables(root, table, np.isin(form, TEST_FORMS), targets=["label"], known=[])
 
 
 def _elpv(root: Path) -> None:

@@ -51,7 +51,7 @@ def run(config: Config, force: bool = False) -> Path:
         if report is None:
             report = _report(config, rows, table, {"scheme": "given", "reason": "the table came without a report"})
             foldtable.write(config, table, report)
-        elif differs := _differences(report, _asked(config, rows)):
+        elif differs := differences(config, rows, report):
             raise MismatchError(
                 *(f"{path}: made with {line}; restore the config, or {foldtable.REMEDY}" for line in differs)
             )
@@ -82,7 +82,9 @@ def _asked(config: Config, rows: FoldRows) -> Report:
     return asked
 
 
-def _differences(report: Report, asked: Report) -> list[str]:
+def differences(config: Config, rows: FoldRows, report: Report) -> list[str]:
+    """Return how the report of a stored table differs from what the config means, one line per key."""
+    asked = _asked(config, rows)
     if report.get("scheme") == "given":
         return []
     section = {"target": "data", "group": "data"}

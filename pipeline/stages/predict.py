@@ -85,8 +85,9 @@ class _Jobs:
     def predict(self, folders: Sequence[Path], kind: str, rows: Rows) -> None:
         """Complete the files `kind`.npz of these folders with one pass over the rows."""
         wanted = self.config.views
-        prints = {folder: self._fingerprint(folder, rows.images) for folder in folders}
-        kept = {folder: _kept(folder / f"{kind}.npz", prints[folder], rows.ids) for folder in folders}
+        digest = rows.images.digest  # type: ignore[attr-defined]
+        prints = {folder: fingerprint_of(self.config, self.setting, folder, digest) for folder in folders}
+        kept = {folder: kept_views(folder / f"{kind}.npz", prints[folder], rows.ids) for folder in folders}
         todo = [folder for folder in folders if any(view not in kept[folder] for view in wanted)]
         missing = [view for view in wanted if any(view not in kept[folder] for folder in todo)]
         missing = processes.agree(missing)
@@ -145,19 +146,21 @@ class _Jobs:
             self.loaded[folder] = loaded
         return self.loaded[folder]
 
-    def _fingerprint(self, folder: Path, images: Any) -> str:
-        found = fingerprint.fields(
-            self.config,
-            ("model.size", "augment", "loss.name", "train.seed", "train.precision", "predict"),
-            weights=fingerprint.file_hash(folder / "model.safetensors"),
-            images=images.digest,
-            image_size=str(size_for(self.config)),
-            setting=str(self.setting),
-        )
-        return fingerprint.digest(found)
+
+def fingerprint_of(config: Config, setting: Setting, folder: Path, images: str) -> str:
+    """Return what one fold's predictions for images of this digest depend on, hashed."""
+    found = fingerprint.fields(
+        config,
+        ("model.size", "augment", "loss.name", "train.seed", "train.precision", "predict"),
+        weights=fingerprint.file_hash(folder / "model.safetensors"),
+        images=images,
+        image_size=str(size_for(config)),
+        setting=str(setting),
+    )
+    return fingerprint.digest(found)
 
 
-def _kept(path: Path, fingerprint_: str, ids: Array) -> dict[str, Array]:
+def kept_views(path: Path, fingerprint_: str, ids: Array) -> dict[str, Array]:
     """Return the views that are already there for these rows and weights."""
     if not path.is_file():
         return {}

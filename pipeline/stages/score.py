@@ -34,13 +34,7 @@ def run(config: Config, partial: bool = False) -> Path:
     folder, table = config.run_dir, foldtable.read(config)
     path = folder / "scores.json"
     folds = runs.predicted_folds(folder, table) if partial else list(range(table.n))
-    files = runs.prediction_files(folder, folds) + runs.prediction_files(folder / "last", folds, ["valid"])
-    found = fingerprint.fields(
-        config,
-        KEYS,
-        folds=fingerprint.file_hash(config.folds_path),
-        **{str(file.relative_to(folder)): fingerprint.file_hash(file) for file in files},
-    )
+    found = fields(config, folds)
     written = [path, folder / "oof.csv", folder / "test.csv"]
     if not (fingerprint.is_done(folder, "score", found) and all(file.is_file() for file in written)):
         report, oof, test = _score(config, table, partial)
@@ -57,6 +51,18 @@ def main(arguments: argparse.Namespace) -> None:
     from pipeline.cli import read_config
 
     run(read_config(arguments), partial=arguments.partial)
+
+
+def fields(config: Config, folds: Sequence[int]) -> fingerprint.Fields:
+    """Return what the scores of these folds depend on."""
+    folder = config.run_dir
+    files = runs.prediction_files(folder, folds) + runs.prediction_files(folder / "last", folds, ["valid"])
+    return fingerprint.fields(
+        config,
+        KEYS,
+        folds=fingerprint.file_hash(config.folds_path),
+        **{str(file.relative_to(folder)): fingerprint.file_hash(file) for file in files},
+    )
 
 
 def _score(

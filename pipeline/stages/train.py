@@ -101,7 +101,7 @@ def _unfinished(config: Config, table: FoldTable, images: ImageSet, wanted: Sequ
     The stamp is written at the start and model.safetensors at the end, so that a fold is finished when both
     are there, and an interrupted one knows whether it may go on.
     """
-    found = _fields(config, table, images)
+    found = fields(config, table, images.digest)
     todo, defects = [], []
     for fold in wanted:
         folder, stage = config.run_dir / f"fold{fold}", f"train-fold{fold}"
@@ -128,8 +128,8 @@ def _unfinished(config: Config, table: FoldTable, images: ImageSet, wanted: Sequ
     return todo
 
 
-def _fields(config: Config, table: FoldTable, images: ImageSet) -> fingerprint.Fields:
-    """Collect what the weights depend on: settings, folds, images, initial weights; no names, no paths."""
+def fields(config: Config, table: FoldTable, images: str) -> fingerprint.Fields:
+    """Return what the weights depend on: settings, folds, images, initial weights; no names, no paths."""
     found = fingerprint.fields(
         config,
         (
@@ -146,7 +146,7 @@ def _fields(config: Config, table: FoldTable, images: ImageSet) -> fingerprint.F
         ),
         fold_hash=table.fold_hash,
         table_hash=table.table_hash,
-        images=images.digest,
+        images=images,
         image_size=str(size_for(config)),
     )
     for key in ("train.workers", "train.threads"):

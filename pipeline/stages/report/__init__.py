@@ -45,7 +45,7 @@ def run(config: Config) -> Path:
     if not config.run_dir.is_dir():
         raise MismatchError(f"{config.run_dir}: no such run; make it with: foldline train")
     target = config.run_dir / "report.html"
-    found = _fields(config)
+    found = fields(config)
     if fingerprint.is_done(config.run_dir, "report", found) and target.is_file():
         print(f"report: {target} (nothing has changed)")
         return target
@@ -87,7 +87,7 @@ def _picture(config: Config, name: str, card: Card) -> str:
     return page.picture(path, card.title)
 
 
-def _fields(config: Config) -> fingerprint.Fields:
+def fields(config: Config) -> fingerprint.Fields:
     """Return what the report is made from: the config and the hashes of the files that it reads."""
     paths = [*(config.run_dir / name for name in READ), *sorted(config.run_dir.glob("fold*/epochs.csv"))]
     paths += [config.folds_path, config.folds_path.with_suffix(".json")]
