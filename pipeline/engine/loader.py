@@ -178,7 +178,7 @@ def _load(batches: Dataset[Batch], wanted: list[Any], workers: int, pin: bool) -
     )
 
 
-def _same(batch: Batch) -> Batch:
+def _same(batch: Any) -> Any:
     return batch
 
 
@@ -200,7 +200,8 @@ class Normalize:
     def __call__(self, images_BHWC: Tensor) -> Tensor:
         images = images_BHWC.to(self.device, non_blocking=True)
         scale = 255.0 if images.dtype == torch.uint8 else 1.0
-        images = images.float().sub_(self.mean * scale).div_(self.std * scale)
+        # float() returns the batch itself where it is float32 already, and random views need it unchanged
+        images = images.to(torch.float32, copy=True).sub_(self.mean * scale).div_(self.std * scale)
         return images.permute(0, 3, 1, 2).contiguous(memory_format=self.format)
 
     def undo(self, images_BCHW: Tensor) -> Array:
