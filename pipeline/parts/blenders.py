@@ -43,8 +43,11 @@ def equal_weights(members: int) -> Array:
 
 
 def mean(probs_MNC: Array, weights_M: Array, exclusive: bool) -> Array:
-    """Return the weighted arithmetic mean; its log loss is at most the members' mean log loss."""
-    return np.asarray(np.tensordot(weights_M, probs_MNC, axes=1))
+    """Return the weighted arithmetic mean; its log loss is at most the members' mean log loss.
+
+    Kept between the members: the mean of nine exact ones would be rounded to more than 1.
+    """
+    return np.tensordot(weights_M, probs_MNC, axes=1).clip(probs_MNC.min(0), probs_MNC.max(0))
 
 
 def geometric_mean(probs_MNC: Array, weights_M: Array, exclusive: bool) -> Array:

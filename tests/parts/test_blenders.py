@@ -54,6 +54,13 @@ def test_equal_members_blend_to_themselves(name: str, exclusive: bool) -> None:
     np.testing.assert_allclose(blend_NC, probs_MNC[0], atol=1e-6)
 
 
+@pytest.mark.parametrize("members", [9, 11, 20])
+def test_the_mean_of_sure_members_is_not_rounded_above_one(members: int) -> None:
+    probs_MNC = np.broadcast_to(np.eye(3), (members, 3, 3))
+    blend_NC = BLENDERS["mean"].blend(probs_MNC, equal_weights(members), True)
+    np.testing.assert_array_equal(blend_NC, np.eye(3))  # 1.0000000000000002 is no probability: ensemble refuses it
+
+
 @settings(deadline=None)  # the first example imports scikit-learn
 @given(shape=SHAPES)
 def test_log_loss_of_the_mean_is_at_most_the_mean_log_loss(shape: tuple[int, int, int, int]) -> None:
