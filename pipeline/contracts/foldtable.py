@@ -93,6 +93,11 @@ def read(config: Config) -> FoldTable:
         raise MismatchError(
             f"{path}: found the columns {', '.join(names)}, expected id, group, target…, fold; {REMEDY}"
         )
+    if absent := [name for name in config.data.targets if name not in names[2:-1]]:
+        raise MismatchError(
+            f"{path}: made for the target {', '.join(names[2:-1])}, data.target asks for {', '.join(absent)}; "
+            f"restore data.target, or {REMEDY}"
+        )
     cells = cells.sort_values("id", kind="stable", ignore_index=True)
     ids, texts = _texts(cells["id"]), _texts(cells.iloc[:, -1])
     defects = []

@@ -17,12 +17,12 @@ from pipeline.contracts.errors import MismatchError
 from pipeline.contracts.foldtable import FoldTable
 
 
-def config(folder: Path) -> Config:
+def config(folder: Path, target: str | list[str] = "label") -> Config:
     return Config.model_validate(
         {
             "name": "tiny",
             "folds_dir": str(folder / "folds"),
-            "data": {"root": str(folder), "image": "{id}.png", "target": "label", "group": "g"},
+            "data": {"root": str(folder), "image": "{id}.png", "target": target, "group": "g"},
             "model": {"name": "resnet18"},
         }
     )
@@ -106,7 +106,7 @@ def test_hashes_see_what_they_should(tmp_path: Path) -> None:
 def test_a_target_named_like_our_columns_survives(tmp_path: Path) -> None:
     table = dataclasses.replace(made(tmp_path), targets=pd.DataFrame({"fold": list("xyxyxy"), "group": list("010101")}))
     foldtable.write(config(tmp_path), table, {"fold_hash": table.fold_hash})
-    again = foldtable.read(config(tmp_path))
+    again = foldtable.read(config(tmp_path, ["fold", "group"]))
     assert again.targets.to_numpy().tolist() == table.targets.to_numpy().tolist()
     assert again.targets.columns.tolist() == ["fold", "group"]
     assert again.fold.tolist() == table.fold.tolist()
@@ -115,6 +115,12 @@ def test_a_target_named_like_our_columns_survives(tmp_path: Path) -> None:
 def test_a_missing_table_names_the_command(tmp_path: Path) -> None:
     with pytest.raises(MismatchError, match="not found; make it with: foldline folds"):
         foldtable.read(config(tmp_path))
+
+
+def test_a_table_made_for_another_target_is_refused(tmp_path: Path) -> None:
+    written(tmp_path)
+    with pytest.raises(MismatchError, match=r"made for the target label, data\.target asks for kind; .*--force"):
+        foldtable.read(config(tmp_path, "kind"))
 
 
 @pytest.mark.parametrize(
