@@ -24,15 +24,15 @@ from pipeline.parts.presets import PRESETS
 from pipeline.parts.schedules import SCHEDULES
 from pipeline.parts.views import parse_view
 
-Size = int | tuple[int, int]  # pixels; one number is a square, two are height, width
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
+Size = Count | tuple[Count, Count]  # pixels; one number is a square, two are height, width
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=())
 
 
 class Cache(Section):
@@ -54,7 +54,7 @@ class Data(Section):
     image: str  # template over the row's columns: "images/{image_id}.jpg"
     test_image: str | None = None  # the same for test rows, where it differs
     task: Literal["binary", "multiclass", "multilabel"] = "multiclass"
-    target: str | list[str]
+    target: str | Annotated[list[str], Field(min_length=1)]
     classes: list[str] | None = None  # order of the classes of a label column; null: sorted
     separator: str | None = None  # where one cell holds several labels
     group: str | None = None  # rows of one group never cross folds
@@ -112,11 +112,17 @@ class Mix(Section):
     prob: Share = 0.5
     off_last_epochs: Annotated[int, Field(ge=0)] = 0
 
-    @model_validator(mode="after")
-    def _known(self) -> Mix:
-        lookup({"none": None, **MIXERS}, self.kind, "mix kind")
-        lookup(PATCHES, self.patch, "patch")
-        return self
+    @field_validator("kind")
+    @classmethod
+    def _kind(cls, value: str) -> str:
+        lookup({"none": None, **MIXERS}, value, "mix kind")
+        return value
+
+    @field_validator("patch")
+    @classmethod
+    def _patch(cls, value: str) -> str:
+        lookup(PATCHES, value, "patch")
+        return value
 
 
 class LossConfig(Section):
@@ -158,9 +164,16 @@ class Train(Section):
     workers: Annotated[int, Field(ge=0)] | None = None  # loader processes; null: 0 on a CPU
     threads: Count | None = None  # null: the cores this process may use
 
+    @field_validator("schedule")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        lookup(SCHEDULES, value, "schedule")
+        return value
+
     @model_validator(mode="after")
-    def _known(self) -> Train:
-        lookup(SCHEDULES, self.schedule, "schedule")
+    def _falls(self) -> Train:
+        if self.min_lr > self.lr:
+            raise ValueError(f"found min_lr {self.min_lr:g}, expected at most lr, {self.lr:g}")
         return self
 
 
@@ -220,7 +233,14 @@ class Config(Section):
     @field_validator("tta")
     @classmethod
     def _views(cls, value: list[str]) -> list[str]:
-        views = [view for name in value for view in parse_view(name)]
+        views, problems = [], []
+        for name in value:
+            try:
+                views += parse_view(name)
+            except ValueError as error:
+                problems.append(str(error))
+        if problems:
+            raise ValueError("\n".join(problems))
         return list(dict.fromkeys(views))  # d4 and its members may overlap
 
     @model_validator(mode="after")
@@ -231,7 +251,7 @@ class Config(Section):
         if self.mix.kind != "none" and self.train.batch_size < 2:
             problems.append("mix: found batch_size 1, mixing needs at least 2 rows in a batch")
         if problems:
-            raise ValueError("; ".join(problems))
+            raise ValueError("\n".join(problems))
         return self
 
     @property
@@ -266,7 +286,12 @@ def parse(tree: dict[str, Any], place: str) -> Config:
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
-        raise InputError(*(_explain(place, dict(problem)) for problem in error.errors())) from None
+        expected: dict[str, list[str]] = {}  # a key that takes several types has a problem for each
+        for problem in error.errors():
+            for found, wanted in _explain(dict(problem)):
+                expected.setdefault(found, []).append(wanted)
+        lines = ("; ".join(filter(None, (found, ", or ".join(wanted)))) for found, wanted in expected.items())
+        raise InputError(*(f"{place}: {line}" for line in lines)) from None
 
 
 def dump(config: Config) -> str:
@@ -274,11 +299,26 @@ def dump(config: Config) -> str:
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
+class _Loader(yaml.SafeLoader):
+    """Refuse a key that stands twice in a section: YAML's readers keep the last one silently."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key '{key.value}' stands twice", key.start_mark
+                )
+            if isinstance(key.value, str):
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
 def _read(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise InputError(f"{path}: not found, expected a config file; those shipped lie in configs/")
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+        tree = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(tree, dict):
@@ -312,21 +352,34 @@ def _set(tree: dict[str, Any], setting: str) -> str | None:
     return None
 
 
-def _explain(place: str, problem: dict[str, Any]) -> str:
-    """Turn one of pydantic's errors into: place: key: found, expected, remedy."""
+def _explain(problem: dict[str, Any]) -> list[tuple[str, str]]:
+    """Turn one of pydantic's errors into pairs of `key: found` and what was expected, which may be empty."""
     location = [str(part) for part in problem["loc"]]
-    key = ".".join(location)
     if problem["type"] == "extra_forbidden":
         known = _keys_of(location[:-1])
         near = difflib.get_close_matches(location[-1], known, n=1)
         hint = f"did you mean '{near[0]}'?" if near else f"known here: {', '.join(known)}"
-        return f"{place}: {key}: unknown key; {hint}"
+        return [(f"{'.'.join(location)}: unknown key", hint)]
+    key = ".".join(_without_types(problem["loc"]))
     if problem["type"] == "missing":
-        return f"{place}: {key}: missing; it has no default"
-    message = problem["msg"].removeprefix("Value error, ")
+        return [(f"{key}: missing", "it has no default")]
     if problem["type"] == "value_error":
-        return f"{place}: {key}: {message}" if key else f"{place}: {message}"
-    return f"{place}: {key}: found {problem['input']!r}; {message[0].lower()}{message[1:]}"
+        lines = problem["msg"].removeprefix("Value error, ").splitlines()
+        return [(f"{key}: {line}" if key else line, "") for line in lines]
+    found = "null" if problem["input"] is None else repr(problem["input"])
+    if problem["type"] == "model_type":
+        return [(f"{key}: found {found}", "expected keys and values; leave the section out to have its defaults")]
+    message = problem["msg"]
+    return [(f"{key}: found {found}", f"{message[0].lower()}{message[1:]}")]
+
+
+def _without_types(location: Sequence[str | int]) -> list[str]:
+    """Drop what pydantic adds behind a key that takes several types: model.size.int is model.size."""
+    for depth in range(1, len(location)):
+        if not _keys_of([str(part) for part in location[:depth]]):
+            rest = [part for part in location[depth:] if isinstance(part, int)]
+            return [str(part) for part in (*location[:depth], *rest)]
+    return [str(part) for part in location]
 
 
 def _keys_of(location: list[str]) -> list[str]:

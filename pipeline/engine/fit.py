@@ -244,6 +244,7 @@ class Fit:
             else:
                 network.save(folder / "model.safetensors", kept, self.meta)
             self.checkpoint.delete()
+        self.accelerator.free_memory()  # it keeps every model and optimizer it has prepared
         processes.barrier()
 
 
@@ -265,10 +266,9 @@ def optimizer(config: Config, model: nn.Module) -> torch.optim.Optimizer:
     timm ignores an unknown prefix of a name and gives another optimizer, hence the check.
     """
     train = config.train
-    if train.optimizer not in list_optimizers():
-        raise InputError(
-            f"train.optimizer: found '{train.optimizer}', expected one of timm's: {', '.join(list_optimizers())}"
-        )
+    known = [str(name) for name in list_optimizers()]
+    if train.optimizer not in known:
+        raise InputError(f"train.optimizer: found '{train.optimizer}', expected one of timm's: {', '.join(known)}")
     options: dict[str, Any] = {"fused": True} if train.optimizer in {"adam", "adamw"} else {}
     made: torch.optim.Optimizer = create_optimizer_v2(
         model,

@@ -62,7 +62,8 @@ def build(
     if isinstance(pretrained, str):
         origin = f"{name}: {load_backbone(model, Path(pretrained))}"
     if zero_head:
-        for parameter in model.get_classifier().parameters():
+        classifier: nn.Module = model.get_classifier()  # type: ignore[operator]
+        for parameter in classifier.parameters():
             nn.init.zeros_(parameter)
     return model, origin
 

@@ -111,7 +111,8 @@ def _unfinished(config: Config, table: FoldTable, images: ImageSet, wanted: Sequ
             if not force:
                 changes = "\n".join(f"  {line}" for line in fingerprint.differences(old or {}, found))
                 defects.append(
-                    f"{folder}: was trained with other settings; --force replaces it, another `run` keeps it:\n{changes}"
+                    f"{folder}: was trained with other settings; --force replaces it, "
+                    f"another `run` keeps it:\n{changes}"
                 )
                 continue
             shutil.rmtree(folder)
