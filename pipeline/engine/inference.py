@@ -1,0 +1,178 @@
+"""Predict new images from a run's folder alone: its config, its fold weights and their class list.
+
+Nothing else is needed: no training data, no fold table, no network. Every image is decoded once, ahead of the
+networks, however many folds and views there are; batches are those of the stage `predict`, so the same images
+give the same numbers.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from tqdm import tqdm
+
+from pipeline.contracts import submission
+from pipeline.contracts.artifacts import read_text_table, write_table
+from pipeline.contracts.config import Config, load
+from pipeline.contracts.defects import SHOWN
+from pipeline.contracts.errors import InputError, MismatchError
+from pipeline.contracts.newimages import NewImages, find
+from pipeline.engine import hardware, network, processes
+from pipeline.engine.cache import size_for
+from pipeline.engine.images import decode
+from pipeline.engine.loader import Array, Rows
+from pipeline.engine.network import Setting
+from pipeline.engine.predict import predict
+from pipeline.parts.views import is_augment
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from torch import nn
+
+AHEAD = 3  # batches decoded while the networks work
+
+
+def predict_new(source: Path, test: str | None, out: Path, settings: list[str]) -> Path:
+    """Write the mean over the run's folds and the views of `tta`: id and one column per class; return the path.
+
+    `test` is a folder of images or a table of ids; None means the run's own test below data.root. Where a
+    sample submission lies beside the test or below data.root, submission.csv is written beside `out`.
+    Raises InputError listing every unreadable image, MismatchError where folds, ids or values do not fit.
+    """
+    begin = time.perf_counter()
+    config = load([_config_path(source)], settings)
+    if out.name == "submission.csv" or out.is_dir():
+        raise InputError(f"--out {out}: expected a file for the table of probabilities, such as predictions.csv")
+    new = find(config, test)
+    hardware.prepare(config.train, processes.count())
+    setting = Setting.of(config)
+    networks, classes = _networks(source, config, setting)
+    probs_NC = _average(networks, new, config, setting)
+    if not np.isfinite(probs_NC).all():
+        raise MismatchError(f"{source}: its predictions hold NaN or infinity; use --set train.precision=fp32")
+    filled, why_not = _submission(config, new, classes, probs_NC)
+    if processes.is_main():
+        write_table(out, _table(new.ids, probs_NC, classes))
+        notes = [*new.notes, f"written: {out}", f"no submission.csv: {why_not}"]
+        if filled is not None:
+            write_table(out.with_name("submission.csv"), filled)
+            notes[-1] = f"written: {out.with_name('submission.csv')}"
+        seconds = time.perf_counter() - begin
+        print(f"{len(new.ids)} images, {len(networks)} fold models, views {', '.join(config.tta)}, {seconds:.1f} s")
+        print("\n".join(notes))
+    return out
+
+
+def _config_path(source: Path) -> Path:
+    path = source / "config.yaml"
+    if not path.is_file():
+        raise InputError(f"--from {source}: has no config.yaml, expected a run's folder such as runs/NAME")
+    return path
+
+
+def _networks(source: Path, config: Config, setting: Setting) -> tuple[list[nn.Module], tuple[str, ...]]:
+    """Load every fold's network; raise MismatchError where they do not belong together."""
+    paths = sorted(source.glob("fold*/model.safetensors"), key=lambda path: (len(path.parent.name), path.parent.name))
+    if not paths:
+        raise InputError(f"--from {source}: holds no fold<k>/model.safetensors; train it, or copy the whole folder")
+    loaded = [network.load(path, config, setting) for path in paths]
+    first = loaded[0][1]
+    defects = [
+        f"{path}: its {key} differ from those of {paths[0]}; put one run's folds into the folder"
+        for path, (_, meta) in zip(paths, loaded, strict=True)
+        for key in ("classes", "fold_hash")
+        if meta[key] != first[key]
+    ]
+    if defects:
+        raise MismatchError(*defects)
+    return [model for model, _ in loaded], tuple(first["classes"])
+
+
+def _average(networks: Sequence[nn.Module], new: NewImages, config: Config, setting: Setting) -> Array:
+    """Return the mean over networks, then views, [N,C] float64; tell all unreadable images together."""
+    augment = None
+    if any(is_augment(view) for view in config.tta):
+        from pipeline.engine.augment import build
+
+        augment = build(config.augment.train, config.model.size_hw)
+    here = config.model_copy(update={"train": config.train.model_copy(update={"workers": 0})})  # decoded already
+    normalize, size = network.normalize(networks[0], setting), config.predict.batch_size
+    means: list[Array] = []
+    defects: list[str] = []
+    hidden = None if processes.is_main() else True  # None: shown on a terminal only
+    with tqdm(total=len(new.ids), desc="predict", unit="image", disable=hidden, leave=False) as bar:
+        batch: list[Array] = []
+        for n, image in enumerate(_decoded(new.images, size_for(config), AHEAD * size)):
+            if isinstance(image, str):
+                defects.append(f"{new.images[n]}: {image}; replace the file or leave it out")
+            elif not defects:  # with one damaged image there is nothing to predict, only others to find
+                batch.append(image)
+            if batch and not defects and (len(batch) == size or n == len(new.ids) - 1):
+                rows = Rows(batch, new.ids[n + 1 - len(batch) : n + 1])
+                found = predict(networks, rows, config.tta, here, setting, normalize, augment=augment)
+                folds_NVC = sum(probs_NVC.astype(np.float64) for probs_NVC in found) / len(found)
+                means.append(np.asarray(folds_NVC).mean(axis=1))
+                batch = []
+            bar.update()
+    if defects:
+        rest = [f"… and {len(defects) - SHOWN} more unreadable images"] if len(defects) > SHOWN else []
+        raise InputError(*defects[:SHOWN], *rest)
+    return np.concatenate(means)
+
+
+def _decoded(paths: Sequence[Path], size_hw: tuple[int, int], ahead: int) -> Iterator[Array | str]:
+    """Yield each image, or why it cannot be read, in order; threads decode some of them in advance."""
+
+    def one(path: Path) -> Array | str:
+        try:
+            return decode(path, size_hw)
+        except ValueError as error:
+            return str(error)
+
+    with ThreadPoolExecutor(hardware.cores(), "decode") as pool:
+        pending: deque[Future[Array | str]] = deque()
+        try:
+            for path in paths:
+                pending.append(pool.submit(one, path))
+                if len(pending) > ahead:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _table(ids: Array, probs_NC: Array, classes: Sequence[str]) -> pd.DataFrame:
+    """Put the id before the classes by position, as a class may be called like it."""
+    import pandas as pd
+
+    table = pd.DataFrame(dict(enumerate([ids, *probs_NC.T])))
+    table.columns = ["id", *classes]
+    return table
+
+
+def _submission(
+    config: Config, new: NewImages, classes: Sequence[str], probs_NC: Array
+) -> tuple[pd.DataFrame | None, str]:
+    """Return the sample submission filled in, or None and why.
+
+    A sample beside the images that asks for some of them must fit all of them; others belong to other tests.
+    """
+    if new.sample is None:
+        return None, "there is no sample submission beside the test or below data.root"
+    try:
+        sample: Any = read_text_table(new.sample)
+    except ValueError as error:
+        raise InputError(f"{new.sample}: not readable as CSV: {' '.join(str(error).split())}") from None
+    try:
+        return submission.build(sample, config, classes, new.ids, probs_NC), ""
+    except MismatchError as error:
+        if new.sample_is_its_own and set(new.ids.tolist()) & set(sample.iloc[:, 0]):
+            raise
+        return None, f"{new.sample} asks for other ids: {error.defects[0]}"
