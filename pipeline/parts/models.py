@@ -58,6 +58,11 @@ def build(
         model = _create(name, given, size_hw)
     except (TypeError, RuntimeError, AssertionError) as error:
         raise ValueError(f"model: {name} cannot be built with {given}: {error}") from error
+    except OSError as error:  # what the hub's client raises when it is out of reach
+        raise ValueError(
+            f"model.pretrained: the weights of {name} cannot be fetched ({type(error).__name__}); "
+            "connect to the internet, or give the path of a local file of weights, or false"
+        ) from error
     origin = f"{name}: timm's pretrained weights" if pretrained is True else f"{name}: weights from scratch"
     if isinstance(pretrained, str):
         origin = f"{name}: {load_backbone(model, Path(pretrained))}"
@@ -100,13 +105,20 @@ def load_backbone(model: nn.Module, path: Path) -> str:
 
 
 def _read_weights(path: Path) -> Mapping[str, Tensor]:
-    if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
 
-        return load_file(path)
-    loaded = torch.load(path, map_location="cpu", weights_only=True)
-    nested = loaded.get("state_dict", loaded)
-    return {key: value for key, value in nested.items() if isinstance(value, Tensor)}
+            return load_file(path)
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+        nested = loaded.get("state_dict", loaded)
+        return {key: value for key, value in nested.items() if isinstance(value, Tensor)}
+    except Exception as error:  # damage, foreign pickles and other contents fail in many ways
+        reason = f"{type(error).__name__}: {str(error).splitlines()[0]}"
+        raise ValueError(
+            f"model.pretrained: {path} holds no weights that can be read ({reason}); "
+            "expected safetensors, or a state dict that torch.load takes with weights_only=True"
+        ) from error
 
 
 def _classifier_names(model: nn.Module) -> list[str]:
