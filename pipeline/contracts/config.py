@@ -27,6 +27,7 @@ from pipeline.parts.views import parse_view
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what numpy and scikit-learn take
 Size = Count | tuple[Count, Count]  # pixels; one number is a square, two are height, width
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 
@@ -72,7 +73,7 @@ class Folds(Section):
         "auto"
     )
     n: Annotated[int, Field(ge=2)] = 5
-    seed: int = 42
+    seed: Seed = 42
     stratify: str | list[str] | None = None  # further columns beside the target
     bins: Annotated[int, Field(ge=2)] = 10  # numeric stratify columns are cut into this many quantile bins
     valid_share: Annotated[float, Field(gt=0, lt=1)] = 0.2  # scheme holdout: share of the rows validated
@@ -156,7 +157,7 @@ class Train(Section):
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     channels_last: bool | None = None  # null: where it is safe
     compile: bool = False
-    seed: int = 42
+    seed: Seed = 42
     keep: Literal["last", "best"] = "last"
     monitor: Literal["metric", "loss"] = "metric"  # what `best` and `patience` watch
     patience: Count | None = None  # epochs without improvement before training stops

@@ -134,6 +134,13 @@ def test_rates_are_finite_and_positive(key: str, value: float) -> None:
     assert key.replace("__", ".") in line
 
 
+@pytest.mark.parametrize("key", ["folds__seed", "train__seed"])
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_seeds_are_those_that_the_libraries_take(key: str, seed: int) -> None:
+    (line,) = refused(**{key: seed})
+    assert line.startswith(f"{key.replace('__', '.')}: found {seed}")
+
+
 @pytest.mark.parametrize("size", [0, [224, 0]])
 def test_sizes_are_positive(size: object) -> None:
     assert all(line.startswith("model.size") for line in refused(model__size=size))
