@@ -115,18 +115,24 @@ def _unfinished(config: Config, table: FoldTable, images: ImageSet, wanted: Sequ
                     f"another `run` keeps it:\n{changes}"
                 )
                 continue
-            shutil.rmtree(folder)
+            _remove(config, fold)
         elif started and (folder / "model.safetensors").is_file():
             if not force:
                 print(f"fold {fold}: trained already")
                 continue
-            shutil.rmtree(folder)
+            _remove(config, fold)
         todo.append(fold)
     if defects:
         raise MismatchError(*defects)
     for fold in todo:
         fingerprint.stamp(config.run_dir, f"train-fold{fold}", found)
     return todo
+
+
+def _remove(config: Config, fold: int) -> None:
+    """Remove a fold's files, also the last epoch's that `keep: best` left: predict takes up what lies there."""
+    for base in (config.run_dir, config.run_dir / "last"):
+        shutil.rmtree(base / f"fold{fold}", ignore_errors=True)
 
 
 def fields(config: Config, table: FoldTable, images: str) -> fingerprint.Fields:
