@@ -1,0 +1,65 @@
+"""Count the images that a job puts through its networks, and say how long that takes at given speeds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pipeline.contracts.config import Config
+
+
+@dataclass(frozen=True)
+class Speeds:
+    """Hold images per second."""
+
+    decode: float  # originals, all cores
+    train: float  # through the training loop
+    forward: float  # one network, one view, from the cache
+
+
+@dataclass(frozen=True)
+class Effort:
+    """Hold how many images each kind of work passes, over all folds."""
+
+    decode: int
+    train: int
+    validate: int  # after each epoch, one view
+    predict: int  # images × networks × views
+
+    def seconds(self, speeds: Speeds) -> dict[str, float]:
+        """Return the time of each kind of work and of all of them."""
+        parts = {
+            "check": self.decode / speeds.decode,
+            "train": self.train / speeds.train + self.validate / speeds.forward,
+            "predict": self.predict / speeds.forward,
+        }
+        return {**parts, "total": sum(parts.values())}
+
+
+def fold_sizes(config: Config, rows: int) -> list[tuple[int, int]]:
+    """Return (training rows, validation rows) per fold as they will be, before the folds are made."""
+    if config.folds.scheme == "holdout":
+        valid = round(rows * config.folds.valid_share)
+        return [(rows - valid, valid)]
+    return [(rows - rows // config.folds.n, rows // config.folds.n)] * config.folds.n
+
+
+def training(config: Config, sizes: Sequence[tuple[int, int]], epochs: int) -> Effort:
+    """Return the effort of so many epochs on each of these folds."""
+    return Effort(0, epochs * sum(train for train, _ in sizes), epochs * sum(valid for _, valid in sizes), 0)
+
+
+def whole(config: Config, sizes: Sequence[tuple[int, int]], test_rows: int, decode: int) -> Effort:
+    """Return the effort of the whole job: all folds and epochs, then all views of valid and test rows."""
+    made = training(config, sizes, config.train.epochs)
+    valid = sum(valid for _, valid in sizes) * (2 if config.train.keep == "best" else 1)  # the last epoch's too
+    predict = (valid + test_rows * len(sizes)) * len(config.views)
+    return Effort(decode, made.train, made.validate, predict)
+
+
+def duration(seconds: float) -> str:
+    """Return a time as people say it: 40 s, 12 min, 3 h 05 min."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02d} min"
