@@ -22,6 +22,9 @@ from pipeline.engine.loader import Rows
 from pipeline.engine.network import Setting
 from pipeline.engine.predict import predict, subset
 
+# What weights were fitted for: with another pooling or activation they still load, and predict nonsense.
+FITTED = ("data.task", "data.target", "data.classes", "model.name", "model.pool", "loss.name")
+
 
 def run(config: Config, folds: Sequence[int] | None = None) -> Path:
     """Write fold<k>/{valid,test}.npz for every trained fold and return the run's folder.
@@ -37,11 +40,11 @@ def run(config: Config, folds: Sequence[int] | None = None) -> Path:
     hardware.prepare(config.train, processes.count())
     jobs = _Jobs(config, table.fold_hash)
     with lock(config.run_dir) if processes.is_main() else contextlib.nullcontext():
+        trained = _trained(config, table.n, folds)
         if processes.is_main():
             write_text(config.run_dir / "config.yaml", dump(config))
         position = {name: n for n, name in enumerate(competition.ids.tolist())}
         rows, test = Rows(images, competition.ids), Rows(test_images, competition.test_ids)
-        trained = _trained(config, table.n, folds)
         for base in (config.run_dir, config.run_dir / "last"):
             for fold in trained:
                 if (base / f"fold{fold}" / "model.safetensors").is_file():
@@ -71,6 +74,15 @@ def _trained(config: Config, count: int, folds: Sequence[int] | None) -> list[in
     there = [fold for fold in wanted if (config.run_dir / f"fold{fold}" / "model.safetensors").is_file()]
     if not there or (folds and there != wanted):
         raise MismatchError(f"{config.run_dir}: trained folds are {there}, wanted {wanted}; run: foldline train")
+    asked = fingerprint.fields(config, FITTED)
+    del asked["engine"]  # a later version may predict with earlier weights
+    for fold in there:
+        stamp = fingerprint.read_stamp(config.run_dir, f"train-fold{fold}") or asked  # none where it was copied
+        if changes := fingerprint.differences({key: stamp.get(key) for key in asked}, asked):
+            raise MismatchError(
+                f"{config.run_dir}/fold{fold}: was trained with other settings ({'; '.join(changes)}); "
+                "restore them, or run: foldline train --force"
+            )
     return there
 
 

@@ -1,4 +1,4 @@
-"""What training again keeps, refuses and removes, without training."""
+"""What training again keeps, refuses and removes, and which weights predict takes; without training."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from pipeline.contracts import foldtable
 from pipeline.contracts.config import Config, load
 from pipeline.contracts.errors import MismatchError
-from pipeline.stages import folds, train
+from pipeline.stages import folds, predict, train
 
 IMAGES: Any = SimpleNamespace(digest="the same images")
 
@@ -50,3 +50,12 @@ def test_force_leaves_nothing_of_the_earlier_training(trained: Config, lr: float
     assert unfinished(changed, force=True) == [0, 1, 2]
     assert not (trained.run_dir / "fold0").exists()
     assert not (trained.run_dir / "last/fold0").exists()  # predict would read weights of another model
+
+
+def test_predict_refuses_settings_that_the_weights_were_not_trained_for(trained: Config) -> None:
+    assert predict._trained(trained, 3, None) == [0]
+    larger = trained.model_copy(update={"model": trained.model.model_copy(update={"size": 48})})
+    assert predict._trained(larger, 3, [0]) == [0]  # another resolution is a choice
+    other = trained.model_copy(update={"model": trained.model.model_copy(update={"pool": "max"})})
+    with pytest.raises(MismatchError, match=r"fold0: was trained with other .*model\.pool: None -> 'max'"):
+        predict._trained(other, 3, None)
