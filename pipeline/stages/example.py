@@ -14,7 +14,6 @@ from pipeline.contracts.datafolder import find_root
 from pipeline.contracts.errors import InputError, MismatchError
 from pipeline.contracts.task import TASKS
 from pipeline.parts.intervals import bootstrap, wilson
-from pipeline.parts.metrics import METRICS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -64,20 +63,24 @@ def held_back(config: Config) -> Path | None:
         raise MismatchError(f"{path}: missing; make it with: foldline ensemble")
     blend, solution = read_text_table(path), read_text_table(root / config.data.solution)
     classes = [str(column) for column in blend.columns[1:]]
+    if missing := [name for name in (config.data.id, *config.data.targets) if name not in solution]:
+        raise InputError(f"{root / config.data.solution}: no column '{missing[0]}', expected those of data.train")
     truth = solution.set_index(config.data.id)
     if set(blend["id"]) != set(truth.index) or len(blend) != len(truth):
         raise MismatchError(f"{path}: its ids are not those of {root / config.data.solution}; run: foldline ensemble")
     targets_NC, wrong = TASKS[config.data.task].encode(truth.loc[blend["id"]], config.data, classes)
     if wrong:
         raise InputError(*(f"{root / config.data.solution}: id '{blend['id'][row]}': {text}" for row, text in wrong))
-    probs_NC = blend[classes].to_numpy(np.float64)
-    metric, n = METRICS[config.metric], len(blend)
-    score = metric.function(targets_NC, probs_NC)
+    probs_NC, n = blend[classes].to_numpy(np.float64), len(blend)
+
+    def scored(rows: Array) -> float:
+        return TASKS[config.data.task].score(config.metric, targets_NC[rows], probs_NC[rows])
+
+    score = scored(np.arange(n))
     if config.metric == "accuracy":
         interval = wilson(score, n)
     else:
-        rng = np.random.default_rng(config.train.seed)
-        interval = bootstrap(lambda rows: metric.function(targets_NC[rows], probs_NC[rows]), n, rng)
+        interval = bootstrap(scored, n, np.random.default_rng(config.train.seed))
     ensemble = read_json(config.run_dir / "ensemble.json")
     cv = ensemble["variants"][ensemble["submitted"]]
     found = {

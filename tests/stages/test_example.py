@@ -195,6 +195,26 @@ def test_held_back_interval_of_other_metrics_is_resampled(finished: Path, monkey
     assert found["interval"][0] < expected < found["interval"][1]
 
 
+def test_held_back_score_of_independent_columns(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(example, "bootstrap", partial(example.bootstrap, rounds=20))
+    rows = [f"{i:04d},{int(i % 3 == 0)},1,0" for i in range(48, 60)]
+    (finished / "solution.csv").write_text("\n".join(["image_id,cross,disk,square", *rows]) + "\n")
+    several = ["data.task=multilabel", "data.target=[cross, disk, square]", "loss.name=binary_cross_entropy"]
+    config = load_config(
+        [finished / "config.yaml"], ["data.solution=solution.csv", "metric=f1_macro", "data.group=null", *several]
+    )
+    path = example.held_back(config)
+    assert path is not None
+    cross, disk, square = 0.75, 0.5, 0.0  # 3 of 4 found, 1 false alarm; 4 of 12 found; none is true
+    assert read_json(path)["score"] == pytest.approx((cross + disk + square) / 3)
+
+
+def test_a_solution_without_the_target_is_refused(finished: Path) -> None:
+    config = load_config([finished / "config.yaml"], ["data.solution=solution.csv", "data.target=kind"])
+    with pytest.raises(InputError, match=r"solution\.csv: no column 'kind'"):
+        example.held_back(config)
+
+
 def test_a_blend_of_other_rows_is_refused(finished: Path) -> None:
     config = load_config([finished / "config.yaml"], ["data.solution=solution.csv"])
     blend = config.run_dir / "blend.csv"
