@@ -43,10 +43,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("foldline: interrupted; the same command continues", file=sys.stderr)
         return 130
-    except MemoryError:
-        print("foldline: out of memory; lower train.batch_size or model.size", file=sys.stderr)
-        return 6
     except Exception as error:
+        if failure := _machine_failure(error):
+            print(f"foldline: {failure}", file=sys.stderr)
+            return 6
         print(
             f"foldline: a bug of ours: {type(error).__name__}: {error}; see {_log_traceback()}",
             file=sys.stderr,
@@ -93,6 +93,17 @@ def _folds(text: str) -> list[int]:
         return sorted({int(part) for part in text.split(",")})
     except ValueError:
         raise argparse.ArgumentTypeError(f"found '{text}', expected fold numbers such as 0,2") from None
+
+
+def _machine_failure(error: Exception) -> str | None:
+    """Return what to say where memory or a loader process is gone: torch raises bare RuntimeErrors then."""
+    text = str(error)
+    if isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text:
+        return "out of memory; lower train.batch_size, predict.batch_size or model.size"
+    if text.startswith("DataLoader worker (pid"):
+        died = text.splitlines()[0].rstrip(" .")
+        return f"{died}, most often because memory ran out; lower train.workers; the same command continues"
+    return None
 
 
 def _log_traceback() -> str:
