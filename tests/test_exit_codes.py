@@ -14,7 +14,11 @@ from pipeline.stages import score
         (MemoryError(), 6, "out of memory; lower train.batch_size"),
         (RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB."), 6, "out of memory; lower"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried …"), 6, "out of memory; lower"),
-        (RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. "), 6, "killed by signal: Killed, most often"),
+        (
+            RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. "),
+            6,
+            "killed by signal: Killed, most often",
+        ),
         (RuntimeError("DataLoader worker (pid(s) 7) exited unexpectedly"), 6, "lower train.workers; the same"),
         (RuntimeError("shapes do not match"), 1, "a bug of ours: RuntimeError: shapes do not match; see /"),
         (KeyboardInterrupt(), 130, "the same command continues"),
