@@ -33,10 +33,10 @@ def digest(found: Mapping[str, Any]) -> str:
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Return one line per field that differs: key: old -> new."""
-    return [
-        f"{key}: {old.get(key)!r} -> {new.get(key)!r}" for key in sorted({*old, *new}) if old.get(key) != new.get(key)
-    ]
+    """Return one line per field that differs, came or went: key: old -> new."""
+    before, after = ({key: repr(value) for key, value in one.items()} for one in (old, new))
+    pairs = {key: (before.get(key, "absent"), after.get(key, "absent")) for key in sorted({*old, *new})}
+    return [f"{key}: {one} -> {other}" for key, (one, other) in pairs.items() if one != other]
 
 
 def file_hash(path: Path) -> str:
@@ -64,7 +64,7 @@ def stamp(run_dir: Path, stage: str, found: Fields) -> None:
 
 
 def _flatten(key: str, value: Any, into: Fields) -> None:
-    if isinstance(value, dict):
+    if isinstance(value, dict) and value:
         for name, inner in value.items():
             _flatten(f"{key}.{name}", inner, into)
     else:
