@@ -73,11 +73,14 @@ class History:
         return improved
 
     def _value(self, epoch: Epoch) -> float:
-        """Return what is monitored, turned so that greater is better."""
-        if self.config.train.monitor == "loss":
+        """Return what is monitored, turned so that greater is better.
+
+        A metric that the fold's rows leave undefined (the AUC of a class that is absent) gives way to the loss:
+        else the first epoch would stay the best for good.
+        """
+        if self.config.train.monitor == "loss" or not np.isfinite(epoch.valid_metric):
             return -epoch.valid_loss
-        sign = 1 if METRICS[self.config.metric].greater_is_better else -1
-        return sign * epoch.valid_metric if np.isfinite(epoch.valid_metric) else -np.inf
+        return epoch.valid_metric if METRICS[self.config.metric].greater_is_better else -epoch.valid_metric
 
     def start(self, fold: Fold, origin: str, setting: str) -> None:
         """Announce the fold."""
