@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from timm.data import resolve_model_data_config
 from timm.utils import freeze as timm_freeze
 from torch import Tensor, nn
 
+NESTED = ("state_dict_ema", "model_ema", "state_dict", "model")  # where trainers keep weights, in timm's order
 LOADED_SHARE = 0.9  # of the backbone's tensors must come from a local file
 
 
@@ -42,7 +44,7 @@ def build(
     only warns, and would train from scratch.
     """
     if not timm.is_model(name):
-        near = timm.list_models(f"*{name.split('_')[-1]}*")[:5]
+        near = difflib.get_close_matches(name, timm.list_models(), n=5)
         raise ValueError(
             f"model.name: found '{name}', expected a timm model" + (f", such as {', '.join(near)}" if near else "")
         )
@@ -67,10 +69,25 @@ def build(
     if isinstance(pretrained, str):
         origin = f"{name}: {load_backbone(model, Path(pretrained))}"
     if zero_head:
-        classifier: nn.Module = model.get_classifier()  # type: ignore[operator]
-        for parameter in classifier.parameters():
-            nn.init.zeros_(parameter)
+        for head in _classifier_names(model):  # get_classifier() gives a tuple where there are several
+            for parameter in model.get_submodule(head).parameters():
+                nn.init.zeros_(parameter)
+    _try(model, name, classes, size_hw)
     return model, origin
+
+
+def _try(model: nn.Module, name: str, classes: int, size_hw: tuple[int, int]) -> None:
+    """Raise ValueError where the model does not take images of this size: the first batch would be too late."""
+    height, width = size_hw
+    try:
+        with torch.inference_mode():
+            shape = model.eval()(torch.zeros(1, 3, height, width)).shape
+    except (AssertionError, RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"model.size: {name} cannot take {height} x {width} pixels ({reason})") from error
+    if shape != (1, classes):
+        raise ValueError(f"model.name: {name} returns {tuple(shape)} for one image, expected (1, {classes})")
+    model.train()
 
 
 def _create(name: str, options: dict[str, Any], size_hw: tuple[int, int]) -> nn.Module:
@@ -111,7 +128,7 @@ def _read_weights(path: Path) -> Mapping[str, Tensor]:
 
             return load_file(path)
         loaded = torch.load(path, map_location="cpu", weights_only=True)
-        nested = loaded.get("state_dict", loaded)
+        nested = next((loaded[key] for key in NESTED if key in loaded), loaded)
         return {key: value for key, value in nested.items() if isinstance(value, Tensor)}
     except Exception as error:  # damage, foreign pickles and other contents fail in many ways
         reason = f"{type(error).__name__}: {str(error).splitlines()[0]}"
@@ -136,6 +153,9 @@ def freeze(model: nn.Module, what: str | list[str]) -> int:
     if what == "backbone":
         heads = {name.split(".")[0] for name in _classifier_names(model)}
         names = [name for name in children if name not in heads]
+        for name, parameter in model.named_parameters():  # a ViT's position embedding lies in no module
+            if name.split(".")[0] not in heads:
+                parameter.requires_grad_(False)
     else:
         names = [what] if isinstance(what, str) else what
         known = {name for name, _ in model.named_modules()}
