@@ -46,7 +46,7 @@ def main(arguments: argparse.Namespace) -> None:
     if arguments.dry:
         from pipeline.dry import describe
 
-        print(describe(config))
+        print(describe(config, arguments.fold, arguments.force))
     else:
         run(config, arguments.fold, arguments.force)
 

@@ -123,6 +123,14 @@ def open_images(
     return ImageSet(folder, size_hw, found, [path for path, _, _ in files] if folder is None else (), decoded)
 
 
+def lacking(paths: Sequence[Path], size_hw: tuple[int, int], cache: Cache) -> list[Path]:
+    """Return the files that opening them would decode, without reading, locking or writing anything."""
+    if cache.dir is None:
+        return list(paths)
+    found = lookup_files(store_folder(cache.dir, size_hw), size_hw, _stat(paths)[0])
+    return [path for path, kind in zip(paths, found.kinds_N.tolist(), strict=True) if kind < 0]
+
+
 def store_folder(cache_dir: str, size_hw: tuple[int, int]) -> Path:
     """Return the folder that holds the images of one size."""
     return Path(cache_dir).absolute() / f"{size_hw[0]}x{size_hw[1]}-v{DECODE_VERSION}"

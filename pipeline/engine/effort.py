@@ -1,11 +1,17 @@
-"""Count the images that a job puts through its networks, and say how long that takes at given speeds."""
+"""Count the images that a job puts through its networks; say how long that takes and how large its files are."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from pipeline.contracts.config import Config
+from pipeline.engine.cache import size_for
+from pipeline.engine.images import read_bytes, stored_bytes
+
+HEADERS = 16  # files whose headers tell the depth of the pixels
 
 
 @dataclass(frozen=True)
@@ -63,3 +69,34 @@ def duration(seconds: float) -> str:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def disk(config: Config, missing: Sequence[Path], weight_bytes: int, folds: int, cells: int) -> str:
+    """Say what will be written: images that the cache lacks, `folds` sets of weights, `cells` probabilities."""
+    height, width = size_for(config)
+    cached = 0.0
+    if missing and config.data.cache.dir is not None:
+        some = missing[:: -(-len(missing) // HEADERS)]
+        cached = sum(map(_pixel_bytes, some)) / len(some) * height * width * len(missing)
+    copies = 2 if config.train.keep == "best" else 1  # the last epoch's too
+    parts = {
+        "cache": cached,
+        "weights": float(folds * copies * weight_bytes),
+        "predictions": 4.0 * cells * copies * len(config.views),
+    }
+    passing = (3 + config.train.ema) * weight_bytes if folds else 0  # the fold's state, with two moments as Adam's
+    where = next(path for path in (config.run_dir.absolute(), *config.run_dir.absolute().parents) if path.exists())
+    text = ", ".join(f"{name} {_size(size)}" for name, size in parts.items())
+    held = f", {_size(passing)} more while it trains" if passing else ""
+    return f"about {_size(sum(parts.values()))}: {text}{held}; {_size(shutil.disk_usage(where).free)} free at {where}"
+
+
+def _pixel_bytes(path: Path) -> int:
+    try:
+        return stored_bytes(read_bytes(path))
+    except ValueError:  # check will say what is wrong with it
+        return 0
+
+
+def _size(count: float) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"

@@ -165,6 +165,36 @@ class BareStep:
         return count * train.accumulate * len(self.images)
 
 
+@dataclass(frozen=True)
+class Quick:
+    """Hold what random numbers tell about a model: images/s of training and prediction, its size on disk."""
+
+    train: float  # NaN where no step was asked for
+    forward: float
+    weight_bytes: int
+
+
+def quick(config: Config, classes: Sequence[str], steps: int = 2) -> Quick:
+    """Time a few steps and forward passes of the bare model, after one of each to warm up; no image is read."""
+    hardware.prepare(config.train)
+    bare = BareStep(config, len(classes), config.train.batch_size)
+    train = float("nan")
+    if steps:
+        bare.steps(1)
+        images, spent = _timed(bare, steps)
+        train = images / spent
+    bare.model.eval()
+    with torch.inference_mode(), bare.setting.autocast():
+        bare.model(bare.images)
+        _finish()
+        begin = time.perf_counter()
+        bare.model(bare.images)
+        _finish()
+        forward_ = len(bare.images) / (time.perf_counter() - begin)
+    weights = sum(value.numel() * value.element_size() for value in bare.model.state_dict().values())
+    return Quick(train, forward_, weights)
+
+
 class Originals:
     """Decode an image at every access, as a data set without a cache does."""
 

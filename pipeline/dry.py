@@ -1,0 +1,263 @@
+"""Say what `run` would do: what each stage makes anew, what is reused, and about how long and how large.
+
+Nothing is decoded or written. Only stamps, fingerprints and files are compared, and where this run has no
+epochs yet that tell how fast it trains, a few steps of the model are timed on random numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.contracts import fingerprint, foldtable, runs, submission
+from pipeline.contracts.artifacts import Array, Predictions
+from pipeline.contracts.competition import Competition, load
+from pipeline.contracts.config import Config
+from pipeline.contracts.errors import FoldlineError, MismatchError
+from pipeline.contracts.foldrows import FoldRows
+from pipeline.contracts.foldtable import FoldTable
+from pipeline.engine import effort
+from pipeline.engine.cache import ImageSet, lacking, open_images, size_for
+from pipeline.engine.effort import Effort, duration
+
+Lines = list[str]
+RUNS, REUSED = "runs", "reused, nothing it reads has changed"
+
+
+@dataclass(frozen=True)
+class FoldState:
+    """Say what is left to do for one fold; `views` are those that its valid and test rows still lack."""
+
+    number: int
+    train_rows: int
+    valid_rows: int
+    epochs: int  # left to train
+    text: str
+    valid_views: int
+    test_views: int
+
+
+def describe(config: Config, only: Sequence[int] | None = None, force: bool = False) -> str:
+    """Return the plan as text; raises InputError where the tables are wrong, as `check` would."""
+    competition = load(config)
+    paths = list(dict.fromkeys([*competition.images, *competition.test_images]))
+    missing = lacking(paths, size_for(config), config.data.cache)
+    lines = {"check": [f"reads the tables; {len(missing)} of {len(paths)} images are to be decoded"]}
+    stage = "folds"
+    try:
+        table = _folds(config, competition)
+        makes = f"makes {config.folds_path}: {config.folds.scheme}, {config.folds.n} folds"
+        lines["folds"] = [f"{config.folds_path} is reused, {table.n} folds" if table else makes]
+        stage = "train"
+        states = _states(config, competition, table, only, force)
+    except FoldlineError as error:
+        lines[stage] = _stop(error)
+        return _format(config, lines)
+    lines["train"] = [f"fold {state.number}: {state.text}" for state in states]
+    lines["predict"] = [
+        _views("valid", {state.number: state.valid_views for state in states}),
+        _views("test", {state.number: state.test_views for state in states}),
+    ]
+    fresh = any(state.epochs or state.valid_views or state.test_views for state in states)
+    lines |= _closing(config, table, only, fresh)
+    if fresh or missing:
+        lines |= _costs(config, competition, states, missing, force)
+    return _format(config, lines)
+
+
+def _format(config: Config, lines: dict[str, Lines]) -> str:
+    text = [f"{config.run_dir}: what a run would do; nothing is written now"]
+    for name, found in lines.items():
+        text += [f"{name if number == 0 else '':<10}{line}" for number, line in enumerate(found)]
+    return "\n".join(text)
+
+
+def _stop(error: FoldlineError) -> Lines:
+    first, *rest = [line for defect in error.defects for line in defect.splitlines()]
+    return [f"would stop with exit code {error.exit_code}: {first}", *rest]
+
+
+def _folds(config: Config, competition: Competition) -> FoldTable | None:
+    """Return the stored folds, or None where there are none; raise MismatchError where they do not fit."""
+    if not config.folds_path.is_file():
+        return None
+    from pipeline.stages import folds
+
+    table = foldtable.read(config)
+    foldtable.verify(table, competition)
+    report = foldtable.read_report(config)
+    if report is not None and (differs := folds.differences(config, FoldRows(config, competition), report)):
+        raise MismatchError(*(f"{config.folds_path}: made with {line}" for line in differs))
+    return table
+
+
+def _states(
+    config: Config, competition: Competition, table: FoldTable | None, only: Sequence[int] | None, force: bool
+) -> list[FoldState]:
+    if table is None:
+        sizes = effort.fold_sizes(config, len(competition.ids))
+    else:
+        sizes = [(len(table.train_ids(k)), len(table.valid_ids(k))) for k in range(table.n)]
+    train_set, test_set = _known(config, competition.images), _known(config, competition.test_images)
+    digest = train_set.digest if train_set else None
+    position = {name: n for n, name in enumerate(competition.ids.tolist())}
+    found: list[FoldState] = []
+    defects: Lines = []
+    for number, (train, valid) in enumerate(sizes):
+        if only is not None and number not in only:
+            continue
+        try:
+            epochs, text = _training(config, table, number, digest, force)
+        except MismatchError as error:
+            defects += error.defects
+            continue
+        text = text or f"{epochs} epochs on {train} rows"
+        valid_views = test_views = len(config.views)
+        if table is not None and not epochs:
+            folder, ids = config.run_dir / f"fold{number}", table.valid_ids(number)
+            valid_set = train_set.take([position[name] for name in ids.tolist()]) if train_set else None
+            valid_views -= _kept(config, folder, "valid", ids, valid_set)
+            test_views -= _kept(config, folder, "test", competition.test_ids, test_set)
+        found.append(FoldState(number, train, valid, epochs, text, valid_views, test_views))
+    if defects:
+        raise MismatchError(*defects)
+    return found
+
+
+def _known(config: Config, paths: Sequence[Path]) -> ImageSet | None:
+    """Open the images where the cache holds them all."""
+    if config.data.cache.dir is None or lacking(paths, size_for(config), config.data.cache):
+        return None
+    return open_images(paths, size_for(config), config.data.cache, progress=False)
+
+
+def _training(
+    config: Config, table: FoldTable | None, number: int, images: str | None, force: bool
+) -> tuple[int, str | None]:
+    """Return the epochs left and what to say about them, None for a fold from its beginning."""
+    from pipeline.stages import train
+
+    folder, epochs = config.run_dir / f"fold{number}", config.train.epochs
+    old = fingerprint.read_stamp(config.run_dir, f"train-fold{number}")
+    if table is None or old is None or not folder.is_dir():
+        return epochs, None
+    new = train.fields(config, table, str(old.get("images")) if images is None else images)
+    finished = (folder / "model.safetensors").is_file()
+    if old != new and not force:
+        changes = [f"  {line}" for line in fingerprint.differences(old, new)]
+        raise MismatchError("\n".join([f"{folder}: was trained with other settings; --force replaces it:", *changes]))
+    if old != new or (finished and force):
+        return epochs, f"{epochs} epochs; what it holds is replaced"
+    unknown = " if its images have not changed, which the cache cannot tell" if images is None else ""
+    if finished:
+        return 0, f"trained already, reused{unknown}"
+    done = len(_speeds(folder)) if (folder / "state" / "last.safetensors").is_file() else 0
+    return epochs - done, f"goes on after epoch {done} of {epochs}{unknown}" if done else None
+
+
+def _speeds(folder: Path) -> list[float]:
+    """Return the training speed of each epoch that the fold has finished, images/s."""
+    path = folder / "epochs.csv"
+    if not path.is_file():
+        return []
+    import pandas as pd
+
+    return [float(speed) for speed in pd.read_csv(path)["images_per_second"]]
+
+
+def _kept(config: Config, folder: Path, kind: str, ids: Array, images: ImageSet | None) -> int:
+    """Return how many of the wanted views are predicted already, with these weights and images."""
+    path = folder / f"{kind}.npz"
+    if not path.is_file():
+        return 0
+    from pipeline.engine.network import Setting
+    from pipeline.stages import predict
+
+    if images is None:
+        try:
+            have: Sequence[str] = Predictions.load(path).views
+        except MismatchError:
+            have = ()
+    else:
+        print_ = predict.fingerprint_of(config, Setting.of(config), folder, images.digest)
+        have = list(predict.kept_views(path, print_, ids))
+    return sum(view in have for view in config.views)
+
+
+def _views(kind: str, lack: dict[int, int]) -> str:
+    """Say which folds lack how many views."""
+    parts = []
+    for count in sorted(set(lack.values()), reverse=True):
+        folds = ", ".join(str(number) for number, views in lack.items() if views == count)
+        what = f"{count} view{'s' if count > 1 else ''}" if count else "reused"
+        parts.append(f"folds {folds}: {what}")
+    return f"{kind}, {'; '.join(parts)}"
+
+
+def _closing(config: Config, table: FoldTable | None, only: Sequence[int] | None, fresh: bool) -> dict[str, Lines]:
+    """Say which of the cheap stages would run; each reads what the one before wrote."""
+    from pipeline.stages import ensemble, report, score
+
+    folder = config.run_dir
+
+    def state(stage: str, outputs: Sequence[str], fields: Callable[[], fingerprint.Fields]) -> Lines:
+        nonlocal fresh
+        try:
+            fresh = fresh or not (
+                fingerprint.is_done(folder, stage, fields()) and all((folder / name).is_file() for name in outputs)
+            )
+        except FoldlineError as error:
+            fresh = True
+            return _stop(error)
+        return [RUNS if fresh else REUSED]
+
+    def scored() -> fingerprint.Fields:
+        assert table is not None
+        return score.fields(config, list(range(table.n)) if only is None else runs.predicted_folds(folder, table))
+
+    def blended() -> fingerprint.Fields:
+        assert table is not None
+        return ensemble.fields(config, table, submission.read_sample(config))
+
+    lines = {"score": state("score", ("scores.json", "oof.csv", "test.csv"), scored)}
+    if only is not None:
+        return {"score": [f"{lines['score'][0]}; partial, and nothing after it"]}
+    lines["ensemble"] = state("ensemble", ("submission.csv", "ensemble.json", "weights.json"), blended)
+    if config.data.solution is not None:
+        lines["held back"] = [RUNS]
+    lines["report"] = state("report", ("report.html",), lambda: report.fields(config))
+    return lines
+
+
+def _costs(
+    config: Config, competition: Competition, states: Sequence[FoldState], missing: Sequence[Path], force: bool
+) -> dict[str, Lines]:
+    """Estimate the time from this run's epochs or a short measurement, and the disk from sizes."""
+    from pipeline.engine import measure
+
+    folders = [] if force else sorted(config.run_dir.glob("fold*"))  # what is replaced may be another model
+    known = [speed for folder in folders for speed in _speeds(folder)]
+    quick = measure.quick(config, competition.classes, steps=0 if known else 2)
+    speed = float(np.median(known)) if known else quick.train
+    tests = len(competition.test_ids)
+    work = Effort(
+        decode=0,
+        train=sum(state.epochs * state.train_rows for state in states),
+        validate=sum(state.epochs * state.valid_rows for state in states),
+        predict=sum(state.valid_views * state.valid_rows + state.test_views * tests for state in states),
+    )
+    seconds = work.seconds(effort.Speeds(float("inf"), speed, quick.forward))
+    origin = "as its epochs so far" if known else "the model's step, just measured"
+    time = [
+        f"about {duration(seconds['total'])}: training {duration(seconds['train'])} ({speed:.0f} images/s, {origin}), "
+        f"prediction {duration(seconds['predict'])} ({quick.forward:.0f} images/s per fold and view)"
+    ]
+    if missing:
+        time.append("decoding not counted; foldline bench measures it")
+    rows = sum(bool(state.valid_views) * state.valid_rows + bool(state.test_views) * tests for state in states)
+    new = sum(state.epochs > 0 for state in states)
+    disk = effort.disk(config, missing, quick.weight_bytes, new, rows * len(competition.classes))
+    return {"time": time, "disk": [disk]}

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipeline import run as pipeline_run
+from pipeline.cli import main
+from pipeline.contracts.config import load as load_config
+from pipeline.contracts.errors import InputError
+from pipeline.dry import describe
+from pipeline.engine import images
+from pipeline.stages import ensemble, folds, predict, report, score, train
+
+SETTINGS = ["train.epochs=1", "folds.n=2"]
+
+
+def plan(root: Path, *settings: str, only: list[int] | None = None, force: bool = False) -> dict[str, list[str]]:
+    """Return the lines of each stage."""
+    config = load_config([root / "config.yaml"], [*SETTINGS, *settings])
+    found: dict[str, list[str]] = {}
+    name = ""
+    for line in describe(config, only, force).splitlines()[1:]:
+        name = line[:10].strip() or name
+        found.setdefault(name, []).append(line[10:])
+    return found
+
+
+def files(folder: Path) -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def finished(competition: Path) -> Path:
+    config = load_config([competition / "config.yaml"], SETTINGS)
+    for stage in (folds, train, predict, score, ensemble):
+        stage.run(config)
+    return competition
+
+
+def test_before_anything_exists(competition: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = files(competition.parent)
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("a dry run decodes nothing")
+
+    monkeypatch.setattr(images, "decode_bytes", refuse)
+    monkeypatch.setattr("pipeline.engine.fill.decode_bytes", refuse)
+    found = plan(competition, "tta=[identity, hflip]", "train.epochs=3", "train.keep=best")
+    assert files(competition.parent) == before
+    assert found["check"] == ["reads the tables; 60 of 60 images are to be decoded"]
+    assert found["folds"] == [f"makes {competition.parent}/folds/shapes.csv: auto, 2 folds"]
+    assert found["train"] == ["fold 0: 3 epochs on 24 rows", "fold 1: 3 epochs on 24 rows"]
+    assert found["predict"] == ["valid, folds 0, 1: 2 views", "test, folds 0, 1: 2 views"]
+    assert found["score"] == found["ensemble"] == found["report"] == ["runs"]
+    assert "the model's step, just measured" in found["time"][0] and "decoding not counted" in found["time"][1]
+    assert "cache 0.2 MB, weights" in found["disk"][0]  # 60 colour images of 32×32
+
+
+def test_a_finished_run_is_reused_whole(finished: Path) -> None:
+    assert plan(finished)["report"] == ["runs"]
+    report.run(load_config([finished / "config.yaml"], SETTINGS))
+    before = files(finished.parent)
+    found = plan(finished)
+    assert files(finished.parent) == before
+    assert found["check"] == ["reads the tables; 0 of 60 images are to be decoded"]
+    assert found["train"] == ["fold 0: trained already, reused", "fold 1: trained already, reused"]
+    assert found["predict"] == ["valid, folds 0, 1: reused", "test, folds 0, 1: reused"]
+    assert all("reused" in found[name][0] for name in ("folds", "score", "ensemble", "report"))
+    assert "time" not in found
+
+
+def test_only_what_is_missing_is_named(finished: Path) -> None:
+    more = plan(finished, "tta=[d4]")
+    assert more["train"] == ["fold 0: trained already, reused", "fold 1: trained already, reused"]
+    assert more["predict"] == ["valid, folds 0, 1: 7 views", "test, folds 0, 1: 7 views"]
+    assert more["report"] == ["runs"] and "as its epochs so far" in more["time"][0]
+    run = finished.parent / "runs/shapes"
+    (run / "fold1/model.safetensors").unlink()
+    again = plan(finished)
+    assert again["train"] == ["fold 0: trained already, reused", "fold 1: 1 epochs on 24 rows"]
+    assert again["predict"] == ["valid, folds 1: 1 view; folds 0: reused", "test, folds 1: 1 view; folds 0: reused"]
+    part = plan(finished, only=[0])
+    assert len(part["train"]) == 1 and "partial" in part["score"][0] and "ensemble" not in part
+    assert "what it holds is replaced" in plan(finished, force=True)["train"][0]
+
+
+def test_a_damaged_or_changed_result_is_not_called_reused(finished: Path) -> None:
+    run = finished.parent / "runs/shapes"
+    (run / "fold0/valid.npz").write_bytes(b"damaged")
+    (run / "submission.csv").unlink()
+    found = plan(finished)
+    assert found["predict"][0] == "valid, folds 0: 1 view; folds 1: reused"
+    assert found["score"] == found["ensemble"] == ["runs"]
+
+
+def test_an_unfinished_fold_goes_on(finished: Path) -> None:
+    folder = finished.parent / "runs/shapes/fold0"
+    (folder / "state").mkdir()
+    (folder / "model.safetensors").rename(folder / "state/last.safetensors")
+    (folder / "epochs.csv").write_text("epoch,images_per_second\n" + "1,100\n" * 1)
+    stamp = finished.parent / "runs/shapes/stamps/train-fold0.json"
+    stamp.write_text(stamp.read_text().replace('"train.epochs": 1', '"train.epochs": 3'))
+    assert plan(finished, "train.epochs=3", only=[0])["train"] == ["fold 0: goes on after epoch 1 of 3"]
+
+
+def test_what_would_stop_is_said(finished: Path) -> None:
+    lines = plan(finished, "train.lr=0.5")["train"]
+    assert lines[0].startswith("would stop with exit code 3") and "  train.lr: 0.01 -> 0.5" in lines
+    lines = plan(finished, "folds.seed=1")["folds"]
+    assert lines == [f"would stop with exit code 3: {finished.parent}/folds/shapes.csv: made with folds.seed 42, the "
+                     "config means 1"]  # fmt: skip
+    (finished / "train.csv").write_text("image_id,label,group\n0000,,g00\n")
+    with pytest.raises(InputError):
+        plan(finished)
+
+
+def test_without_a_cache_the_images_are_taken_for_unchanged(finished: Path) -> None:
+    found = plan(finished, "data.cache.dir=null")
+    assert "which the cache cannot tell" in found["train"][0]
+    assert found["predict"] == ["valid, folds 0, 1: reused", "test, folds 0, 1: reused"]
+
+
+def test_the_command_prints_the_plan_and_runs_nothing(
+    competition: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline_run, "run", lambda *_: pytest.fail("it ran"))
+    assert main(["run", "--dry", "-c", str(competition / "config.yaml"), "--fold", "1"]) == 0
+    assert "fold 1: 2 epochs on 32 rows" in capsys.readouterr().out
+    assert not (competition.parent / "runs").exists()
