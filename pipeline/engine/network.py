@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
 from pipeline.contracts.artifacts import atomic
@@ -46,9 +46,8 @@ class Setting:
         """Move a model to the device, in the memory format and with the convolutions that are fast there."""
         if self.device.type == "cpu" and self.precision == "bf16":
             models.fp32_grouped_convolutions(model)
-        return model.to(
-            self.device, memory_format=torch.channels_last if self.channels_last else torch.contiguous_format
-        )
+        layout = torch.channels_last if self.channels_last else torch.contiguous_format
+        return model.to(self.device).to(memory_format=layout)
 
     def __str__(self) -> str:
         return f"{self.device.type}, {self.precision}, channels {'last' if self.channels_last else 'first'}"
@@ -103,10 +102,13 @@ def load(path: Path, config: Config, setting: Setting) -> tuple[nn.Module, dict[
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
-    """Write tensors with JSON beside them in one safetensors file, whole or not at all."""
+    """Write tensors with JSON beside them in one safetensors file, whole or not at all.
+
+    safetensors' own writer turns a full disk into an error of its own; `atomic` knows an OSError.
+    """
     contiguous = {key: value.detach().contiguous() for key, value in tensors.items()}
     with atomic(path) as beside:
-        save_file(contiguous, beside, metadata={"meta": json.dumps(meta, sort_keys=True)})
+        beside.write_bytes(to_bytes(contiguous, metadata={"meta": json.dumps(meta, sort_keys=True)}))
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
