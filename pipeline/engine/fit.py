@@ -76,6 +76,8 @@ class Fit:
         self.setting = network.Setting.of(config)
         self.model, self.origin = network.build(config, fold.classes, self.setting, fold.number, fresh=True)
         self.normalize = network.normalize(self.model, self.setting)
+        if accelerator.scaler is not None:  # fp16; the last fold's scale must not shape this one's first steps
+            accelerator.scaler = torch.amp.GradScaler(accelerator.device.type)
         self.optimizer = accelerator.prepare_optimizer(optimizer(config, self.model))
         self.rates = [group["lr"] * group.get("lr_scale", 1.0) for group in self.optimizer.param_groups]
         train = config.train
@@ -188,12 +190,22 @@ class Fit:
             total += loss.detach()
         if self.config.train.clip_grad is not None:
             self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.train.clip_grad)
-        self.optimizer.step()
+        if self._stepped():
+            self.history.updates += 1
+            if self.ema is not None:
+                self.ema.update(self.model, step=self.history.updates)
         self.optimizer.zero_grad()
-        self.history.updates += 1
-        if self.ema is not None:
-            self.ema.update(self.model, step=self.history.updates)
         return total
+
+    def _stepped(self) -> bool:
+        """Make the optimizer's step; return whether weights changed: fp16 skips those that overflow.
+
+        The scale falls then. accelerate's own flag misses it where the optimizer is fused, and skips by itself.
+        """
+        scaler = self.accelerator.scaler
+        before = 0.0 if scaler is None else scaler.get_scale()
+        self.optimizer.step()
+        return scaler is None or scaler.get_scale() >= before
 
     def _mixed(self, epoch: int, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the images as the model sees them and the targets after smoothing and mixing."""
@@ -270,12 +282,17 @@ def optimizer(config: Config, model: nn.Module) -> torch.optim.Optimizer:
     if train.optimizer not in known:
         raise InputError(f"train.optimizer: found '{train.optimizer}', expected one of timm's: {', '.join(known)}")
     options: dict[str, Any] = {"fused": True} if train.optimizer in {"adam", "adamw"} else {}
-    made: torch.optim.Optimizer = create_optimizer_v2(
-        model,
-        opt=train.optimizer,
-        lr=train.lr,
-        weight_decay=train.weight_decay,
-        layer_decay=train.layer_decay,
-        **options,
-    )
+    try:
+        made: torch.optim.Optimizer = create_optimizer_v2(
+            model,
+            opt=train.optimizer,
+            lr=train.lr,
+            weight_decay=train.weight_decay,
+            layer_decay=train.layer_decay,
+            **options,
+        )
+    except (AssertionError, ImportError, RuntimeError) as error:  # some need a GPU or another package
+        raise InputError(f"train.optimizer: {train.optimizer} cannot be used here: {error}") from error
+    if getattr(made, "is_second_order", False):
+        raise InputError(f"train.optimizer: {train.optimizer} needs second derivatives; choose another, such as adamw")
     return made
