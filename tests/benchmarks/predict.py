@@ -1,6 +1,6 @@
 """Compare one pass of prediction over all folds and views with decoding once per fold and view.
 
-    python tests/benchmarks/predict.py [--count 48] [--folds 5] [--model resnet10t] [--size 128] [--json]
+    python tests/benchmarks/predict.py [--count 48] [--folds 5] [--model resnet10t] [--size 64] [--json]
 
 Makes photographs of 2048x1365 in a temporary folder and predicts them from the files with the engine's own
 code: in one pass, and in a pass of its own for every fold and view, each measured whole. Wanted: 4 times.
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import tempfile
 import time
 from pathlib import Path
@@ -18,17 +19,19 @@ import numpy as np
 from input import make_photographs
 
 from pipeline.contracts.config import Config, parse
-from pipeline.engine import hardware, network
-from pipeline.engine.loader import Rows
-from pipeline.engine.measure import Originals
-from pipeline.engine.network import Setting
-from pipeline.engine.predict import predict
 
 CLASSES = ("a", "b", "c", "d")
 
 
 def compare(config: Config, paths: list[Path], folds: int, rounds: int = 1) -> dict[str, float]:
     """Return images/s of both ways, their ratio, and the largest difference of their probabilities."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does, before torch is imported
+    from pipeline.engine import hardware, network
+    from pipeline.engine.loader import Rows
+    from pipeline.engine.measure import Originals
+    from pipeline.engine.network import Setting
+    from pipeline.engine.predict import predict
+
     hardware.prepare(config.train)
     setting = Setting.of(config)
     networks = [network.build(config, CLASSES, setting, fold, fresh=False)[0] for fold in range(folds)]
@@ -62,7 +65,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=48)
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--model", default="resnet10t")
-    parser.add_argument("--size", type=int, default=128)
+    parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     config = parse(
