@@ -37,18 +37,9 @@ class Checkpoint:
         tensors = {f"model.{key}": value for key, value in model.state_dict().items()}
         if ema is not None:
             tensors |= {f"ema.{key}": value for key, value in ema.module.state_dict().items()}
-        state = optimizer.state_dict()
-        plain: dict[str, dict[str, Any]] = {}
-        for number, entries in state["state"].items():
-            for key, value in entries.items():
-                if isinstance(value, Tensor):
-                    tensors[f"optimizer.{number}.{key}"] = value
-                else:
-                    plain.setdefault(str(number), {})[key] = value
         meta = {
             "history": history,
-            "optimizer": plain,
-            "groups": state["param_groups"],
+            "optimizer": _pack(optimizer.state_dict(), "optimizer", tensors),
             "scaler": accelerator.scaler.state_dict() if accelerator.scaler is not None else None,
         }
         save_tensors(self.path, tensors, meta)
@@ -67,11 +58,9 @@ class Checkpoint:
         model.load_state_dict(_part(tensors, "model."))
         if ema is not None:
             ema.module.load_state_dict(_part(tensors, "ema."))
-        state: dict[int, dict[str, Any]] = {int(number): dict(entries) for number, entries in meta["optimizer"].items()}
-        for key, value in _part(tensors, "optimizer.").items():
-            number, name = key.split(".", 1)
-            state.setdefault(int(number), {})[name] = value
-        optimizer.load_state_dict({"state": state, "param_groups": meta["groups"]})
+        state = _unpack(meta["optimizer"], tensors)
+        state["state"] = {int(number): entries for number, entries in state["state"].items()}  # JSON's keys are texts
+        optimizer.load_state_dict(state)
         _match_layout(optimizer)
         if accelerator.scaler is not None:
             accelerator.scaler.load_state_dict(meta["scaler"])
@@ -94,6 +83,36 @@ def _match_layout(optimizer: torch.optim.Optimizer) -> None:
             for key, value in entries.items():
                 if isinstance(value, Tensor) and value.shape == parameter.shape:
                     entries[key] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+
+
+def _pack(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
+    """Return a value as JSON can hold it; the tensors in it, which optimizers nest as they like, go to `tensors`."""
+    if isinstance(value, Tensor):
+        tensors[name] = value
+        return {"tensor": name}
+    if isinstance(value, torch.dtype):
+        return {"dtype": str(value).removeprefix("torch.")}
+    if isinstance(value, dict):
+        return {key: _pack(inner, f"{name}.{key}", tensors) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        listed = [_pack(inner, f"{name}.{number}", tensors) for number, inner in enumerate(value)]
+        return listed if isinstance(value, list) else {"tuple": listed}
+    return value
+
+
+def _unpack(value: Any, tensors: dict[str, Tensor]) -> Any:
+    """Return what `_pack` was given, but for keys that were numbers."""
+    if isinstance(value, list):
+        return [_unpack(inner, tensors) for inner in value]
+    if isinstance(value, dict):
+        if list(value) == ["tensor"]:
+            return tensors[value["tensor"]]
+        if list(value) == ["tuple"]:
+            return tuple(_unpack(value["tuple"], tensors))
+        if list(value) == ["dtype"]:
+            return getattr(torch, value["dtype"])
+        return {key: _unpack(inner, tensors) for key, inner in value.items()}
+    return value
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
