@@ -102,7 +102,7 @@ def _states(
     else:
         sizes = [(len(table.train_ids(k)), len(table.valid_ids(k))) for k in range(table.n)]
     train_set, test_set = _known(config, competition.images), _known(config, competition.test_images)
-    digest = train_set.digest if train_set else None
+    digest = train_set.digest(competition.ids) if train_set else None
     position = {name: n for n, name in enumerate(competition.ids.tolist())}
     found: list[FoldState] = []
     defects: Lines = []
@@ -141,16 +141,15 @@ def _training(
     from pipeline.stages import train
 
     folder, epochs = config.run_dir / f"fold{number}", config.train.epochs
-    old = fingerprint.read_stamp(config.run_dir, f"train-fold{number}")
-    if table is None or old is None or not folder.is_dir():
+    if table is None:
         return epochs, None
+    old = fingerprint.read_stamp(config.run_dir, f"train-fold{number}") or {}
     new = train.fields(config, table, str(old.get("images")) if images is None else images)
-    finished = (folder / "model.safetensors").is_file()
-    if old != new and not force:
-        changes = [f"  {line}" for line in fingerprint.differences(old, new)]
-        raise MismatchError("\n".join([f"{folder}: was trained with other settings; --force replaces it:", *changes]))
-    if old != new or (finished and force):
+    if (differs := train.difference(config, number, new)) is not None:
+        if not force:
+            raise MismatchError(differs)
         return epochs, f"{epochs} epochs; what it holds is replaced"
+    finished = (folder / "model.safetensors").is_file()
     unknown = " if its images have not changed, which the cache cannot tell" if images is None else ""
     if finished:
         return 0, f"trained already, reused{unknown}"
@@ -182,7 +181,7 @@ def _kept(config: Config, folder: Path, kind: str, ids: Array, images: ImageSet 
         except MismatchError:
             have = ()
     else:
-        print_ = predict.fingerprint_of(config, Setting.of(config), folder, images.digest)
+        print_ = predict.fingerprint_of(config, Setting.of(config), folder, images.digest(ids))
         have = list(predict.kept_views(path, print_, ids))
     return sum(view in have for view in config.views)
 

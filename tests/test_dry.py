@@ -82,7 +82,8 @@ def test_only_what_is_missing_is_named(finished: Path) -> None:
     assert again["predict"] == ["valid, folds 1: 1 view; folds 0: reused", "test, folds 1: 1 view; folds 0: reused"]
     part = plan(finished, only=[0])
     assert len(part["train"]) == 1 and "partial" in part["score"][0] and "ensemble" not in part
-    assert "what it holds is replaced" in plan(finished, force=True)["train"][0]
+    assert plan(finished, force=True)["train"] == again["train"]  # equal folds are kept
+    assert "what it holds is replaced" in plan(finished, "train.lr=0.5", force=True)["train"][0]
 
 
 def test_a_damaged_or_changed_result_is_not_called_reused(finished: Path) -> None:

@@ -9,8 +9,9 @@ are stored with one channel. Without a folder (`cache.dir: null`) every access d
 from __future__ import annotations
 
 import hashlib
+import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -77,11 +78,14 @@ class ImageSet:
         paths = [self._paths[number] for number in at.tolist()] if self.folder is None else ()
         return ImageSet(self.folder, self.size_hw, found, paths, 0)
 
-    @property
-    def digest(self) -> str:
-        """Return the SHA-256 over the sorted hashes of the files' contents; their order does not matter."""
-        hashes_N = np.ascontiguousarray(self._found.hashes_N32).view("S32").ravel()
-        return hashlib.sha256(np.sort(hashes_N).tobytes()).hexdigest()
+    def digest(self, ids: Iterable[str]) -> str:
+        """Return the SHA-256 over the sorted (id, hash of its file's content).
+
+        Neither the order of the rows nor the files' names matter; two ids that swap their images do.
+        """
+        pairs = zip(map(str, ids), self._found.hashes_N32, strict=True)
+        lines = sorted(json.dumps([name, content.tobytes().hex()]) for name, content in pairs)
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_maps": {}}

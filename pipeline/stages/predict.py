@@ -18,6 +18,7 @@ from pipeline.contracts.config import Config, dump
 from pipeline.contracts.errors import MismatchError
 from pipeline.engine import augment, hardware, network, processes
 from pipeline.engine.cache import open_images, size_for
+from pipeline.engine.images import DECODE_VERSION
 from pipeline.engine.loader import Rows
 from pipeline.engine.network import Setting
 from pipeline.engine.predict import predict, subset
@@ -97,7 +98,7 @@ class _Jobs:
     def predict(self, folders: Sequence[Path], kind: str, rows: Rows) -> None:
         """Complete the files `kind`.npz of these folders with one pass over the rows."""
         wanted = self.config.views
-        digest = rows.images.digest  # type: ignore[attr-defined]
+        digest = rows.images.digest(rows.ids)  # type: ignore[attr-defined]
         prints = {folder: fingerprint_of(self.config, self.setting, folder, digest) for folder in folders}
         kept = {folder: kept_views(folder / f"{kind}.npz", prints[folder], rows.ids) for folder in folders}
         todo = [folder for folder in folders if any(view not in kept[folder] for view in wanted)]
@@ -130,12 +131,12 @@ class _Jobs:
 
     def _save(self, folder: Path, kind: str, ids: Array, views: dict[str, Array], print_: str) -> None:
         meta = self._network(folder)[1]
-        wanted = self.config.views
+        ordered = list(dict.fromkeys([*self.config.views, *views]))  # those of an earlier `tta` stay
         Predictions(
             ids=ids,
-            views=tuple(wanted),
+            views=tuple(ordered),
             classes=tuple(meta["classes"]),
-            probs_NVC=np.stack([views[view] for view in wanted], axis=1),
+            probs_NVC=np.stack([views[view] for view in ordered], axis=1),
             meta={
                 "run": self.config.run_dir.name,
                 "fold": meta["fold"],
@@ -167,6 +168,7 @@ def fingerprint_of(config: Config, setting: Setting, folder: Path, images: str) 
         weights=fingerprint.file_hash(folder / "model.safetensors"),
         images=images,
         image_size=str(size_for(config)),
+        decode=str(DECODE_VERSION),
         setting=str(setting),
     )
     return fingerprint.digest(found)

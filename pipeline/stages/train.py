@@ -18,8 +18,9 @@ from pipeline.contracts.config import Config, dump
 from pipeline.contracts.errors import InputError, MismatchError
 from pipeline.contracts.foldtable import FoldTable
 from pipeline.engine import augment, hardware, processes
-from pipeline.engine.cache import ImageSet, open_images, size_for
+from pipeline.engine.cache import open_images, size_for
 from pipeline.engine.fit import Fold, accelerator, fit
+from pipeline.engine.images import DECODE_VERSION
 from pipeline.engine.loader import Rows
 from pipeline.engine.network import Setting
 from pipeline.engine.predict import subset
@@ -38,7 +39,9 @@ def run(config: Config, folds: Sequence[int] | None = None, force: bool = False)
     threads = hardware.prepare(config.train, processes.count())
     joined = accelerator(Setting.of(config))
     with lock(config.run_dir) if processes.is_main() else contextlib.nullcontext():
-        todo = processes.agree(_unfinished(config, table, images, wanted, force) if processes.is_main() else None)
+        todo = processes.agree(
+            _unfinished(config, table, images.digest(competition.ids), wanted, force) if processes.is_main() else None
+        )
         if processes.is_main():
             write_text(config.run_dir / "config.yaml", dump(config))
             if todo:
@@ -95,38 +98,45 @@ def _fold(config: Config, table: FoldTable, competition: Competition, rows: Rows
     )
 
 
-def _unfinished(config: Config, table: FoldTable, images: ImageSet, wanted: Sequence[int], force: bool) -> list[int]:
+def _unfinished(config: Config, table: FoldTable, images: str, wanted: Sequence[int], force: bool) -> list[int]:
     """Return the folds to train; stamp each with what it is trained from.
 
     The stamp is written at the start and model.safetensors at the end, so that a fold is finished when both
-    are there, and an interrupted one knows whether it may go on.
+    are there, and an interrupted one knows whether it may go on. `force` replaces the folds that differ, no others.
     """
-    found = fields(config, table, images.digest)
+    found = fields(config, table, images)
     todo, defects = [], []
     for fold in wanted:
-        folder, stage = config.run_dir / f"fold{fold}", f"train-fold{fold}"
-        old = fingerprint.read_stamp(config.run_dir, stage)
-        started = old is not None and folder.is_dir()
-        if started and old != found:
-            if not force:
-                changes = "\n".join(f"  {line}" for line in fingerprint.differences(old or {}, found))
-                defects.append(
-                    f"{folder}: was trained with other settings; --force replaces it, "
-                    f"another `run` keeps it:\n{changes}"
-                )
-                continue
+        differs = difference(config, fold, found)
+        if differs is not None and not force:
+            defects.append(differs)
+        elif differs is not None:
             _remove(config, fold)
-        elif started and (folder / "model.safetensors").is_file():
-            if not force:
-                print(f"fold {fold}: trained already")
-                continue
-            _remove(config, fold)
-        todo.append(fold)
+            todo.append(fold)
+        elif (config.run_dir / f"fold{fold}" / "model.safetensors").is_file():
+            print(f"fold {fold}: trained already")
+        else:
+            todo.append(fold)
     if defects:
         raise MismatchError(*defects)
     for fold in todo:
         fingerprint.stamp(config.run_dir, f"train-fold{fold}", found)
     return todo
+
+
+def difference(config: Config, fold: int, found: fingerprint.Fields) -> str | None:
+    """Return why what lies in the fold's folder cannot be kept or go on with these fields, or None where it can."""
+    folder = config.run_dir / f"fold{fold}"
+    old = fingerprint.read_stamp(config.run_dir, f"train-fold{fold}")
+    if old is None and ((folder / "model.safetensors").exists() or (folder / "state").exists()):
+        return (
+            f"{folder}: nothing says what it was trained from (stamps/train-fold{fold}.json is missing); "
+            "--force replaces it, another `run` keeps it"
+        )
+    if old is None or old == found or not folder.is_dir():
+        return None
+    changes = "\n".join(f"  {line}" for line in fingerprint.differences(old, found))
+    return f"{folder}: was trained with other settings; --force replaces it, another `run` keeps it:\n{changes}"
 
 
 def _remove(config: Config, fold: int) -> None:
@@ -136,7 +146,11 @@ def _remove(config: Config, fold: int) -> None:
 
 
 def fields(config: Config, table: FoldTable, images: str) -> fingerprint.Fields:
-    """Return what the weights depend on: settings, folds, images, initial weights; no names, no paths."""
+    """Return what the weights depend on: settings, folds, images, initial weights; no names, no paths.
+
+    The metric only decides where an epoch is chosen or training stops by it.
+    """
+    chooses = config.train.keep == "best" or config.train.patience is not None
     found = fingerprint.fields(
         config,
         (
@@ -149,12 +163,13 @@ def fields(config: Config, table: FoldTable, images: str) -> fingerprint.Fields:
             "mix",
             "loss",
             "train",
-            "metric",
+            *(["metric"] if chooses else []),
         ),
         fold_hash=table.fold_hash,
         table_hash=table.table_hash,
         images=images,
         image_size=str(size_for(config)),
+        decode=str(DECODE_VERSION),
     )
     for key in ("train.workers", "train.threads"):
         del found[key]

@@ -1,0 +1,29 @@
+"""Which views a run's predictions hold after `tta` has changed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.contracts.artifacts import Predictions
+from pipeline.contracts.config import load
+from pipeline.stages import folds, predict, score, train
+
+
+def test_views_of_an_earlier_tta_stay(competition: Path) -> None:
+    def config(view: str):  # type: ignore[no-untyped-def]
+        return load([competition / "config.yaml"], ["train.epochs=1", "folds.n=2", f"tta=[{view}]"])
+
+    path = config("hflip").run_dir / "fold0/test.npz"
+    for stage in (folds, train, predict):
+        stage.run(config("hflip"))
+    before = Predictions.load(path)
+    predict.run(config("vflip"))
+    after = Predictions.load(path)
+    assert after.views == ("identity", "vflip", "hflip")
+    np.testing.assert_array_equal(after.mean(before.views), before.mean(before.views))
+    written = path.stat().st_mtime_ns
+    predict.run(config("hflip"))
+    assert path.stat().st_mtime_ns == written
+    score.run(config("hflip"))  # reads views by their names
