@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import textwrap
 from collections.abc import Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -47,10 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if failure := _machine_failure(error):
             print(f"foldline: {failure}", file=sys.stderr)
             return 6
-        print(
-            f"foldline: a bug of ours: {type(error).__name__}: {error}; see {_log_traceback()}",
-            file=sys.stderr,
-        )
+        reason = textwrap.shorten(f"{type(error).__name__}: {error}", 300, placeholder=" …")
+        print(f"foldline: a bug of ours: {reason}; see {_log_traceback()}", file=sys.stderr)
         return 1
     return 0
 
