@@ -38,7 +38,8 @@ def folders(config: configs.Config) -> dict[str, Path]:
     names = config.ensemble.members
     if names is None:
         return {config.run_dir.name: config.run_dir}
-    defects, found = [], {}
+    defects: list[str] = []
+    found: dict[str, Path] = {}
     for name in names:
         choices = [Path(config.runs_dir) / name, Path(name)]
         folder = next((choice for choice in choices if choice.is_dir()), None)
@@ -46,6 +47,8 @@ def folders(config: configs.Config) -> dict[str, Path]:
             defects.append(f"ensemble.members: '{name}' is no folder under {config.runs_dir}; train it, or give a path")
         elif name in found:
             defects.append(f"ensemble.members: '{name}' is named twice; name it once")
+        elif (same := next((other for other in found if found[other].resolve() == folder.resolve()), None)) is not None:
+            defects.append(f"ensemble.members: '{name}' is the folder of '{same}'; name it once")
         else:
             found[name] = folder
     if not names:

@@ -19,6 +19,7 @@ import numpy as np
 
 from pipeline.contracts.config import Cache, Config
 from pipeline.contracts.errors import InputError, MismatchError
+from pipeline.engine.cores import cores
 from pipeline.engine.fill import Progress, check_files, fill
 from pipeline.engine.images import DECODE_VERSION, decode, rgb
 from pipeline.engine.store import File, Found, lookup_files, map_slots
@@ -109,7 +110,7 @@ def open_images(
     size_hw = (int(size_hw[0]), int(size_hw[1]))
     files, defects = _stat(paths)
     folder = None if cache.dir is None else store_folder(cache.dir, size_hw)
-    jobs = workers or len(os.sched_getaffinity(0))
+    jobs = workers or cores()
     if folder is None:
         found, decoded = check_files(files, size_hw, jobs, Progress(progress, label or "check images"), defects)
     else:

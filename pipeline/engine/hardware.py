@@ -14,6 +14,7 @@ import torch
 
 from pipeline.contracts.config import Train
 from pipeline.contracts.errors import InputError
+from pipeline.engine.cores import cores
 
 LIBRARIES = ("accelerate", "albumentations", "numpy", "opencv-python-headless", "pillow", "timm", "torch")
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # glibc's mallopt
@@ -53,11 +54,6 @@ def channels_last(wanted: bool | None, where: torch.device, how: str) -> bool:
     if wanted is not None:
         return wanted
     return (where.type == "cuda" and how != "fp32") or (where.type == "cpu" and how == "bf16")
-
-
-def cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def workers(wanted: int | None, where: torch.device) -> int:

@@ -25,6 +25,7 @@ from pipeline.contracts.errors import InputError, MismatchError
 from pipeline.contracts.newimages import NewImages, find
 from pipeline.engine import hardware, network, processes
 from pipeline.engine.cache import size_for
+from pipeline.engine.cores import cores
 from pipeline.engine.images import decode
 from pipeline.engine.loader import Array, Rows
 from pipeline.engine.network import Setting
@@ -52,7 +53,7 @@ def predict_new(source: Path, test: str | None, out: Path, settings: list[str]) 
     new = find(config, test)
     hardware.prepare(config.train, processes.count())
     setting = Setting.of(config)
-    networks, classes = _networks(source, config, setting)
+    networks, classes, count = _networks(source, config, setting)
     probs_NC = _average(networks, new, config, setting)
     if not np.isfinite(probs_NC).all():
         raise MismatchError(f"{source}: its predictions hold NaN or infinity; use --set train.precision=fp32")
@@ -64,7 +65,7 @@ def predict_new(source: Path, test: str | None, out: Path, settings: list[str]) 
             write_table(out.with_name("submission.csv"), filled)
             notes[-1] = f"written: {out.with_name('submission.csv')}"
         seconds = time.perf_counter() - begin
-        print(f"{len(new.ids)} images, {len(networks)} fold models, views {', '.join(config.tta)}, {seconds:.1f} s")
+        print(f"{len(new.ids)} images, {count}, views {', '.join(config.tta)}, {seconds:.1f} s")
         print("\n".join(notes))
     return out
 
@@ -76,8 +77,11 @@ def _config_path(source: Path) -> Path:
     return path
 
 
-def _networks(source: Path, config: Config, setting: Setting) -> tuple[list[nn.Module], tuple[str, ...]]:
-    """Load every fold's network; raise MismatchError where they do not belong together."""
+def _networks(source: Path, config: Config, setting: Setting) -> tuple[list[nn.Module], tuple[str, ...], str]:
+    """Load every fold's network, the classes and how many there are, as text.
+
+    Raises MismatchError where the networks do not belong together.
+    """
     paths = sorted(source.glob("fold*/model.safetensors"), key=lambda path: (len(path.parent.name), path.parent.name))
     if not paths:
         raise InputError(f"--from {source}: holds no fold<k>/model.safetensors; train it, or copy the whole folder")
@@ -91,7 +95,9 @@ def _networks(source: Path, config: Config, setting: Setting) -> tuple[list[nn.M
     ]
     if defects:
         raise MismatchError(*defects)
-    return [model for model, _ in loaded], tuple(first["classes"])
+    whole = first.get("folds", len(paths))  # weights made before it was written do not know
+    count = f"{len(paths)} fold models" if len(paths) == whole else f"{len(paths)} of {whole} fold models"
+    return [model for model, _ in loaded], tuple(first["classes"]), count
 
 
 def _average(networks: Sequence[nn.Module], new: NewImages, config: Config, setting: Setting) -> Array:
@@ -135,7 +141,7 @@ def _decoded(paths: Sequence[Path], size_hw: tuple[int, int], ahead: int) -> Ite
         except ValueError as error:
             return str(error)
 
-    with ThreadPoolExecutor(hardware.cores(), "decode") as pool:
+    with ThreadPoolExecutor(cores(), "decode") as pool:
         pending: deque[Future[Array | str]] = deque()
         try:
             for path in paths:

@@ -21,6 +21,7 @@ from torch import nn
 
 from pipeline.contracts.config import Config
 from pipeline.engine import augment, hardware, network
+from pipeline.engine.cores import cores
 from pipeline.engine.fit import Fit, Fold, accelerator, optimizer
 from pipeline.engine.images import decode
 from pipeline.engine.loader import Array, Plan, Rows, TrainingBatches
@@ -57,12 +58,12 @@ def spread(rows: int, most: int) -> Array:
 
 def decoding(paths: Sequence[Path], size_hw: tuple[int, int], seconds: float = 2.0) -> float:
     """Return images/s of decoding originals on all cores, what every epoch would wait for without a cache."""
-    cores = hardware.cores()
-    with ThreadPoolExecutor(cores, "decode") as pool:
-        list(pool.map(lambda path: decode(path, size_hw), paths[:cores]))  # the first read is the disk's
+    threads = cores()
+    with ThreadPoolExecutor(threads, "decode") as pool:
+        list(pool.map(lambda path: decode(path, size_hw), paths[:threads]))  # the first read is the disk's
         begin, done = time.perf_counter(), 0
         while (spent := time.perf_counter() - begin) < seconds or done == 0:
-            chunk = [paths[(done + n) % len(paths)] for n in range(8 * cores)]
+            chunk = [paths[(done + n) % len(paths)] for n in range(8 * threads)]
             list(pool.map(lambda path: decode(path, size_hw), chunk))
             done += len(chunk)
     return done / max(spent, time.perf_counter() - begin)

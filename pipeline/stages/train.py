@@ -62,7 +62,7 @@ def run(config: Config, folds: Sequence[int] | None = None, force: bool = False)
                 _fold(config, table, competition, rows, fold),
                 augment.build(config.augment.train, config.model.size_hw),
                 joined,
-                {"fold_hash": table.fold_hash, "task": config.data.task},
+                {"fold_hash": table.fold_hash, "folds": table.n, "task": config.data.task},
             )
             history.say(f"  fold {fold} done in {time.perf_counter() - begin:.0f} s")
     return config.run_dir

@@ -107,6 +107,12 @@ sys.exit(main(["predict", "--from", "run", "--test", "images", "--set", "tta=[id
     assert len(read(moved / "predictions.csv")) == 12
 
 
+def test_missing_folds_are_said(moved: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.rmtree(moved / "run/fold1")
+    predict_new(moved / "run", str(moved / "images"), tmp_path / "found.csv", [])
+    assert "12 images, 1 of 2 fold models" in capsys.readouterr().out
+
+
 def test_every_unreadable_image_is_listed_and_nothing_is_written(moved: Path, tmp_path: Path) -> None:
     (moved / "images/0050.png").write_bytes(b"")
     (moved / "images/0059.png").write_text("no image")

@@ -224,6 +224,13 @@ def test_missing_and_repeated_members(config: Config, table: FoldTable, truth_NC
     assert len(error.value.defects) == 2
 
 
+def test_one_folder_by_two_names_counts_once(config: Config, table: FoldTable, truth_NC: np.ndarray) -> None:
+    run = config.model_copy(update={"run": "a"})
+    make_run(run, table, truth_NC)
+    with pytest.raises(InputError, match="is the folder of 'a'; name it once"):
+        ensemble.run(with_members(config, "a", str(run.run_dir)))
+
+
 def test_nothing_is_written_on_a_wrong_sample(config: Config, table: FoldTable, truth_NC: np.ndarray) -> None:
     make_run(config, table, truth_NC)
     make_sample(config, WIDE + "0999,0,0,0\n")
