@@ -262,7 +262,7 @@ class Config(Section):
 
     @property
     def folds_path(self) -> Path:
-        """Return the path of the fold table."""
+        """Return the path of the fold table; its report lies beside it as `.json`."""
         return Path(self.folds_dir) / f"{self.name}.csv"
 
     @property

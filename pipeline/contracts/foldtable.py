@@ -65,11 +65,6 @@ class FoldTable:
         return np.compress(self.fold != k, self.ids)
 
 
-def table_path(config: Config) -> Path:
-    """Return where the fold table lies; its report lies beside it as `.json`."""
-    return Path(config.folds_dir) / f"{config.name}.csv"
-
-
 def of_competition(competition: Competition, targets: list[str], fold_N: Array, path: Path) -> FoldTable:
     """Make the table from folds in the training table's row order."""
     order = np.argsort(competition.ids, kind="stable")
@@ -80,7 +75,7 @@ def of_competition(competition: Competition, targets: list[str], fold_N: Array, 
 
 def read(config: Config) -> FoldTable:
     """Read the fold table; raise MismatchError where it is missing, damaged or not as its report says."""
-    path = table_path(config)
+    path = config.folds_path
     if not path.is_file():
         raise MismatchError(f"{path}: not found; make it with: foldline folds")
     try:
@@ -127,7 +122,7 @@ def read(config: Config) -> FoldTable:
 
 def read_report(config: Config) -> dict[str, Any] | None:
     """Return what `folds/NAME.json` says, or None where there is none, as with a teammate's bare CSV."""
-    path = table_path(config).with_suffix(".json")
+    path = config.folds_path.with_suffix(".json")
     if not path.is_file():
         return None
     report = read_json(path)
@@ -138,7 +133,7 @@ def read_report(config: Config) -> dict[str, Any] | None:
 
 def write(config: Config, table: FoldTable, report: dict[str, Any]) -> Path:
     """Write the table, then its report; return the table's path."""
-    path = table_path(config)
+    path = config.folds_path
     cells = table.targets.copy()
     cells.insert(0, "id", table.ids, allow_duplicates=True)
     cells.insert(1, "group", table.groups, allow_duplicates=True)

@@ -41,7 +41,7 @@ def run(config: Config, force: bool = False) -> Path:
     An existing table is never remade on its own: teammates' models validate by it. Raises MismatchError
     where it does not fit the data or the config, InputError where no assignment exists.
     """
-    competition, path = load(config), foldtable.table_path(config)
+    competition, path = load(config), config.folds_path
     rows = FoldRows(config, competition)
     exists = path.is_file()
     if exists and not force:
@@ -107,7 +107,7 @@ def _make(
         raise InputError(f"folds.n: {error}") from None
     fold_N = np.empty(rows.n, dtype=np.int64)
     fold_N[rows.order] = found.fold_N
-    path = foldtable.table_path(config)
+    path = config.folds_path
     table = foldtable.of_competition(competition, config.data.targets, fold_N, path)
     report = _report(config, rows, table, asked)
     report |= {"deviation": found.deviation, "lower_bound": found.lower_bound, "others": found.others}

@@ -57,7 +57,7 @@ FOLDS = {"003": 0, "01": 0, "1": 1, "a,b": 1, 'q"': -1, "ü": -1}
 def made(folder: Path, order: list[int] | None = None) -> FoldTable:
     data = competition(order)
     fold_N = np.array([FOLDS[name] for name in data.ids.tolist()])
-    return foldtable.of_competition(data, ["label"], fold_N, foldtable.table_path(config(folder)))
+    return foldtable.of_competition(data, ["label"], fold_N, config(folder).folds_path)
 
 
 def written(folder: Path) -> Path:

@@ -10,7 +10,6 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from pipeline.contracts import foldtable
 from pipeline.contracts.config import load
 from pipeline.contracts.errors import InputError, MismatchError
 from pipeline.stages import folds
@@ -70,7 +69,7 @@ def test_row_order_does_not_matter(competition: Path) -> None:
     first = make(competition).read_bytes()
     read(competition / "train.csv").sample(frac=1, random_state=0).to_csv(competition / "train.csv", index=False)
     assert "reused" not in str(make(competition, force=True))
-    assert foldtable.table_path(load([competition / "config.yaml"], [])).read_bytes() == first
+    assert load([competition / "config.yaml"], []).folds_path.read_bytes() == first
 
 
 def test_changed_data_is_named(competition: Path) -> None:
