@@ -272,15 +272,17 @@ def accelerator(setting: network.Setting) -> Accelerator:
     )
 
 
-def optimizer(config: Config, model: nn.Module) -> torch.optim.Optimizer:
-    """Return the configured optimizer of timm's; biases and norms without weight decay.
+def check_optimizer(name: str) -> None:
+    """Raise InputError where timm lists no such optimizer: it ignores an unknown prefix and makes another one."""
+    known = [str(one) for one in list_optimizers()]
+    if name not in known:
+        raise InputError(f"train.optimizer: found '{name}', expected one of timm's: {', '.join(known)}")
 
-    timm ignores an unknown prefix of a name and gives another optimizer, hence the check.
-    """
+
+def optimizer(config: Config, model: nn.Module) -> torch.optim.Optimizer:
+    """Return the configured optimizer of timm's; biases and norms without weight decay."""
     train = config.train
-    known = [str(name) for name in list_optimizers()]
-    if train.optimizer not in known:
-        raise InputError(f"train.optimizer: found '{train.optimizer}', expected one of timm's: {', '.join(known)}")
+    check_optimizer(train.optimizer)
     options: dict[str, Any] = {"fused": True} if train.optimizer in {"adam", "adamw"} else {}
     try:
         made: torch.optim.Optimizer = create_optimizer_v2(

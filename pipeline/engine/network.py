@@ -20,6 +20,7 @@ from pipeline.engine import hardware
 from pipeline.engine.keyed import seed64
 from pipeline.engine.loader import Normalize
 from pipeline.parts import models
+from pipeline.parts.views import TURNS
 
 
 @dataclass(frozen=True)
@@ -71,12 +72,28 @@ def build(config: Config, classes: Sequence[str], setting: Setting, fold: int, *
             pool=model.pool,
             zero_head=model.zero_head,
         )
+        _try_turned(network, config, len(classes))
         if model.freeze is not None:
             learning = models.freeze(network, model.freeze)
             origin += f"; frozen: {model.freeze}, {learning} weight tensors learn"
     except ValueError as error:
         raise InputError(str(error)) from error
     return setting.place(network), origin
+
+
+def _try_turned(network: nn.Module, config: Config, classes: int) -> None:
+    """Raise ValueError where a view turns images that are not square and the network takes one size alone (ViT)."""
+    height, width = config.model.size_hw
+    turns = [view for view in config.views if view in TURNS]
+    if height == width or not turns:
+        return
+    try:
+        models.try_size(network, config.model.name, classes, (width, height))
+    except ValueError as error:
+        raise ValueError(
+            f"tta: {', '.join(turns)} turn {height} x {width} pixels into {width} x {height}, which "
+            f"{config.model.name} does not take; leave them out, or set a square model.size"
+        ) from error
 
 
 def normalize(network: nn.Module, setting: Setting) -> Normalize:

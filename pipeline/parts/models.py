@@ -43,11 +43,7 @@ def build(
     name, an option the model does not take, or a local file of which less than 90 % fits: timm itself
     only warns, and would train from scratch.
     """
-    if not timm.is_model(name):
-        near = difflib.get_close_matches(name, timm.list_models(), n=5)
-        raise ValueError(
-            f"model.name: found '{name}', expected a timm model" + (f", such as {', '.join(near)}" if near else "")
-        )
+    check_name(name)
     options: dict[str, Any] = {
         "num_classes": classes,
         "pretrained": pretrained is True,
@@ -72,11 +68,20 @@ def build(
         for head in _classifier_names(model):  # get_classifier() gives a tuple where there are several
             for parameter in model.get_submodule(head).parameters():
                 nn.init.zeros_(parameter)
-    _try(model, name, classes, size_hw)
+    try_size(model, name, classes, size_hw)
     return model, origin
 
 
-def _try(model: nn.Module, name: str, classes: int, size_hw: tuple[int, int]) -> None:
+def check_name(name: str) -> None:
+    """Raise ValueError where timm has no such model, with the nearest names."""
+    if not timm.is_model(name):
+        near = difflib.get_close_matches(name, timm.list_models(), n=5)
+        raise ValueError(
+            f"model.name: found '{name}', expected a timm model" + (f", such as {', '.join(near)}" if near else "")
+        )
+
+
+def try_size(model: nn.Module, name: str, classes: int, size_hw: tuple[int, int]) -> None:
     """Raise ValueError where the model does not take images of this size: the first batch would be too late."""
     height, width = size_hw
     try:

@@ -93,6 +93,8 @@ VIEWS: dict[str, Callable[[Tensor], Tensor]] = {
     **{f"crop5.{corner}": partial(crop, corner=corner) for corner in range(5)},
 }
 
+TURNS = ("rot90", "rot270", "transpose", "antitranspose")  # height and width change places
+
 GROUPS = {
     "d4": ["identity", "hflip", "vflip", "rot90", "rot180", "rot270", "transpose", "antitranspose"],
     "crop5": [f"crop5.{corner}" for corner in range(5)],

@@ -51,14 +51,18 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 def run(config: Config, images: bool = True) -> Path:
-    """Check tables, labels, paths and, unless told otherwise, every image; return runs/RUN/check.json.
+    """Check tables, labels, paths and, unless told otherwise, names and every image; return runs/RUN/check.json.
 
     Tables are read every time, as a skipped check would miss what has changed since. The image cache knows
     which files it has seen, so only new ones are decoded. Raises InputError with all defects.
     """
     path, list_path = config.run_dir / "check.json", config.run_dir / "defects.txt"
     competition, defects = survey(config)
-    if competition is None:
+    if images:
+        from pipeline.engine import preflight  # it imports torch
+
+        defects.add("settings", preflight.defects(config))
+    if competition is None or defects.kinds:
         shown, everything = defects.lines(SHOWN), defects.lines()
         if len(everything) > len(shown):
             write_text(list_path, "\n".join(everything) + "\n")
