@@ -125,7 +125,7 @@ def _read(path: Path, key: str, defects: Defects) -> Rows | None:
         return None
     try:
         return Rows(path, reader(path))
-    except ValueError as error:  # pandas' parser and decoding errors among them
+    except (OSError, ValueError) as error:  # pandas' parser and decoding errors are ValueErrors
         defects.add("files", [f"{path}: not readable: {' '.join(str(error).split())}; expected UTF-8 CSV"])
         return None
 

@@ -165,6 +165,13 @@ class Train(Section):
     workers: Annotated[int, Field(ge=0)] | None = None  # loader processes; null: 0 on a CPU
     threads: Count | None = None  # null: the cores this process may use
 
+    @field_validator("batch_size")
+    @classmethod
+    def _pairs(cls, value: int) -> int:
+        if value < 2:  # mixing needs a second row too
+            raise ValueError(f"found {value}, expected at least 2: BatchNorm needs two rows in every step")
+        return value
+
     @field_validator("schedule")
     @classmethod
     def _known(cls, value: str) -> str:
@@ -249,8 +256,6 @@ class Config(Section):
         from pipeline.contracts.task import TASKS
 
         problems = TASKS[self.data.task].problems(self)
-        if self.mix.kind != "none" and self.train.batch_size < 2:
-            problems.append("mix: found batch_size 1, mixing needs at least 2 rows in a batch")
         if problems:
             raise ValueError("\n".join(problems))
         return self

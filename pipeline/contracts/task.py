@@ -132,6 +132,8 @@ class Task:
             return f"found {len(classes)} classes ({_some(classes)}), a binary task has 2; correct data.task"
         if self.exclusive and len(classes) < 2:
             return f"found {len(classes)} classes ({_some(classes)}), a {self.name} task needs at least 2"
+        if not classes:
+            return "found no label, every cell of data.target is blank; correct data.target or data.separator"
         return None
 
     def encode(self, table: pd.DataFrame, data: Data, classes: Sequence[str]) -> tuple[Array, list[tuple[int, str]]]:

@@ -133,6 +133,14 @@ def test_missing_files_and_folders(competition: Path) -> None:
     assert "nowhere/digits: data.root is no folder" in only and "foldline example digits" in only
 
 
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="needs a file that cannot be read, even by root")
+def test_a_table_that_the_system_cannot_read_is_a_defect(competition: Path) -> None:
+    (competition / "train.csv").unlink()
+    (competition / "train.csv").symlink_to("/proc/self/mem")
+    (line,) = defects(competition)
+    assert "train.csv: not readable" in line and "Input/output error" in line
+
+
 def test_an_unknown_ending_is_refused(competition: Path) -> None:
     (competition / "train.json").write_text("[]")
     assert "is a .json file, expected .csv" in "\n".join(defects(competition, "data.train=train.json"))

@@ -148,6 +148,7 @@ def test_class_problem() -> None:
     assert "found 3 classes" in str(TASKS["binary"].class_problem(["0", "1", "2"]))
     assert "at least 2" in str(TASKS["multiclass"].class_problem(["0"]))
     assert TASKS["multilabel"].class_problem(["0"]) is None
+    assert "every cell of data.target is blank" in str(TASKS["multilabel"].class_problem([]))
     assert "named twice" in str(TASKS["multilabel"].class_problem(["0", "0"]))
 
 
