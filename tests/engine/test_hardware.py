@@ -1,0 +1,58 @@
+"""Choices from the hardware, and what is said of it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from pipeline.contracts.errors import InputError
+from pipeline.engine import hardware
+
+CPU, GPU, MPS = (torch.device(name) for name in ("cpu", "cuda", "mps"))
+
+
+@pytest.mark.parametrize(
+    ("native", "chosen"), [({"avx512_bf16": True}, "bf16"), ({"arm_bf16": True}, "bf16"), ({"avx2": True}, "fp32")]
+)
+def test_a_cpu_takes_bf16_only_where_it_is_native(
+    native: dict[str, bool], chosen: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: native)
+    assert hardware.precision("auto", CPU) == chosen
+    assert hardware.precision("bf16", CPU) == "bf16"  # asked for is asked for
+
+
+@pytest.mark.parametrize(("capability", "chosen"), [((9, 0), "bf16"), ((8, 0), "bf16"), ((7, 5), "fp16")])
+def test_a_gpu_takes_bf16_from_ampere_on(
+    capability: tuple[int, int], chosen: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda where: capability)
+    assert hardware.precision("auto", GPU) == chosen
+    assert hardware.precision("fp16", GPU) == "fp16"
+    assert hardware.precision("fp32", GPU) == "fp32"
+
+
+@pytest.mark.parametrize("where", [CPU, MPS])
+def test_fp16_needs_a_gpu(where: torch.device) -> None:
+    with pytest.raises(InputError, match=r"train\.precision: found fp16 on (cpu|mps)"):
+        hardware.precision("fp16", where)
+
+
+def test_channels_last_where_it_is_safe() -> None:
+    assert hardware.channels_last(None, CPU, "bf16") and hardware.channels_last(None, GPU, "fp16")
+    assert not hardware.channels_last(None, CPU, "fp32") and not hardware.channels_last(None, GPU, "fp32")
+    assert not hardware.channels_last(None, MPS, "fp32")
+    assert hardware.channels_last(True, CPU, "fp32") and not hardware.channels_last(False, GPU, "fp16")
+
+
+def test_loader_processes_leave_a_cpus_cores_to_the_model() -> None:
+    assert hardware.workers(None, CPU) == 0 and hardware.workers(3, CPU) == 3 and hardware.workers(0, GPU) == 0
+    assert 1 <= hardware.workers(None, GPU) <= 8
+
+
+def test_what_is_recorded_can_be_written_as_json() -> None:
+    found = hardware.describe()
+    assert {"torch", "timm", "albumentations"} <= set(json.loads(json.dumps(found))["versions"])
+    assert found["cores"] >= 1 and found["threads"] >= 1 and found["cpu"]
