@@ -225,8 +225,7 @@ def _closing(config: Config, table: FoldTable | None, only: Sequence[int] | None
     if only is not None:
         return {"score": [f"{lines['score'][0]}; partial, and nothing after it"]}
     lines["ensemble"] = state("ensemble", ("submission.csv", "ensemble.json", "weights.json"), blended)
-    if config.data.solution is not None:
-        lines["held back"] = [RUNS]
+    lines |= {} if config.data.solution is None else {"held back": [RUNS]}
     lines["report"] = state("report", ("report.html",), lambda: report.fields(config))
     return lines
 
