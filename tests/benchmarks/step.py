@@ -23,12 +23,12 @@ def measure(variant: str, name: str, size: int) -> float:
     import torch
 
     from pipeline.contracts.config import Train
-    from pipeline.engine import hardware
+    from pipeline.engine import cores, hardware
     from pipeline.parts.models import fp32_grouped_convolutions
 
     if "kept" in variant:
         hardware.prepare(Train())
-    torch.set_num_threads(hardware.cores())
+    torch.set_num_threads(cores.cores())
     torch.manual_seed(0)
     model = timm.create_model(name, num_classes=2).to(memory_format=torch.channels_last)
     if "fixed" in variant:
@@ -71,7 +71,9 @@ def main() -> None:
                 str(given.size),
             ]
             env = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}
-            done = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
+            done = subprocess.run(
+                [sys.executable, __file__, *options], env=env, capture_output=True, text=True, check=True
+            )
             found[variant].append(float(done.stdout.split()[-1]))
     for variant, rates in found.items():
         ratios = [rate / plain for rate, plain in zip(rates, found["fp32"], strict=True)]
