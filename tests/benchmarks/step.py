@@ -60,16 +60,7 @@ def main() -> None:
     found: dict[str, list[float]] = {variant: [] for variant in VARIANTS}
     for _ in range(given.rounds):
         for variant in VARIANTS:
-            command = [
-                sys.executable,
-                __file__,
-                "--variant",
-                variant,
-                "--model",
-                given.model,
-                "--size",
-                str(given.size),
-            ]
+            options = ["--variant", variant, "--model", given.model, "--size", str(given.size)]
             env = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}
             done = subprocess.run(
                 [sys.executable, __file__, *options], env=env, capture_output=True, text=True, check=True
