@@ -191,8 +191,8 @@ class _Fp32Convolution:
 def fp32_grouped_convolutions(model: nn.Module) -> nn.Module:
     """Keep grouped and depthwise convolutions in fp32 under a CPU's bf16 autocast.
 
-    Their bf16 backward is slow on CPUs: tf_efficientnet_lite0 trains 1.7 to 2.6 times faster this way, 1.25 to 1.5 times
-    faster than in plain fp32 (2 cores with AMX; tests/benchmarks/step.py). The class is swapped rather
+    Their bf16 backward is slow on CPUs: tf_efficientnet_lite0 trains 1.7 to 2.6 times faster this way, 1.25 to
+    1.5 times faster than in plain fp32 (2 cores with AMX; tests/benchmarks/step.py). The class is swapped rather
     than the method, so that copies (EMA) compute with their own weights.
     """
     for module in model.modules():
