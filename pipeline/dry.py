@@ -100,7 +100,8 @@ def _states(
     if table is None:
         sizes = effort.fold_sizes(config, len(competition.ids))
     else:
-        sizes = [(len(table.train_ids(k)), len(table.valid_ids(k))) for k in range(table.n)]
+        part = config.train.subset, config.train.seed
+        sizes = [(len(table.train_ids(k, *part)), len(table.valid_ids(k))) for k in range(table.n)]
     train_set, test_set = _known(config, competition.images), _known(config, competition.test_images)
     digest = train_set.digest(competition.ids) if train_set else None
     position = {name: n for n, name in enumerate(competition.ids.tolist())}

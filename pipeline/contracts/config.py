@@ -151,6 +151,7 @@ class Train(Section):
     plateau_patience: Annotated[int, Field(ge=0)] = 3  # schedule plateau: epochs without a better valid loss
     warmup_epochs: Annotated[float, Field(ge=0)] = 1.0  # one_cycle has its own
     accumulate: Count = 1  # batches per optimizer step
+    subset: Annotated[float, Field(gt=0, le=1)] = 1.0  # share of the groups trained on; all rows are validated
     clip_grad: Positive | None = 1.0  # norm
     ema: bool = True
     ema_decay: Annotated[float, Field(gt=0, lt=1)] = 0.998

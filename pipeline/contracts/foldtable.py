@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,9 +61,19 @@ class FoldTable:
         """Return the ids that fold k validates."""
         return np.compress(self.fold == k, self.ids)
 
-    def train_ids(self, k: int) -> Array:
-        """Return the ids that fold k trains on: all others, fold −1 included."""
-        return np.compress(self.fold != k, self.ids)
+    def train_ids(self, k: int, subset: float = 1.0, seed: int = 0) -> Array:
+        """Return the ids that fold k trains on: all others, fold −1 included.
+
+        `subset` below 1 leaves that share of all groups (ids, where there are none), the same in every fold; a
+        larger share holds every smaller one of the same seed.
+        """
+        wanted = self.fold != k
+        if subset < 1:
+            units = np.where(self.groups == "", self.ids, self.groups)
+            names = np.unique(units)
+            names = names[np.argsort([hashlib.sha256(f"{seed}\x1f{name}".encode()).digest() for name in names])]
+            wanted &= np.isin(units, names[: math.ceil(subset * len(names))])
+        return np.compress(wanted, self.ids)
 
 
 def of_competition(competition: Competition, targets: list[str], fold_N: Array, path: Path) -> FoldTable:

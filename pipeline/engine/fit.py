@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +32,8 @@ from pipeline.parts.schedules import Options, factor
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
+Watch = Callable[[int, Sequence[Epoch]], None]
+
 
 @dataclass(frozen=True)
 class Fold:
@@ -44,14 +46,22 @@ class Fold:
     folder: Path
 
 
-def fit(config: Config, fold: Fold, augment: Augmentation, accelerator: Accelerator, meta: dict[str, Any]) -> History:
+def fit(
+    config: Config,
+    fold: Fold,
+    augment: Augmentation,
+    accelerator: Accelerator,
+    meta: dict[str, Any],
+    watch: Watch | None = None,
+) -> History:
     """Train the fold and write model.safetensors, epochs.csv and train.log into its folder.
 
-    An unfinished earlier attempt continues at its last finished epoch. Raises TrainingError where the loss
+    An unfinished earlier attempt continues at its last finished epoch. `watch(fold number, epochs)` sees every
+    finished epoch and may raise to end the training. Raises TrainingError where the loss
     is not finite or memory runs out, InputError where model or optimizer cannot be built.
     """
     try:
-        return Fit(config, fold, augment, accelerator, meta).run()
+        return Fit(config, fold, augment, accelerator, meta).run(watch)
     except torch.OutOfMemoryError as error:
         raise TrainingError(
             f"fold {fold.number}: out of memory with batch size {config.train.batch_size} at {config.model.size}; "
@@ -95,7 +105,7 @@ class Fit:
         self.history = History(config)
         self.checkpoint = Checkpoint(fold.folder / "state" / "last.safetensors")
 
-    def run(self) -> History:
+    def run(self, watch: Watch | None = None) -> History:
         self._resume()
         self.history.start(self.fold, self.origin, str(self.setting))
         stream, wrapped = self.open()
@@ -103,6 +113,8 @@ class Fit:
             if self.history.stopped:
                 break
             self._epoch(epoch, stream, wrapped)
+            if watch is not None:
+                watch(self.fold.number, self.history.epochs)
         self._finish()
         return self.history
 

@@ -27,8 +27,8 @@ from pipeline.engine.predict import predict, subset
 FITTED = ("data.task", "data.target", "data.classes", "model.name", "model.pool", "loss.name")
 
 
-def run(config: Config, folds: Sequence[int] | None = None) -> Path:
-    """Write fold<k>/{valid,test}.npz for every trained fold and return the run's folder.
+def run(config: Config, folds: Sequence[int] | None = None, parts: Sequence[str] = ("valid", "test")) -> Path:
+    """Write the parts of fold<k>/{valid,test}.npz for every trained fold and return the run's folder.
 
     Views that an earlier call predicted with the same weights and images are kept, only missing ones are
     computed.
@@ -37,7 +37,8 @@ def run(config: Config, folds: Sequence[int] | None = None) -> Path:
     table = foldtable.read(config)
     foldtable.verify(table, competition)
     images = open_images(competition.images, size_for(config), config.data.cache, label="training images")
-    test_images = open_images(competition.test_images, size_for(config), config.data.cache, label="test images")
+    if "test" in parts:
+        test_images = open_images(competition.test_images, size_for(config), config.data.cache, label="test images")
     hardware.prepare(config.train, processes.count())
     jobs = _Jobs(config, table.fold_hash)
     with lock(config.run_dir) if processes.is_main() else contextlib.nullcontext():
@@ -45,13 +46,15 @@ def run(config: Config, folds: Sequence[int] | None = None) -> Path:
         if processes.is_main():
             write_text(config.run_dir / "config.yaml", dump(config))
         position = {name: n for n, name in enumerate(competition.ids.tolist())}
-        rows, test = Rows(images, competition.ids), Rows(test_images, competition.test_ids)
+        rows = Rows(images, competition.ids)
         for base in (config.run_dir, config.run_dir / "last"):
-            for fold in trained:
+            for fold in trained if "valid" in parts else []:
                 if (base / f"fold{fold}" / "model.safetensors").is_file():
                     numbers = np.array([position[name] for name in table.valid_ids(fold).tolist()])
                     jobs.predict([base / f"fold{fold}"], "valid", subset(rows, numbers))
-        jobs.predict([config.run_dir / f"fold{fold}" for fold in trained], "test", test)
+        if "test" in parts:
+            test = Rows(test_images, competition.test_ids)
+            jobs.predict([config.run_dir / f"fold{fold}" for fold in trained], "test", test)
     return config.run_dir
 
 

@@ -19,16 +19,17 @@ from pipeline.contracts.errors import InputError, MismatchError
 from pipeline.contracts.foldtable import FoldTable
 from pipeline.engine import augment, hardware, processes
 from pipeline.engine.cache import open_images, size_for
-from pipeline.engine.fit import Fold, accelerator, fit
+from pipeline.engine.fit import Fold, Watch, accelerator, fit
 from pipeline.engine.images import DECODE_VERSION
 from pipeline.engine.loader import Rows
 from pipeline.engine.network import Setting
 from pipeline.engine.predict import subset
 
 
-def run(config: Config, folds: Sequence[int] | None = None, force: bool = False) -> Path:
+def run(config: Config, folds: Sequence[int] | None = None, force: bool = False, watch: Watch | None = None) -> Path:
     """Train the folds that are not finished and return the run's folder.
 
+    `watch(fold, epochs)` is called after every epoch's checkpoint; what it raises ends the training there.
     Raises MismatchError where a fold was trained with other settings or data, unless `force` replaces it.
     """
     competition = load(config)
@@ -63,6 +64,7 @@ def run(config: Config, folds: Sequence[int] | None = None, force: bool = False)
                 augment.build(config.augment.train, config.model.size_hw),
                 joined,
                 {"fold_hash": table.fold_hash, "folds": table.n, "task": config.data.task},
+                watch,
             )
             history.say(f"  fold {fold} done in {time.perf_counter() - begin:.0f} s")
     return config.run_dir
@@ -85,7 +87,9 @@ def _wanted(folds: Sequence[int] | None, count: int) -> list[int]:
 def _fold(config: Config, table: FoldTable, competition: Competition, rows: Rows, number: int) -> Fold:
     """Select one fold's rows, in the fold table's order so that the input file's order changes nothing."""
     position = {name: n for n, name in enumerate(competition.ids.tolist())}
-    train = np.array([position[name] for name in table.train_ids(number).tolist()])
+    train = np.array(
+        [position[name] for name in table.train_ids(number, config.train.subset, config.train.seed).tolist()]
+    )
     valid = np.array([position[name] for name in table.valid_ids(number).tolist()])
     if len(train) < 2:
         raise InputError(f"fold {number}: {len(train)} rows are left to train on, expected at least 2")

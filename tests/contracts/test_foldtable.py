@@ -79,6 +79,23 @@ def test_it_comes_back_as_it_was(tmp_path: Path) -> None:
     assert (table.table_hash, table.fold_hash) == (made(tmp_path).table_hash, made(tmp_path).fold_hash)
 
 
+def test_a_subset_keeps_whole_groups_and_grows_with_its_share() -> None:
+    ids = np.array([f"{n:03d}" for n in range(200)])
+    groups, targets = np.array([f"g{n // 4}" for n in range(200)]), pd.DataFrame({"label": ["a"] * 200})
+    table = foldtable.FoldTable(ids, groups, targets, np.arange(200) // 4 % 5)
+    kept = {share: {k: set(table.train_ids(k, share, 7).tolist()) for k in range(5)} for share in (0.2, 0.5, 1.0)}
+    assert set().union(*kept[0.2].values()) < set().union(*kept[0.5].values()) < set(ids.tolist())
+    for k in range(5):
+        assert kept[1.0][k] == set(table.train_ids(k).tolist())
+        assert not kept[0.5][k] & set(table.valid_ids(k).tolist())
+    whole = set().union(*kept[0.2].values())
+    assert len(whole) == 0.2 * 200
+    assert all(f"{4 * group + part:03d}" in whole for group in {int(name) // 4 for name in whole} for part in range(4))
+    assert table.train_ids(0, 0.5, 8).tolist() != table.train_ids(0, 0.5, 7).tolist()
+    alone = foldtable.FoldTable(ids, np.full(200, ""), targets, np.arange(200) % 5)
+    assert 60 <= len(alone.train_ids(0, 0.5, 7)) <= 100
+
+
 def test_row_order_line_ends_and_other_columns_do_not_matter(tmp_path: Path) -> None:
     path = written(tmp_path)
     table = made(tmp_path, [5, 3, 1, 0, 2, 4])
