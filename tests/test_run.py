@@ -1,0 +1,36 @@
+"""The order of the stages and the line of times, with stages that do nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from synthetic import make_config
+
+from pipeline import run as pipeline_run
+from pipeline.stages import check, ensemble, example, folds, predict, report, score, train
+
+
+@pytest.mark.parametrize(
+    ("only", "after"),
+    [(None, ["ensemble", "held_back", "report"]), ([0], [])],
+)
+def test_every_stage_runs_once_in_order(
+    only: list[int] | None,
+    after: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    done: list[str] = []
+    for stage in (check, folds, train, predict, score, ensemble, report):
+        name = stage.__name__.rpartition(".")[2]
+        monkeypatch.setattr(stage, "run", lambda *_, name=name, **__: done.append(name))
+    monkeypatch.setattr(example, "held_back", lambda _: done.append("held_back"))  # before the report, which shows it
+    config = make_config(tmp_path)
+    assert pipeline_run.run(config, only) == config.run_dir
+    assert done == ["check", "folds", "train", "predict", "score", *after]
+    stages = [name for name in done if name != "held_back"]
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[: len(stages)] == [f"── {name}" for name in stages]
+    assert lines[len(stages)] == "── times " + "  ".join(f"{name} 0.0 s" for name in stages)
