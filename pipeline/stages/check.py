@@ -97,9 +97,10 @@ def _table_hashes(config: Config) -> dict[str, str]:
 
 
 def _summarize(config: Config, competition: Competition, peek: bool) -> dict[str, Any]:
-    targets_NC = competition.targets_NC
-    totals = targets_NC.sum(0, dtype=np.float64)  # soft targets need not sum to whole numbers
-    counts = {name: round(float(total), 3) for name, total in zip(competition.classes, totals, strict=True)}
+    targets_NC, task = competition.targets_NC, TASKS[config.data.task]
+    labels = task.labels(targets_NC)
+    count_C = np.bincount(labels, minlength=targets_NC.shape[1]) if task.exclusive else labels.sum(0)
+    soft = not np.isin(targets_NC, (0, 1)).all()
     images = [*competition.images, *competition.test_images]
     groups = None
     if competition.groups is not None:
@@ -108,12 +109,18 @@ def _summarize(config: Config, competition: Competition, peek: bool) -> dict[str
     return {
         "rows": len(competition.ids),
         "test_rows": len(competition.test_ids),
-        "classes": counts,
+        "classes": dict(zip(competition.classes, count_C.tolist(), strict=True)),  # rows by their decided class
+        "soft_sums": _sums(targets_NC, competition.classes) if soft else None,
         "groups": groups,
         "endings": dict(Counter(path.suffix for path in images).most_common()),
         "sizes": _peek(images) if peek else None,
         "notes": [*competition.notes, *_misleading(config, targets_NC, competition.classes)],
     }
+
+
+def _sums(targets_NC: np.ndarray[Any, Any], classes: tuple[str, ...]) -> dict[str, float]:
+    totals_C = targets_NC.sum(0, dtype=np.float64)
+    return {name: round(float(total), 3) for name, total in zip(classes, totals_C, strict=True)}
 
 
 def _peek(images: list[Path]) -> dict[str, int]:
@@ -140,10 +147,11 @@ def _misleading(config: Config, targets_NC: np.ndarray[Any, Any], classes: tuple
 
 def _text(config: Config, summary: dict[str, Any], decoded: int | None) -> str:
     counts, groups = summary["classes"], summary["groups"]
-    shown = ", ".join(f"{name} {count:g}" for name, count in list(counts.items())[:12])
+    shown = ", ".join(f"{name} {count}" for name, count in list(counts.items())[:12])
+    soft = "" if summary["soft_sums"] is None else " (soft labels, each row counted where it decides)"
     lines = [
         f"check {config.name}: {summary['rows']} training rows, {summary['test_rows']} test rows",
-        f"  {len(counts)} classes: {shown}{', …' if len(counts) > 12 else ''}",
+        f"  {len(counts)} classes: {shown}{', …' if len(counts) > 12 else ''}{soft}",
     ]
     if groups is not None:
         rows = f"{groups['smallest']} to {groups['largest']} rows"

@@ -21,7 +21,7 @@ def test_the_summary_tells_what_there_is(competition: Path, capsys: pytest.Captu
     assert path == competition.parent / "runs/shapes/check.json"
     found = read_json(path)
     assert (found["rows"], found["test_rows"]) == (48, 12)
-    assert found["classes"] == {"cross": 16, "disk": 16, "square": 16}
+    assert found["classes"] == {"cross": 16, "disk": 16, "square": 16} and found["soft_sums"] is None
     assert found["groups"] == {"count": 12, "smallest": 4, "largest": 4}
     assert found["sizes"] == {"32×32 RGB": 60} and found["notes"] == []
     lines = capsys.readouterr().out.splitlines()
@@ -78,14 +78,17 @@ def test_many_defects_go_to_a_file_that_a_good_check_removes(competition: Path) 
     assert not path.exists()
 
 
-def test_soft_counts_are_not_cut_to_whole_numbers(competition: Path) -> None:
-    rows = [f"{i:04d},0.25,0.75" for i in range(47)]
+def test_soft_labels_are_counted_by_row(competition: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [f"{i:04d},0.25,0.75" for i in range(40)] + [f"{i:04d},1,0" for i in range(40, 47)]
     (competition / "train.csv").write_text("\n".join(["image_id,cat,dog", *rows]) + "\n")
     (competition / "sample_submission.csv").write_text(
         "\n".join(["image_id,cat,dog", *(f"{i:04d},0.5,0.5" for i in range(48, 60))])
     )
     path = run(competition, "data.target=[cat, dog]", "data.group=null")
-    assert read_json(path)["classes"] == {"cat": 11.75, "dog": 35.25}
+    assert read_json(path)["classes"] == {"cat": 7, "dog": 40}
+    assert read_json(path)["soft_sums"] == {"cat": 17, "dog": 30}
+    shown = capsys.readouterr().out.splitlines()[1]
+    assert shown == "  2 classes: cat 7, dog 40 (soft labels, each row counted where it decides)"
 
 
 def test_tables_are_checked_without_torch(competition: Path) -> None:
