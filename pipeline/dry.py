@@ -104,7 +104,6 @@ def _states(
         sizes = [(len(table.train_ids(k, *part)), len(table.valid_ids(k))) for k in range(table.n)]
     train_set, test_set = _known(config, competition.images), _known(config, competition.test_images)
     digest = train_set.digest(competition.ids) if train_set else None
-    position = {name: n for n, name in enumerate(competition.ids.tolist())}
     found: list[FoldState] = []
     defects: Lines = []
     for number, (train, valid) in enumerate(sizes):
@@ -119,7 +118,7 @@ def _states(
         valid_views = test_views = len(config.views)
         if table is not None and not epochs:
             folder, ids = config.run_dir / f"fold{number}", table.valid_ids(number)
-            valid_set = train_set.take([position[name] for name in ids.tolist()]) if train_set else None
+            valid_set = train_set.take(foldtable.row_numbers(competition.ids, ids)) if train_set else None
             valid_views -= _kept(config, folder, "valid", ids, valid_set)
             test_views -= _kept(config, folder, "test", competition.test_ids, test_set)
         found.append(FoldState(number, train, valid, epochs, text, valid_views, test_views))

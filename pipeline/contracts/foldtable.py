@@ -76,6 +76,15 @@ class FoldTable:
         return np.compress(wanted, self.ids)
 
 
+def row_numbers(ids: Array, wanted: Array) -> Array:
+    """Return where each wanted id stands among `ids`, which are in any order, [W] int64.
+
+    Tables are joined by this and never by position. Raises KeyError on an id that is not there.
+    """
+    number = {name: n for n, name in enumerate(ids.tolist())}
+    return np.asarray([number[name] for name in wanted.tolist()], dtype=np.int64)
+
+
 def of_competition(competition: Competition, targets: list[str], fold_N: Array, path: Path) -> FoldTable:
     """Make the table from folds in the training table's row order."""
     order = np.argsort(competition.ids, kind="stable")

@@ -45,12 +45,11 @@ def run(config: Config, folds: Sequence[int] | None = None, parts: Sequence[str]
         trained = _trained(config, table.n, folds)
         if processes.is_main():
             write_text(config.run_dir / "config.yaml", dump(config))
-        position = {name: n for n, name in enumerate(competition.ids.tolist())}
         rows = Rows(images, competition.ids)
         for base in (config.run_dir, config.run_dir / "last"):
             for fold in trained if "valid" in parts else []:
                 if (base / f"fold{fold}" / "model.safetensors").is_file():
-                    numbers = np.array([position[name] for name in table.valid_ids(fold).tolist()])
+                    numbers = foldtable.row_numbers(competition.ids, table.valid_ids(fold))
                     jobs.predict([base / f"fold{fold}"], "valid", subset(rows, numbers))
         if "test" in parts:
             test = Rows(test_images, competition.test_ids)

@@ -9,8 +9,6 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from pipeline.contracts import fingerprint, foldtable
 from pipeline.contracts.artifacts import lock, write_json, write_text
 from pipeline.contracts.competition import Competition, load
@@ -86,11 +84,9 @@ def _wanted(folds: Sequence[int] | None, count: int) -> list[int]:
 
 def _fold(config: Config, table: FoldTable, competition: Competition, rows: Rows, number: int) -> Fold:
     """Select one fold's rows, in the fold table's order so that the input file's order changes nothing."""
-    position = {name: n for n, name in enumerate(competition.ids.tolist())}
-    train = np.array(
-        [position[name] for name in table.train_ids(number, config.train.subset, config.train.seed).tolist()]
-    )
-    valid = np.array([position[name] for name in table.valid_ids(number).tolist()])
+    wanted = table.train_ids(number, config.train.subset, config.train.seed)
+    train = foldtable.row_numbers(competition.ids, wanted)
+    valid = foldtable.row_numbers(competition.ids, table.valid_ids(number))
     if len(train) < 2:
         raise InputError(f"fold {number}: {len(train)} rows are left to train on, expected at least 2")
     return Fold(

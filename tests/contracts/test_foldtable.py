@@ -187,3 +187,11 @@ def test_verify_lists_everything_that_differs(tmp_path: Path) -> None:
     assert "1 ids (first '1') changed in group ('q' here, 'r' in the training table)" in group
     assert all("foldline folds --force" in defect for defect in caught.value.defects)
     assert caught.value.exit_code == 3
+
+
+def test_rows_are_found_by_id_wherever_they_stand() -> None:
+    ids = np.array(["b", "007", "a", "7"])
+    np.testing.assert_array_equal(ids[foldtable.row_numbers(ids, np.array(["7", "a", "007"]))], ["7", "a", "007"])
+    assert foldtable.row_numbers(ids, np.array([], dtype=np.str_)).dtype == np.int64
+    with pytest.raises(KeyError, match="c"):
+        foldtable.row_numbers(ids, np.array(["a", "c"]))
