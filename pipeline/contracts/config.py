@@ -22,6 +22,7 @@ from pipeline.parts.metrics import METRICS
 from pipeline.parts.mixing import MIXERS, PATCHES
 from pipeline.parts.presets import PRESETS
 from pipeline.parts.schedules import SCHEDULES
+from pipeline.parts.tuning.named import PRUNERS, SAMPLERS
 from pipeline.parts.views import parse_view
 
 Positive = Annotated[float, Field(gt=0)]
@@ -191,19 +192,37 @@ class Predict(Section):
 
 
 class Smoothing(Section):
-    alpha: Share = 0.0
+    alpha: Share | Literal["auto"] = 0.0  # auto: chosen on OOF, cross-fitted
     threshold: Share = 0.9
 
 
 class Ensemble(Section):
-    blender: str = "mean"
+    """How members become one prediction; what is fitted on OOF is scored on folds it did not see."""
+
+    blender: str = "mean"  # auto: the best cross-fitted one where it surely beats the mean, else the mean
     members: list[str] | None = None  # run names or folders; null: this run alone
+    compare: list[str] | None = None  # blenders of the comparison; null: all that the metric admits; []: none
+    views: Literal["all", "select"] = "all"  # select: weight each run's views of `tta` where it surely helps
+    calibrate: Literal["none", "auto", "temperature", "clip"] = "none"  # auto: where it surely helps
     smoothing: Smoothing = Smoothing()
 
     @field_validator("blender")
     @classmethod
     def _known(cls, value: str) -> str:
-        lookup(BLENDERS, value, "blender")
+        lookup({"auto": None, **BLENDERS}, value, "blender")
+        return value
+
+    @field_validator("compare")
+    @classmethod
+    def _all_known(cls, value: list[str] | None) -> list[str] | None:
+        problems = []
+        for name in value or []:
+            try:
+                lookup(BLENDERS, name, "blender")
+            except ValueError as error:
+                problems.append(str(error))
+        if problems:
+            raise ValueError("\n".join(problems))
         return value
 
 
@@ -213,6 +232,55 @@ class Submission(Section):
     cell: Literal["auto", "probability", "label"] = "auto"
 
 
+class Tune(Section):
+    """A study: what is searched, how, and what one trial may cost. In no fingerprint of a run."""
+
+    name: Name | None = None  # of the study; null: the config's
+    space: dict[str, Any] | None = None  # dotted key -> {float: […]}, {int: […]} or {choice: […]}; null: the default
+    sampler: str = "tpe"
+    pruner: str = "race"  # race: paired with the best trial on the same rows, fold by fold
+    objectives: Annotated[list[Literal["score", "time"]], Field(min_length=1)] = ["score"]  # two: nothing is pruned
+    folds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] | None = None  # of a trial; null: all
+    epochs: Count | None = None  # of a trial, in place of train.epochs
+    subset: Annotated[float, Field(gt=0, le=1)] | None = None  # of a trial, in place of train.subset
+    size: Size | None = None  # of a trial, in place of model.size
+    grid: Annotated[int, Field(ge=2)] = 4  # sampler grid: points of a range
+    level: Annotated[float, Field(gt=0, lt=1)] = 0.9  # of the race's intervals
+    epoch_rule: bool = True  # end a fold whose curve stays hopelessly below the best trial's
+    patience: Count = 2  # epochs in a row that the epoch rule must find hopeless
+    fresh_seeds: Annotated[int, Field(ge=0)] = 3  # trainings of the winner on other seeds, over all folds
+    fresh_folds: Seed | None = None  # train it on folds of this seed too
+    timeout: Positive | None = None  # seconds; a trial that runs by then is finished
+    seed: Seed = 42
+
+    @field_validator("sampler")
+    @classmethod
+    def _sampler(cls, value: str) -> str:
+        lookup(SAMPLERS, value, "sampler")
+        return value
+
+    @field_validator("pruner")
+    @classmethod
+    def _pruner(cls, value: str) -> str:
+        lookup(PRUNERS, value, "pruner")
+        return value
+
+    @field_validator("folds")
+    @classmethod
+    def _once(cls, value: list[int] | None) -> list[int] | None:
+        if value is not None and len(set(value)) != len(value):
+            raise ValueError(f"found {value}, expected each fold once")
+        return value
+
+    @model_validator(mode="after")
+    def _objectives(self) -> Tune:
+        if self.objectives[0] != "score" or len(set(self.objectives)) != len(self.objectives):
+            raise ValueError(f"objectives: found {self.objectives}, expected [score] or [score, time]")
+        if len(self.objectives) > 1 and self.sampler == "cmaes":
+            raise ValueError("sampler: cmaes follows one objective; choose tpe, gp, random or grid for two")
+        return self
+
+
 class Config(Section):
     """Hold one experiment: a competition, a recipe and what to submit."""
 
@@ -220,6 +288,7 @@ class Config(Section):
     run: Name | None = None  # null: name
     runs_dir: str = "runs"
     folds_dir: str = "folds"
+    studies_dir: str = "studies"
     data: Data
     folds: Folds = Folds()
     model: Model
@@ -232,6 +301,7 @@ class Config(Section):
     tta: Annotated[list[str], Field(min_length=1)] = ["identity"]
     ensemble: Ensemble = Ensemble()
     submission: Submission = Submission()
+    tune: Tune = Tune()
 
     @field_validator("metric")
     @classmethod
@@ -270,6 +340,11 @@ class Config(Section):
     def folds_path(self) -> Path:
         """Return the path of the fold table; its report lies beside it as `.json`."""
         return Path(self.folds_dir) / f"{self.name}.csv"
+
+    @property
+    def study_dir(self) -> Path:
+        """Return the folder of the study's trials; its database lies beside it as `.db`."""
+        return Path(self.studies_dir) / (self.tune.name or self.name)
 
     @property
     def views(self) -> list[str]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.parts.blenders import BLENDERS
+from pipeline.parts.calibration import smooth
 from pipeline.parts.losses import LOSSES
 from pipeline.parts.metrics import METRICS
 
@@ -56,16 +57,21 @@ class Task:
         Decisions between exclusive classes only compare columns, which their ranks allow; a cell's
         threshold of ½ means nothing in ranks.
         """
-        reads = METRICS[config.metric].reads
-        if not BLENDERS[config.ensemble.blender].uses_ranks or reads == "order":
-            return []
-        if reads == "labels" and self.exclusive:
-            return []
-        fitting = [name for name, blender in BLENDERS.items() if not blender.uses_ranks]
+        fitting = self.blenders(config.metric)
+        asked = {"blender": [config.ensemble.blender], "compare": config.ensemble.compare or []}
         return [
-            f"ensemble.blender: found '{config.ensemble.blender}', but {config.metric} needs probabilities "
+            f"ensemble.{key}: found '{name}', but {config.metric} needs probabilities "
             f"and ranks are none; choose {', '.join(fitting)}"
+            for key, names in asked.items()
+            for name in names
+            if name not in ("auto", *fitting)
         ]
+
+    def blenders(self, metric: str) -> list[str]:
+        """Return the blenders that this task and metric admit, in the table's order."""
+        reads = METRICS[metric].reads
+        ranks = reads == "order" or (reads == "labels" and self.exclusive)
+        return [name for name, blender in BLENDERS.items() if ranks or not blender.uses_ranks]
 
     def score(self, metric: str, targets_NC: Array, probs_NC: Array) -> float:
         """Return a metric of METRICS as this task reads it; NaN where it is undefined."""
@@ -88,13 +94,7 @@ class Task:
 
         Independent columns: each cell whose max(p, 1−p) exceeds it is pulled towards ½.
         """
-        if self.exclusive:
-            sure = probs_NC.max(axis=1, keepdims=True) > threshold
-            even = 1 / probs_NC.shape[1]
-        else:
-            sure = np.maximum(probs_NC, 1 - probs_NC) > threshold
-            even = 0.5
-        return np.where(sure, (1 - alpha) * probs_NC + alpha * even, probs_NC)
+        return smooth(probs_NC, alpha, threshold, self.exclusive)
 
     def labels(self, targets_NC: Array) -> Array:
         """Return hard labels for reports and stratification: the class index [N], or a 0/1 matrix [N,C]."""
