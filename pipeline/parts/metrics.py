@@ -1,11 +1,15 @@
-"""Metrics on probabilities; scikit-learn does the arithmetic, imported when first used.
+"""Metrics on probabilities, for many weightings of the rows at once.
 
-A metric is one function `(targets_NC, probs_NC) -> float` and one line in `METRICS`. Soft targets are read
-as hard ones: the largest of a row where classes exclude each other, cells of at least ½ where columns are
-independent. Independent columns have their own function, as nothing in the numbers tells the two apart.
+A metric is one function `(targets_NC, probs_NC, weights_RN) -> scores_R` and one line in `METRICS`: a row of
+weights is one resample of a bootstrap, a row of ones the plain score. It equals scikit-learn's with
+`sample_weight`. Soft targets are read as hard ones: the largest of a row where classes exclude each other,
+cells of at least ½ where columns are independent. Independent columns have their own function, as nothing
+in the numbers tells the two apart.
 
-Absent classes never raise. What cannot be computed is NaN: the AUC of a column whose truth is all one value,
-the F1 of a class that is neither true nor predicted. It is left out of means, and a mean of nothing is NaN.
+Absent classes never raise. What the rows cannot give is left out of means: the AUC of a column whose truth
+is all one value, the F1 of a class that is neither true nor predicted. A mean of nothing is NaN. But a
+resample that lacks a class which the rows hold is NaN in every mean over classes, as it would be a mean of
+other classes.
 """
 
 from __future__ import annotations
@@ -17,7 +21,9 @@ from typing import Any, Literal
 import numpy as np
 
 Array = np.ndarray[Any, np.dtype[Any]]
-Function = Callable[[Array, Array], float]
+Function = Callable[[Array, Array, Array], Array]
+EPS = float(np.finfo(np.float64).eps)  # scikit-learn clips probabilities to it
+BLOCK = 2**18  # cells of a temporary that should stay in the processor's cache
 
 
 @dataclass(frozen=True)
@@ -38,126 +44,194 @@ class Metric:
 
         Raises ValueError on NaN, on unequal shapes and, if exclusive, on targets that do not sum to 1.
         """
+        return float(self.scores(targets_NC, probs_NC, exclusive, np.ones((1, len(targets_NC))))[0])
+
+    def scores(self, targets_NC: Array, probs_NC: Array, exclusive: bool, weights_RN: Array) -> Array:
+        """Return the metric under each row of weights (≥ 0, any scale), [R] float64; NaN where undefined.
+
+        Needs a few times the memory of `weights_RN`. Raises ValueError as `score` does, and on weights that
+        do not fit.
+        """
         if targets_NC.shape != probs_NC.shape:
             raise ValueError(f"found targets {targets_NC.shape} and probabilities {probs_NC.shape}")
         if not np.isfinite(probs_NC).all():
             raise ValueError("found NaN or infinity among the probabilities")
+        if weights_RN.ndim != 2 or weights_RN.shape[1] != len(targets_NC):
+            raise ValueError(f"found weights {weights_RN.shape}, expected any number of rows of {len(targets_NC)}")
         if len(targets_NC) == 0:
-            return float("nan")
-        if exclusive:
-            return self.function(targets_NC, probs_NC)
-        return (self.independent or self.function)(targets_NC, probs_NC)
+            return np.full(len(weights_RN), np.nan)
+        weights_RN = np.ascontiguousarray(weights_RN, dtype=np.float64)
+        if not np.isfinite(weights_RN.sum()) or weights_RN.min(initial=0) < 0:
+            raise ValueError("found a weight that is negative or not finite")
+        function = self.function if exclusive else self.independent or self.function
+        return np.asarray(function(targets_NC, probs_NC, weights_RN), dtype=np.float64)
 
 
-def accuracy(targets_NC: Array, probs_NC: Array) -> float:
+def accuracy(targets_NC: Array, probs_NC: Array, weights_RN: Array) -> Array:
     """Return the share of rows whose most probable class is the true one."""
-    return float((_truth(targets_NC) == probs_NC.argmax(1)).mean())
+    return _row_mean(_truth(targets_NC) == probs_NC.argmax(1), weights_RN)
 
 
-def balanced_accuracy(targets_NC: Array, probs_NC: Array) -> float:
+def balanced_accuracy(targets_NC: Array, probs_NC: Array, weights_RN: Array) -> Array:
     """Return the mean recall over the classes that occur in the truth."""
-    from sklearn.metrics import recall_score
-
-    truth_N = _truth(targets_NC)
-    return float(recall_score(truth_N, probs_NC.argmax(1), labels=np.unique(truth_N), average="macro"))
+    right_RC, _, true_RC, held_C = _class_counts(targets_NC, probs_NC, weights_RN)
+    return _class_mean(_ratio(right_RC, true_RC), true_RC, held_C, held_C)
 
 
-def f1_macro(targets_NC: Array, probs_NC: Array) -> float:
+def f1_macro(targets_NC: Array, probs_NC: Array, weights_RN: Array) -> Array:
     """Return the mean F1 over the classes seen in the truth or in the predictions."""
-    from sklearn.metrics import f1_score
-
-    return float(f1_score(_truth(targets_NC), probs_NC.argmax(1), average="macro"))
-
-
-def f1_micro(targets_NC: Array, probs_NC: Array) -> float:
-    """Return F1 over all decisions together; with exclusive classes it equals accuracy."""
-    from sklearn.metrics import f1_score
-
-    return float(f1_score(_truth(targets_NC), probs_NC.argmax(1), average="micro"))
+    seen_C = np.bincount(probs_NC.argmax(1), minlength=probs_NC.shape[1]) > 0
+    return _macro_f1(*_class_counts(targets_NC, probs_NC, weights_RN), seen_C)
 
 
-def log_loss(targets_NC: Array, probs_NC: Array) -> float:
+def log_loss(targets_NC: Array, probs_NC: Array, weights_RN: Array) -> Array:
     """Return minus the mean log probability of the true class, rows scaled to sum to 1 as graders do.
 
     Probabilities are clipped to float64's epsilon, as in scikit-learn.
     """
-    from sklearn.metrics import log_loss as sklearn_log_loss
-
-    probs_NC = np.clip(probs_NC.astype(np.float64), np.finfo(np.float64).eps, 1)
-    probs_NC /= probs_NC.sum(1, keepdims=True)
-    return float(sklearn_log_loss(_truth(targets_NC), probs_NC, labels=np.arange(probs_NC.shape[1])))
+    truth_N = _truth(targets_NC)
+    probs_NC = np.clip(probs_NC.astype(np.float64), EPS, 1)
+    return _row_mean(np.log(probs_NC.sum(1)) - np.log(probs_NC[np.arange(len(truth_N)), truth_N]), weights_RN)
 
 
-def roc_auc(targets_NC: Array, probs_NC: Array) -> float:
+def roc_auc(targets_NC: Array, probs_NC: Array, weights_RN: Array) -> Array:
     """Return the area under the ROC curve: of the second column where there are two, else one-vs-rest macro.
 
     With two columns the first is left out on purpose: 1 − p rounds small p together and makes ties.
     """
     if targets_NC.shape[1] == 2:
-        return column_auc(_truth(targets_NC)[:, None], probs_NC[:, 1:])[0]
-    return mean_column_auc(targets_NC, probs_NC)
+        return column_auc(_truth(targets_NC) == 1, probs_NC[:, 1], weights_RN)
+    return mean_column_auc(targets_NC, probs_NC, weights_RN)
 
 
-def mean_column_auc(targets_NC: Array, probs_NC: Array) -> float:
+def mean_column_auc(targets_NC: Array, probs_NC: Array, weights_RN: Array) -> Array:
     """Return the mean over the columns of their areas under the ROC curve."""
-    return _mean(column_auc(_one_hot(_truth(targets_NC), targets_NC.shape[1]), probs_NC))
+    return _mean_auc(_one_hot(_truth(targets_NC), targets_NC.shape[1]), probs_NC, weights_RN)
 
 
-def column_auc(hits_NC: Array, probs_NC: Array) -> list[float]:
-    """Return each column's area under the ROC curve, NaN where its truth is all 0 or all 1."""
-    from sklearn.metrics import roc_auc_score
+def column_auc(hit_N: Array, probs_N: Array, weights_RN: Array) -> Array:
+    """Return one column's area under the ROC curve, [R]; NaN where its weighted truth is all 0 or all 1.
 
-    return [
-        float(roc_auc_score(hit_N, probs_N)) if 0 < hit_N.sum() < len(hit_N) else float("nan")
-        for hit_N, probs_N in zip(hits_NC.T, probs_NC.T, strict=True)
-    ]
-
-
-def _independent_f1_macro(targets_NC: Array, probs_NC: Array) -> float:
-    return _mean(_f1(*_counts(_cells(targets_NC), _cells(probs_NC))))
-
-
-def _independent_f1_micro(targets_NC: Array, probs_NC: Array) -> float:
-    totals = [count_C.sum(keepdims=True) for count_C in _counts(_cells(targets_NC), _cells(probs_NC))]
-    return float(_f1(*totals)[0])
-
-
-def _independent_log_loss(targets_NC: Array, probs_NC: Array) -> float:
-    hits_NC = _cells(targets_NC).astype(bool)
-    eps = np.finfo(np.float64).eps
-    probs_NC = np.clip(probs_NC.astype(np.float64), eps, 1 - eps)
-    return float(-np.log(np.where(hits_NC, probs_NC, 1 - probs_NC)).mean())
-
-
-def _independent_auc(targets_NC: Array, probs_NC: Array) -> float:
-    return _mean(column_auc(_cells(targets_NC), probs_NC))
+    Mann and Whitney's count: a positive gains the weight of the negatives below it and half of its ties.
+    Integer weights give exact counts. Source: Mann & Whitney (1947), Ann. Math. Statist. 18, 50-60.
+    """
+    positive, negative = np.flatnonzero(hit_N), np.flatnonzero(~hit_N)
+    negative = negative[np.argsort(probs_N[negative], kind="stable")]
+    below_P = np.searchsorted(probs_N[negative], probs_N[positive], "left")
+    upto_P = np.searchsorted(probs_N[negative], probs_N[positive], "right")
+    tied = bool((below_P != upto_P).any())
+    found_R = np.full(len(weights_RN), np.nan)
+    step = max(1, BLOCK // len(hit_N))
+    for start in range(0, len(weights_RN), step):
+        block_BN = weights_RN[start : start + step]
+        weight_BP = block_BN.take(positive, axis=1)
+        sums_BQ = np.zeros((len(block_BN), len(negative) + 1))
+        np.cumsum(block_BN.take(negative, axis=1), axis=1, out=sums_BQ[:, 1:])
+        won_BP = sums_BQ.take(below_P, axis=1)
+        if tied:
+            won_BP = (won_BP + sums_BQ.take(upto_P, axis=1)) / 2
+        pairs_B = weight_BP.sum(1) * sums_BQ[:, -1]
+        found_R[start : start + step] = _ratio(np.einsum("bp,bp->b", weight_BP, won_BP), pairs_B)
+    return found_R
 
 
 def per_class(targets_NC: Array, probs_NC: Array, exclusive: bool) -> dict[str, list[float]]:
     """Return support, precision, recall, f1 and auc, each a list in class order; NaN where undefined."""
+    ones_1N = np.ones((1, len(targets_NC)))
+    counts = _class_counts if exclusive else _cell_counts
+    right_C, said_C, true_C = (count_1C[0] for count_1C in counts(targets_NC, probs_NC, ones_1N)[:3])
     hits_NC = _one_hot(_truth(targets_NC), targets_NC.shape[1]) if exclusive else _cells(targets_NC)
-    said_NC = _one_hot(probs_NC.argmax(1), probs_NC.shape[1]) if exclusive else _cells(probs_NC)
-    right_C, said_C, true_C = _counts(hits_NC, said_NC)
     columns = {
-        "support": true_C,
         "precision": _ratio(right_C, said_C),
         "recall": _ratio(right_C, true_C),
-        "f1": _f1(right_C, said_C, true_C),
+        "f1": _ratio(2 * right_C, said_C + true_C),
     }
-    return {name: column.tolist() for name, column in columns.items()} | {"auc": column_auc(hits_NC, probs_NC)}
+    aucs = [float(column_auc(hit_N, probs_N, ones_1N)[0]) for hit_N, probs_N in zip(hits_NC.T, probs_NC.T, strict=True)]
+    return {
+        "support": true_C.astype(np.int64).tolist(),
+        **{name: column.tolist() for name, column in columns.items()},
+        "auc": aucs,
+    }
 
 
-def _counts(hits_NC: Array, said_NC: Array) -> tuple[Array, Array, Array]:
-    """Return per class how often it is rightly predicted, predicted and true."""
-    return (hits_NC & said_NC).sum(0), said_NC.sum(0), hits_NC.sum(0)
+def _independent_f1_macro(targets_NC: Array, probs_NC: Array, weights_RN: Array) -> Array:
+    return _macro_f1(*_cell_counts(targets_NC, probs_NC, weights_RN), _cells(probs_NC).any(0))
 
 
-def _f1(right_C: Array, said_C: Array, true_C: Array) -> Array:
-    return _ratio(2 * right_C, said_C + true_C)
+def _independent_f1_micro(targets_NC: Array, probs_NC: Array, weights_RN: Array) -> Array:
+    right_RC, said_RC, true_RC, _ = _cell_counts(targets_NC, probs_NC, weights_RN)
+    return _ratio(2 * right_RC.sum(1), (said_RC + true_RC).sum(1))
 
 
-def _ratio(part_C: Array, whole_C: Array) -> Array:
-    return np.where(whole_C > 0, part_C / np.maximum(whole_C, 1), np.nan)
+def _independent_log_loss(targets_NC: Array, probs_NC: Array, weights_RN: Array) -> Array:
+    probs_NC = np.clip(probs_NC.astype(np.float64), EPS, 1 - EPS)
+    return _row_mean(-np.log(np.where(_cells(targets_NC), probs_NC, 1 - probs_NC)).mean(1), weights_RN)
+
+
+def _independent_auc(targets_NC: Array, probs_NC: Array, weights_RN: Array) -> Array:
+    return _mean_auc(_cells(targets_NC), probs_NC, weights_RN)
+
+
+def _mean_auc(hits_NC: Array, probs_NC: Array, weights_RN: Array) -> Array:
+    mixed = np.flatnonzero(hits_NC.any(0) & ~hits_NC.all(0))
+    total_R = np.zeros(len(weights_RN))
+    for c in mixed:
+        total_R += column_auc(hits_NC[:, c], probs_NC[:, c], weights_RN)
+    return total_R / len(mixed) if len(mixed) else np.full(len(weights_RN), np.nan)
+
+
+def _macro_f1(right_RC: Array, said_RC: Array, true_RC: Array, held_C: Array, predicted_C: Array) -> Array:
+    """Average F1; a class that is only ever predicted wrongly counts 0 in every resample."""
+    f1_RC = np.nan_to_num(_ratio(2 * right_RC, said_RC + true_RC))
+    return _class_mean(f1_RC, true_RC, held_C, held_C | predicted_C)
+
+
+def _class_mean(values_RC: Array, true_RC: Array, held_C: Array, seen_C: Array) -> Array:
+    """Return the mean over the seen classes, NaN where a resample lacks one that the rows hold."""
+    if not seen_C.any():
+        return np.full(len(values_RC), np.nan)
+    lacks_R = (true_RC[:, held_C] == 0).any(1)
+    return np.where(lacks_R, np.nan, values_RC[:, seen_C].mean(1))
+
+
+def _class_counts(targets_NC: Array, probs_NC: Array, weights_RN: Array) -> tuple[Array, Array, Array, Array]:
+    """Return the weight per class that is rightly predicted, predicted, true, [R,C], and which the rows hold."""
+    truth_N, said_N, count = _truth(targets_NC), probs_NC.argmax(1), targets_NC.shape[1]
+    right = np.flatnonzero(truth_N == said_N)
+    return (
+        _sums(weights_RN.take(right, axis=1), truth_N[right], count),
+        _sums(weights_RN, said_N, count),
+        _sums(weights_RN, truth_N, count),
+        np.bincount(truth_N, minlength=count) > 0,
+    )
+
+
+def _cell_counts(targets_NC: Array, probs_NC: Array, weights_RN: Array) -> tuple[Array, Array, Array, Array]:
+    """Return the same for independent columns."""
+    hits_NC, said_NC = _cells(targets_NC), _cells(probs_NC)
+    right_RC, said_RC, true_RC = (
+        np.hstack([weights_RN @ cells_NC[:, c : c + 64].astype(np.float64) for c in range(0, cells_NC.shape[1], 64)])
+        for cells_NC in (hits_NC & said_NC, said_NC, hits_NC)
+    )
+    return right_RC, said_RC, true_RC, hits_NC.any(0)
+
+
+def _sums(weights_RN: Array, classes_N: Array, count: int) -> Array:
+    """Return the weight of each class, [R,C], at a cost that does not grow with their number."""
+    order = np.argsort(classes_N, kind="stable")
+    present, starts = np.unique(classes_N[order], return_index=True)
+    sums_RC = np.zeros((len(weights_RN), count))
+    if len(order):
+        sums_RC[:, present] = np.add.reduceat(weights_RN.take(order, axis=1), starts, axis=1)
+    return sums_RC
+
+
+def _row_mean(values_N: Array, weights_RN: Array) -> Array:
+    return _ratio(weights_RN @ values_N.astype(np.float64), weights_RN.sum(1))
+
+
+def _ratio(part: Array, whole: Array) -> Array:
+    return np.divide(part, whole, out=np.full(np.shape(whole), np.nan), where=whole > 0)
 
 
 def _truth(targets_NC: Array) -> Array:
@@ -168,16 +242,11 @@ def _truth(targets_NC: Array) -> Array:
 
 
 def _one_hot(classes_N: Array, count: int) -> Array:
-    return np.asarray(classes_N[:, None] == np.arange(count), dtype=np.int64)
+    return np.asarray(classes_N[:, None] == np.arange(count))
 
 
 def _cells(values_NC: Array) -> Array:
-    return np.asarray(values_NC >= 0.5, dtype=np.int64)
-
-
-def _mean(values: list[float] | Array) -> float:
-    defined = np.asarray(values)[~np.isnan(values)]
-    return float(defined.mean()) if len(defined) else float("nan")
+    return np.asarray(values_NC >= 0.5)
 
 
 ONE_LABEL = ("binary", "multiclass")
@@ -186,7 +255,7 @@ METRICS = {
     "accuracy": Metric(accuracy, True, ONE_LABEL, "labels"),
     "balanced_accuracy": Metric(balanced_accuracy, True, ONE_LABEL, "labels"),
     "f1_macro": Metric(f1_macro, True, ALL, "labels", _independent_f1_macro),
-    "f1_micro": Metric(f1_micro, True, ALL, "labels", _independent_f1_micro),
+    "f1_micro": Metric(accuracy, True, ALL, "labels", _independent_f1_micro),
     "log_loss": Metric(log_loss, False, ALL, "probabilities", _independent_log_loss),
     "roc_auc": Metric(roc_auc, True, ALL, "order", _independent_auc),
     "mean_column_auc": Metric(mean_column_auc, True, ALL, "order", _independent_auc),
