@@ -16,7 +16,8 @@ from pipeline.contracts.config import Config
 from pipeline.contracts.members import Member
 from pipeline.contracts.scoring import scores, truth
 from pipeline.contracts.task import TASKS
-from pipeline.parts.blenders import BLENDERS, equal_weights
+from pipeline.parts.blenders import BLENDERS, Fit, Goal
+from pipeline.parts.metrics import METRICS
 
 Array = np.ndarray[Any, np.dtype[Any]]
 LEAST_ALPHA = 0.001  # of the smoothed variants where none is configured
@@ -83,14 +84,17 @@ def _blend(config: Config, table: foldtable.FoldTable, sample: pd.DataFrame) -> 
     blender = BLENDERS[config.ensemble.blender]
     read = members.read_all(config, table, task.exclusive, blender.uses_ranks)
     first = read[0]
-    weights_M = equal_weights(len(read))
-    variants = _variants(config, read, weights_M)
+    targets_NC = truth(config, table, first.ids, first.classes)
+    kind = config.submission.variant.removesuffix("_smoothed")
+    oof_MNC = np.stack([member.oof[kind] for member in read])
+    seed = config.ensemble.seed
+    fit = blender.fit(oof_MNC, Goal(targets_NC, METRICS[config.metric], task.exclusive, first.fold_N, seed))
+    variants = _variants(config, read, fit)
     filled = {
         name: submission.build(sample, config, first.classes, first.test_ids, variant.test_TC)
         for name, variant in variants.items()
     }
-    targets_NC = truth(config, table, first.ids, first.classes)
-    weights = {member.name: float(weight) for member, weight in zip(read, weights_M, strict=True)}
+    weights = {member.name: float(weight) for member, weight in zip(read, fit.weights_M, strict=True)}
     chosen = config.submission.variant
     report = {
         "metric": config.metric,
@@ -119,7 +123,7 @@ def _blend(config: Config, table: foldtable.FoldTable, sample: pd.DataFrame) -> 
     write_table(folder / "submission.csv", filled[chosen])
 
 
-def _variants(config: Config, read: list[Member], weights_M: Array) -> dict[str, Variant]:
+def _variants(config: Config, read: list[Member], fit: Fit) -> dict[str, Variant]:
     """Blend plain and tta, then smooth the blends."""
     task, blender, smoothing = (
         TASKS[config.data.task],
@@ -131,8 +135,8 @@ def _variants(config: Config, read: list[Member], weights_M: Array) -> dict[str,
         oof_MNC = np.stack([member.oof[name] for member in read])
         test_MTC = np.stack([member.test[name] for member in read])
         made[name] = Variant(
-            blender.blend(oof_MNC, weights_M, task.exclusive, read[0].fold_N),
-            blender.blend(test_MTC, weights_M, task.exclusive),
+            blender.apply(fit, oof_MNC, task.exclusive, read[0].fold_N),
+            blender.apply(fit, test_MTC, task.exclusive),
             0.0,
         )
     alpha = smoothing.alpha or LEAST_ALPHA
