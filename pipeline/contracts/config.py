@@ -21,7 +21,7 @@ from pipeline.parts.losses import LOSSES
 from pipeline.parts.metrics import METRICS
 from pipeline.parts.mixing import MIXERS, PATCHES
 from pipeline.parts.presets import PRESETS
-from pipeline.parts.schedules import SCHEDULES
+from pipeline.parts.schedules import OWN_WARMUP, SCHEDULES
 from pipeline.parts.tuning.named import PRUNERS, SAMPLERS
 from pipeline.parts.views import parse_view
 
@@ -150,7 +150,7 @@ class Train(Section):
     step_epochs: Positive = 3.0  # schedule step: epochs between drops
     gamma: Annotated[float, Field(gt=0, lt=1)] = 0.5  # schedules step and plateau: factor of a drop
     plateau_patience: Annotated[int, Field(ge=0)] = 3  # schedule plateau: epochs without a better valid loss
-    warmup_epochs: Annotated[float, Field(ge=0)] = 1.0  # one_cycle has its own
+    warmup_epochs: Annotated[float, Field(ge=0)] = 1.0  # below epochs; one_cycle has its own
     accumulate: Count = 1  # batches per optimizer step
     subset: Annotated[float, Field(gt=0, le=1)] = 1.0  # share of the groups trained on; all rows are validated
     clip_grad: Positive | None = 1.0  # norm
@@ -181,9 +181,17 @@ class Train(Section):
         return value
 
     @model_validator(mode="after")
-    def _falls(self) -> Train:
+    def _rises_and_falls(self) -> Train:
+        problems = []
         if self.min_lr > self.lr:
-            raise ValueError(f"found min_lr {self.min_lr:g}, expected at most lr, {self.lr:g}")
+            problems.append(f"found min_lr {self.min_lr:g}, expected at most lr, {self.lr:g}")
+        if self.warmup_epochs >= self.epochs and self.schedule not in OWN_WARMUP:
+            problems.append(
+                f"found warmup_epochs {self.warmup_epochs:g} of {self.epochs} epochs, so that lr would never be "
+                f"reached; expected fewer than epochs: set train.warmup_epochs={self.epochs / 4:g} or 0"
+            )
+        if problems:
+            raise ValueError("\n".join(problems))
         return self
 
 

@@ -151,6 +151,18 @@ def test_the_lowest_rate_is_not_above_the_base_rate() -> None:
     assert "min_lr" in line and "0.0001" in line
 
 
+@pytest.mark.parametrize(("warmup", "epochs"), [(1.0, 1), (3, 2), (2.0, 2)])
+def test_a_warm_up_leaves_epochs_at_the_base_rate(warmup: float, epochs: int) -> None:
+    (line,) = refused(train__warmup_epochs=warmup, train__epochs=epochs)
+    assert line.startswith(f"train: found warmup_epochs {warmup:g} of {epochs} epochs")
+    assert f"set train.warmup_epochs={epochs / 4:g} or 0" in line
+    assert len(refused(train__warmup_epochs=warmup, train__epochs=epochs, train__lr=1e-4, train__min_lr=1e-3)) == 2
+    own = made(train__warmup_epochs=warmup, train__epochs=epochs, train__schedule="one_cycle").train
+    assert own.warmup_epochs == warmup  # one cycle warms up by itself
+    for shorter in (0, epochs / 4):
+        assert made(train__warmup_epochs=shorter, train__epochs=epochs).train.warmup_epochs == shorter
+
+
 @pytest.mark.parametrize("section", ["train", "mix", "data__cache", "ensemble__smoothing"])
 def test_a_section_that_is_null_is_refused(section: str) -> None:
     """Nothing tells whether defaults or nothing at all are meant: `augment: null` trains with neither."""
