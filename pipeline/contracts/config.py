@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -382,6 +383,13 @@ def parse(tree: dict[str, Any], place: str) -> Config:
                 expected.setdefault(found, []).append(wanted)
         lines = ("; ".join(filter(None, (found, ", or ".join(wanted)))) for found, wanted in expected.items())
         raise InputError(*(f"{place}: {line}" for line in lines)) from None
+
+
+def overlaid(tree: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """Return a tree of plain values with another one laid over it, key by key, as a second `-c` is."""
+    copy = deepcopy(tree)
+    _overlay(copy, other)
+    return copy
 
 
 def dump(config: Config) -> str:
