@@ -27,7 +27,7 @@ from pipeline.engine import hardware, network, processes
 from pipeline.engine.cache import size_for
 from pipeline.engine.cores import cores
 from pipeline.engine.images import decode
-from pipeline.engine.loader import Array, Rows
+from pipeline.engine.loader import Array, Decoded, Rows
 from pipeline.engine.network import Setting
 from pipeline.engine.predict import predict
 from pipeline.parts.views import is_augment
@@ -120,7 +120,7 @@ def _average(networks: Sequence[nn.Module], new: NewImages, config: Config, sett
             elif not defects:  # with one damaged image there is nothing to predict, only others to find
                 batch.append(image)
             if batch and not defects and (len(batch) == size or n == len(new.ids) - 1):
-                rows = Rows(batch, new.ids[n + 1 - len(batch) : n + 1])
+                rows = Rows(Decoded(batch), new.ids[n + 1 - len(batch) : n + 1])
                 found = predict(networks, rows, config.tta, here, setting, normalize, augment=augment)
                 folds_NVC = sum(probs_NVC.astype(np.float64) for probs_NVC in found) / len(found)
                 means.append(np.asarray(folds_NVC).mean(axis=1))

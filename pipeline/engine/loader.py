@@ -6,7 +6,10 @@ normalisation happens on the device.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+import json
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -22,11 +25,42 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 
 class Images(Protocol):
-    """Anything that holds decoded images: index -> H×W×3 uint8 or uint16."""
+    """Hold images: index -> H×W×3 uint8 or uint16.
 
+    `take` and `digest` written here serve a subclass that decodes or holds them; the cache's set has its own.
+    """
+
+    @abstractmethod
     def __len__(self) -> int: ...
 
+    @abstractmethod
     def __getitem__(self, index: int, /) -> Array: ...
+
+    def take(self, indices: Array, /) -> Images:
+        """Return the images at `indices` as a set of their own."""
+        return Decoded([self[int(n)] for n in indices])
+
+    def digest(self, ids: Iterable[str], /) -> str:
+        """Return a hash over which id shows what; the order of the rows does not matter."""
+        pairs = []
+        for n, name in enumerate(ids):
+            image = self[n]
+            content = f"{image.dtype} {image.shape}".encode() + image.tobytes()
+            pairs.append([str(name), hashlib.sha256(content).hexdigest()])
+        return hashlib.sha256(json.dumps(sorted(pairs)).encode()).hexdigest()
+
+
+class Decoded(Images):
+    """Hold images in memory."""
+
+    def __init__(self, images: Sequence[Array]) -> None:
+        self._images = images
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def __getitem__(self, index: int, /) -> Array:
+        return self._images[index]
 
 
 class Augmentation(Protocol):

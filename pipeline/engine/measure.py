@@ -24,7 +24,7 @@ from pipeline.engine import augment, hardware, network
 from pipeline.engine.cores import cores
 from pipeline.engine.fit import Fit, Fold, accelerator, optimizer
 from pipeline.engine.images import decode
-from pipeline.engine.loader import Array, Plan, Rows, TrainingBatches
+from pipeline.engine.loader import Array, Images, Plan, Rows, TrainingBatches
 from pipeline.engine.network import Setting
 from pipeline.engine.predict import predict, subset
 from pipeline.parts.losses import LOSSES
@@ -196,7 +196,7 @@ def quick(config: Config, classes: Sequence[str], steps: int = 2) -> Quick:
     return Quick(train, forward_, weights)
 
 
-class Originals:
+class Originals(Images):
     """Decode an image at every access, as a data set without a cache does."""
 
     def __init__(self, paths: Sequence[Path], size_hw: tuple[int, int]) -> None:
@@ -205,7 +205,7 @@ class Originals:
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __getitem__(self, number: int) -> Array:
+    def __getitem__(self, number: int, /) -> Array:
         return decode(self.paths[number], self.size_hw)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -103,7 +102,5 @@ def _assemble(parts: list[Array], own: Array, rows: int, views: int) -> Array:
 
 def subset(rows: Rows, numbers: Array) -> Rows:
     """Return some of the rows, without copying images."""
-    take: Any = getattr(rows.images, "take", None)
-    images = take(numbers) if take is not None else [rows.images[int(n)] for n in numbers]
     targets_NC = None if rows.targets_NC is None else rows.targets_NC[numbers]
-    return replace(rows, images=images, ids=rows.ids[numbers], targets_NC=targets_NC)
+    return replace(rows, images=rows.images.take(numbers), ids=rows.ids[numbers], targets_NC=targets_NC)

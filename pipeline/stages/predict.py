@@ -100,7 +100,7 @@ class _Jobs:
     def predict(self, folders: Sequence[Path], kind: str, rows: Rows) -> None:
         """Complete the files `kind`.npz of these folders with one pass over the rows."""
         wanted = self.config.views
-        digest = rows.images.digest(rows.ids)  # type: ignore[attr-defined]
+        digest = rows.images.digest(rows.ids)
         prints = {folder: fingerprint_of(self.config, self.setting, folder, digest) for folder in folders}
         kept = {folder: kept_views(folder / f"{kind}.npz", prints[folder], rows.ids) for folder in folders}
         todo = [folder for folder in folders if any(view not in kept[folder] for view in wanted)]

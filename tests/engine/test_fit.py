@@ -12,7 +12,7 @@ from accelerate import Accelerator
 from pipeline.contracts.config import load
 from pipeline.engine import augment
 from pipeline.engine.fit import Fit, Fold
-from pipeline.engine.loader import Rows
+from pipeline.engine.loader import Decoded, Rows
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def scaled(competition: Path) -> Fit:
     """Return a fold's training whose accelerator scales losses, left over-scaled by an earlier fold."""
     config = load([competition / "config.yaml"], ["train.batch_size=4"])
     images = [np.full((32, 32, 3), 20 * n, dtype=np.uint8) for n in range(8)]
-    rows = Rows(images, np.array(list("abcdefgh")), np.eye(2, dtype=np.float32)[[0, 1] * 4])  # type: ignore[arg-type]
+    rows = Rows(Decoded(images), np.array(list("abcdefgh")), np.eye(2, dtype=np.float32)[[0, 1] * 4])
     joined = Accelerator(cpu=True)
     joined.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**127)
     joined.scaler.scale(torch.ones(()))  # its scale is set at the first use

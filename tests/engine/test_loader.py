@@ -12,6 +12,8 @@ from pipeline.engine import augment
 from pipeline.engine.loader import (
     Array,
     Batch,
+    Decoded,
+    Images,
     Plan,
     PredictionBatches,
     Rows,
@@ -31,7 +33,7 @@ def rows(count: int = 13, dtype: type = np.uint8, seed: int = 0) -> Rows:
     top = np.iinfo(dtype).max
     images = [draws.integers(0, top, (SIDE, SIDE + 4, 3), endpoint=True).astype(dtype) for _ in range(count)]
     targets_NC = np.eye(3, dtype=np.float32)[np.arange(count) % 3]
-    return Rows(images, np.array([f"{n:03d}" for n in range(count)]), targets_NC)  # type: ignore[arg-type]
+    return Rows(Decoded(images), np.array([f"{n:03d}" for n in range(count)]), targets_NC)
 
 
 def batches(table: Rows, batch_size: int = 4, seed: int = 1, spec: str = "medium") -> TrainingBatches:
@@ -168,7 +170,7 @@ def test_prediction_is_the_same_with_workers_and_resizes(dtype: type) -> None:
 
 
 def test_a_failing_image_ends_the_training() -> None:
-    class Broken:
+    class Broken(Images):
         def __len__(self) -> int:
             return 4
 

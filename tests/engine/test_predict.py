@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from pipeline.contracts.config import Config, parse
 from pipeline.engine import augment, network
-from pipeline.engine.loader import Array, Normalize, Rows
+from pipeline.engine.loader import Array, Images, Normalize, Rows
 from pipeline.engine.network import Setting
 from pipeline.engine.predict import predict, subset
 
@@ -33,7 +33,7 @@ class Corners(nn.Module):
         return torch.stack([part.mean((1, 2, 3)) for part in parts], dim=1)
 
 
-class Counted:
+class Counted(Images):
     """Images that count how often each is read."""
 
     def __init__(self, images: list[Array]) -> None:
@@ -158,6 +158,16 @@ def test_subsets_take_images_ids_and_targets_together() -> None:
     assert some.ids.tolist() == ["004", "001"] and len(some) == len(some.images) == 2
     assert some.targets_NC is not None and some.targets_NC.argmax(1).tolist() == [4, 1]
     assert np.array_equal(some.images[0], rows.images[4])
+
+
+def test_a_digest_tells_which_id_shows_what() -> None:
+    rows = table(4)
+    digest, turned = rows.images.digest(rows.ids), subset(rows, np.array([2, 0, 3, 1]))
+    assert turned.images.digest(turned.ids) == digest
+    assert turned.images.digest(rows.ids) != digest and rows.images.digest(turned.ids) != digest
+    assert table(4, np.uint16).images.digest(rows.ids) != digest
+    with pytest.raises(IndexError):
+        rows.images.digest([*rows.ids, "more"])
 
 
 def test_a_saved_network_predicts_the_same(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from pipeline.contracts.errors import InputError, TrainingError
 from pipeline.engine import augment, network
 from pipeline.engine.fit import Fold, fit, optimizer
 from pipeline.engine.history import History
-from pipeline.engine.loader import Plan, Rows
+from pipeline.engine.loader import Decoded, Plan, Rows
 from pipeline.parts.schedules import SCHEDULES
 
 SIDE = 32
@@ -56,7 +56,7 @@ def rows(count: int, seed: int) -> Rows:
         image[..., n % 3] += 120
         images.append(image.astype(np.uint8))
     targets_NC = np.eye(3, dtype=np.float32)[np.arange(count) % 3]
-    return Rows(images, np.array([f"{seed}-{n:03d}" for n in range(count)]), targets_NC)  # type: ignore[arg-type]
+    return Rows(Decoded(images), np.array([f"{seed}-{n:03d}" for n in range(count)]), targets_NC)
 
 
 def train(settings: Config, folder: Path, count: int = 24, valid: int = 9, number: int = 0) -> History:
