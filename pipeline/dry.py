@@ -181,7 +181,7 @@ def _kept(config: Config, folder: Path, kind: str, ids: Array, images: ImageSet 
         except MismatchError:
             have = ()
     else:
-        print_ = predict.fingerprint_of(config, Setting.of(config), folder, images.digest(ids))
+        print_ = predict.fingerprint_of(config, Setting.of(config), predict.weights_hash(folder), images.digest(ids))
         have = list(predict.kept_views(path, print_, ids))
     return sum(view in have for view in config.views)
 

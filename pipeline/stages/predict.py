@@ -96,12 +96,13 @@ class _Jobs:
         self.config, self.fold_hash = config, fold_hash
         self.setting = Setting.of(config)
         self.loaded: dict[Path, tuple[nn.Module, dict[str, Any]]] = {}
+        self.hashes: dict[Path, str] = {}  # of each folder's weights, read once for all its files
 
     def predict(self, folders: Sequence[Path], kind: str, rows: Rows) -> None:
         """Complete the files `kind`.npz of these folders with one pass over the rows."""
         wanted = self.config.views
         digest = rows.images.digest(rows.ids)
-        prints = {folder: fingerprint_of(self.config, self.setting, folder, digest) for folder in folders}
+        prints = {folder: self._fingerprint(folder, digest) for folder in folders}
         kept = {folder: kept_views(folder / f"{kind}.npz", prints[folder], rows.ids) for folder in folders}
         todo = [folder for folder in folders if any(view not in kept[folder] for view in wanted)]
         missing = [view for view in wanted if any(view not in kept[folder] for folder in todo)]
@@ -150,6 +151,11 @@ class _Jobs:
             },
         ).save(folder / f"{kind}.npz")
 
+    def _fingerprint(self, folder: Path, images: str) -> str:
+        if folder not in self.hashes:
+            self.hashes[folder] = weights_hash(folder)
+        return fingerprint_of(self.config, self.setting, self.hashes[folder], images)
+
     def _network(self, folder: Path) -> tuple[nn.Module, dict[str, Any]]:
         if folder not in self.loaded:
             loaded = network.load(folder / "model.safetensors", self.config, self.setting)
@@ -162,12 +168,17 @@ class _Jobs:
         return self.loaded[folder]
 
 
-def fingerprint_of(config: Config, setting: Setting, folder: Path, images: str) -> str:
-    """Return what one fold's predictions for images of this digest depend on, hashed."""
+def weights_hash(folder: Path) -> str:
+    """Return the SHA-256 of a fold's weights."""
+    return fingerprint.file_hash(folder / "model.safetensors")
+
+
+def fingerprint_of(config: Config, setting: Setting, weights: str, images: str) -> str:
+    """Return what the predictions of weights of this hash for images of this digest depend on, hashed."""
     found = fingerprint.fields(
         config,
         ("model.size", "augment", "loss.name", "train.seed", "train.precision", "predict"),
-        weights=fingerprint.file_hash(folder / "model.safetensors"),
+        weights=weights,
         images=images,
         image_size=str(size_for(config)),
         decode=str(DECODE_VERSION),

@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from pipeline.contracts.artifacts import Predictions
 from pipeline.contracts.config import load
 from pipeline.stages import folds, predict, score, train
 
 
-def test_views_of_an_earlier_tta_stay(competition: Path) -> None:
+def test_views_of_an_earlier_tta_stay(competition: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def config(view: str):  # type: ignore[no-untyped-def]
         return load([competition / "config.yaml"], ["train.epochs=1", "folds.n=2", f"tta=[{view}]"])
 
@@ -24,6 +25,10 @@ def test_views_of_an_earlier_tta_stay(competition: Path) -> None:
     assert after.views == ("identity", "vflip", "hflip")
     np.testing.assert_array_equal(after.mean(before.views), before.mean(before.views))
     written = path.stat().st_mtime_ns
+    hashed: list[Path] = []
+    whole = predict.weights_hash
+    monkeypatch.setattr(predict, "weights_hash", lambda folder: hashed.append(folder) or whole(folder))
     predict.run(config("hflip"))
     assert path.stat().st_mtime_ns == written
+    assert sorted(folder.name for folder in hashed) == ["fold0", "fold1"]  # once, for valid and test rows
     score.run(config("hflip"))  # reads views by their names
