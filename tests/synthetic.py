@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,16 @@ from pipeline.contracts.foldtable import FoldTable
 
 CLASSES = ("cat", "dog", "eel")
 TEST_IDS = np.array(["0900", "0901", "0902", "0903", "0904"])
+
+
+def command(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run a command in a fresh Python that fails where the command imported torch."""
+    code = (
+        "import sys; from pipeline.cli import main; code = main(sys.argv[1:]); "
+        "assert 'torch' not in sys.modules; sys.exit(code)"
+    )
+    listed = [sys.executable, "-c", code, *map(str, arguments)]
+    return subprocess.run(listed, capture_output=True, text=True, check=False)
 
 
 def make_config(folder: Path, **changes: Any) -> Config:

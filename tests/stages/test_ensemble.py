@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from synthetic import CLASSES, TEST_IDS, make_config, make_folds, make_run, make_sample, pets
+from synthetic import CLASSES, TEST_IDS, command, make_config, make_folds, make_run, make_sample, pets
 
 from pipeline.contracts.artifacts import Predictions, read_text_table
 from pipeline.contracts.config import Config, dump
@@ -253,11 +251,6 @@ def test_finished_and_equal_is_skipped(config: Config, table: FoldTable, truth_N
 def test_command_line_without_torch(config: Config, table: FoldTable, truth_NC: np.ndarray, tmp_path: Path) -> None:
     make_run(config, table, truth_NC)
     (tmp_path / "config.yaml").write_text(dump(config))
-    code = (
-        "import sys; from pipeline.cli import main; "
-        f"code = main(['ensemble', '-c', {str(tmp_path / 'config.yaml')!r}]); "
-        "assert 'torch' not in sys.modules; sys.exit(code)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    done = command("ensemble", "-c", tmp_path / "config.yaml")
     assert (done.returncode, done.stderr) == (0, "")
     assert "log_loss, OOF, mean of pets" in done.stdout

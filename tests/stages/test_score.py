@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn import metrics as sk
-from synthetic import CLASSES, TEST_IDS, make_config, make_folds, make_run, pets
+from synthetic import CLASSES, TEST_IDS, command, make_config, make_folds, make_run, pets
 
 from pipeline.contracts import foldtable
 from pipeline.contracts.artifacts import Predictions, read_text_table
@@ -224,15 +222,10 @@ def test_multilabel_columns(tmp_path: Path) -> None:
 def test_command_line_without_torch(config: Config, table: FoldTable, truth_NC: np.ndarray, tmp_path: Path) -> None:
     make_run(config, table, truth_NC)
     (tmp_path / "config.yaml").write_text(dump(config))
-    code = (
-        "import sys; from pipeline.cli import main; "
-        f"code = main(['score', '-c', {str(tmp_path / 'config.yaml')!r}]); "
-        "assert 'torch' not in sys.modules; sys.exit(code)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    done = command("score", "-c", tmp_path / "config.yaml")
     assert (done.returncode, done.stderr) == (0, "")
     assert "log_loss (lower is better), OOF, 3 folds" in done.stdout
     (config.run_dir / "fold0" / "valid.npz").write_bytes(b"PK")
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    done = command("score", "-c", tmp_path / "config.yaml")
     assert done.returncode == 3
     assert "damaged" in done.stderr
