@@ -83,6 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     made["predict"].add_argument("--from", dest="source", metavar="RUN", help="a run's folder; no config is needed")
     made["predict"].add_argument("--test", metavar="PATH", help="folder or table of new images, with --from")
     made["predict"].add_argument("--out", metavar="FILE", help="where to write the table, with --from")
+    made["ensemble"].add_argument("--members", nargs="+", metavar="RUN", help="as ensemble.members: runs or folders")
     made["bench"].add_argument("--json", action="store_true", help="for machines")
     return parser
 

@@ -214,6 +214,7 @@ class Ensemble(Section):
     views: Literal["all", "select"] = "all"  # select: weight each run's views of `tta` where it surely helps
     calibrate: Literal["none", "auto", "temperature", "clip"] = "none"  # auto: where it surely helps
     smoothing: Smoothing = Smoothing()
+    seed: Seed = 42  # of the resamples behind every interval, and of bagged blenders
 
     @field_validator("blender")
     @classmethod

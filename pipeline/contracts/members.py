@@ -31,6 +31,9 @@ class Member:
     test_ids: Array  # [T] str
     oof: dict[str, Array]  # plain, tta -> [N,C] float64
     test: dict[str, Array]  # plain, tta -> [T,C] float64
+    views: tuple[str, ...] = ()  # those that tta is the mean of; none where only that mean is known
+    oof_VNC: Array | None = None  # of these views; read where ensemble.views is select
+    test_VTC: Array | None = None
 
 
 def folders(config: configs.Config) -> dict[str, Path]:
@@ -103,6 +106,7 @@ def _read_run(name: str, folder: Path, config: configs.Config, table: FoldTable)
     if own.data.task != config.data.task:
         raise MismatchError(f"{folder}: a {own.data.task} run, expected {config.data.task} as in this config")
     variants = {"plain": ["identity"], "tta": own.tta}
+    several = config.ensemble.views == "select" and len(own.tta) > 1
     return Member(
         name=name,
         classes=made.classes,
@@ -111,6 +115,9 @@ def _read_run(name: str, folder: Path, config: configs.Config, table: FoldTable)
         test_ids=made.test_ids,
         oof={variant: made.oof(views) for variant, views in variants.items()},
         test={variant: made.test(views) for variant, views in variants.items()},
+        views=tuple(own.tta),
+        oof_VNC=np.stack([made.oof([view]) for view in own.tta]) if several else None,
+        test_VTC=np.stack([made.test([view]) for view in own.tta]) if several else None,
     )
 
 

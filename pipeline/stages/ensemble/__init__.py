@@ -1,0 +1,136 @@
+"""Blend members and write the submission in four variants, each with its cross-fitted OOF score."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from pipeline.contracts import fingerprint, foldtable, members, submission
+from pipeline.contracts.artifacts import read_json, write_json, write_table
+from pipeline.contracts.config import Config
+from pipeline.contracts.members import Member
+from pipeline.contracts.scoring import scores, truth
+from pipeline.contracts.task import TASKS
+from pipeline.parts.blenders import BLENDERS
+from pipeline.parts.metrics import METRICS
+from pipeline.stages.ensemble.blending import Blended, blend_all
+from pipeline.stages.ensemble.judge import Array, Judge
+from pipeline.stages.ensemble.printing import summary
+
+KEYS = (
+    *("metric", "tta", "ensemble", "submission"),
+    *("data.task", "data.target", "data.separator", "data.id"),
+)
+
+
+def run(config: Config) -> Path:
+    """Write submission.csv, its variants, blend.csv, blend_oof.csv, weights.json and ensemble.json.
+
+    blend_oof.csv and every score of a fitted blend are cross-fitted: each fold by weights of the other folds.
+    Nothing is written unless every variant can be. Returns the path of submission.csv. Raises InputError on a
+    wrong sample or missing members, MismatchError where members do not fit together or to the sample.
+    """
+    folder, table, sample = config.run_dir, foldtable.read(config), submission.read_sample(config)
+    found = fields(config, table, sample)
+    variants = [
+        folder / "submissions" / f"{name}{smoothed}.csv" for smoothed in ("", "_smoothed") for name in ("plain", "tta")
+    ]
+    names = ("submission.csv", "ensemble.json", "weights.json", "blend.csv", "blend_oof.csv")
+    written = [*variants, *(folder / name for name in names)]
+    if not (fingerprint.is_done(folder, "ensemble", found) and all(path.is_file() for path in written)):
+        _blend(config, table, sample)
+        fingerprint.stamp(folder, "ensemble", found)
+    print("\n".join(summary(read_json(folder / "ensemble.json"), folder / "submission.csv")))
+    return folder / "submission.csv"
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Run the command `ensemble`."""
+    from pipeline.cli import read_config
+
+    if arguments.members:
+        arguments.set = [*arguments.set, f"ensemble.members={json.dumps(arguments.members)}"]
+    run(read_config(arguments))
+
+
+def fields(config: Config, table: foldtable.FoldTable, sample: pd.DataFrame) -> fingerprint.Fields:
+    """Return what the blend depends on."""
+    inputs = {
+        f"{name}/{path.relative_to(folder)}": fingerprint.file_hash(path)
+        for name, folder in members.folders(config).items()
+        for path in members.files(folder, table)
+    }
+    return fingerprint.fields(
+        config,
+        KEYS,
+        folds=fingerprint.file_hash(config.folds_path),
+        sample=fingerprint.digest({"csv": sample.to_csv(index=False)}),
+        **inputs,
+    )
+
+
+def _blend(config: Config, table: foldtable.FoldTable, sample: pd.DataFrame) -> None:
+    folder, task, chosen = config.run_dir, TASKS[config.data.task], config.submission.variant
+    asked = config.ensemble.blender
+    read = members.read_all(config, table, task.exclusive, asked != "auto" and BLENDERS[asked].uses_ranks)
+    first = read[0]
+    judge = _judge(config, table, first)
+    made = blend_all(config, read, judge)
+    filled = {
+        name: submission.build(sample, config, first.classes, first.test_ids, variant.test_TC)
+        for name, variant in made.variants.items()
+    }
+    report = _report(config, judge, made, filled)
+    for name, rows in filled.items():
+        write_table(folder / "submissions" / f"{name}.csv", rows)
+    write_table(folder / "blend.csv", _table(first.test_ids, made.variants[chosen].test_TC, first.classes))
+    write_table(folder / "blend_oof.csv", _table(first.ids, made.variants[chosen].oof_NC, first.classes))
+    write_json(folder / "weights.json", made.report["weights"])
+    write_json(folder / "ensemble.json", report)
+    write_table(folder / "submission.csv", filled[chosen])
+
+
+def _judge(config: Config, table: foldtable.FoldTable, first: Member) -> Judge:
+    return Judge(
+        METRICS[config.metric],
+        TASKS[config.data.task].exclusive,
+        truth(config, table, first.ids, first.classes),
+        first.fold_N,
+        table.groups[foldtable.row_numbers(table.ids, first.ids)],
+        config.ensemble.seed,
+    )
+
+
+def _report(config: Config, judge: Judge, made: Blended, filled: dict[str, pd.DataFrame]) -> dict[str, Any]:
+    task = TASKS[config.data.task]
+    variants = {
+        name: {
+            "alpha": variant.alpha,
+            "threshold": config.ensemble.smoothing.threshold,
+            **scores(task, config.metric, judge.targets_NC, variant.oof_NC, judge.fold_N),
+            "equal_to": next((other for other in _before(filled, name) if filled[other].equals(filled[name])), None),
+        }
+        for name, variant in made.variants.items()
+    }
+    return {
+        "metric": config.metric,
+        "greater_is_better": judge.metric.greater_is_better,
+        **made.report,
+        "variants": variants,
+        "submitted": config.submission.variant,
+    }
+
+
+def _before(names: dict[str, Any], name: str) -> list[str]:
+    listed = list(names)
+    return listed[: listed.index(name)]
+
+
+def _table(ids: Array, probs_NC: Array, classes: tuple[str, ...]) -> pd.DataFrame:
+    table = pd.DataFrame(dict(enumerate([ids, *probs_NC.T])))
+    table.columns = ["id", *classes]
+    return table

@@ -1,0 +1,94 @@
+"""Carry members through views, blender, calibration and smoothing to the four variants."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pipeline.contracts.config import Config
+from pipeline.contracts.members import SUM_TOLERANCE, Member
+from pipeline.contracts.task import TASKS
+from pipeline.parts.blenders import BLENDERS
+from pipeline.stages.ensemble import finish, stack
+from pipeline.stages.ensemble.compare import compare, correlation, leave_one_out
+from pipeline.stages.ensemble.judge import Array, Judge
+from pipeline.stages.ensemble.stack import Stack
+
+
+@dataclass(frozen=True)
+class Variant:
+    """Hold one way to read the members, its OOF cross-fitted, and how it was smoothed."""
+
+    oof_NC: Array
+    test_TC: Array
+    alpha: float
+
+
+@dataclass(frozen=True)
+class Blended:
+    """Hold the four variants and what was found on the way, for JSON."""
+
+    variants: dict[str, Variant]
+    report: dict[str, Any]
+
+
+def blend_all(config: Config, members: Sequence[Member], judge: Judge) -> Blended:
+    """Return the variants plain, tta and both smoothed.
+
+    Everything is decided and weighted on the submitted one of plain and tta, then applied to both.
+    """
+    kind = config.submission.variant.removesuffix("_smoothed")
+    made, views = stack.build(members, judge)
+    name, crossed, found = _choose(config, made, kind, judge)
+    flows = {kind: finish.flow(name, crossed, made, kind, judge) for kind in ("plain", "tta")}
+    flows, calibrated = finish.calibrate(config.ensemble.calibrate, flows, kind, judge)
+    smoothed, alphas, smoothing = finish.smooth(config.ensemble, flows, kind, judge)
+    variants = {name: Variant(one.cross_NC, one.test_TC, 0.0) for name, one in flows.items()}
+    variants |= {f"{name}_smoothed": Variant(one.cross_NC, one.test_TC, alphas[name]) for name, one in smoothed.items()}
+    weights = [float(weight) for weight in crossed.final.weights_M]
+    report = {
+        "blender": name,
+        "asked": config.ensemble.blender,
+        "members": [member.name for member in members],
+        "weights": dict(zip((member.name for member in members), weights, strict=True)),
+        "params": crossed.final.params,
+        "trace": crossed.final.trace,
+        "views": views,
+        "calibration": calibrated,
+        "smoothing": smoothing,
+        **found,
+    }
+    return Blended(variants, report)
+
+
+def _choose(config: Config, made: Stack, kind: str, judge: Judge) -> tuple[str, Any, dict[str, Any]]:
+    """Return the blender, its fits, and the comparison where there is something to compare."""
+    asked = config.ensemble.blender
+    names = _compared(config, made, kind)
+    if len(made) == 1 or (not names and asked != "auto"):
+        name = "mean" if asked == "auto" else asked
+        return name, stack.blend(name, made, kind, judge), {}
+    name, crossed, report = compare(asked, names, made, kind, judge)
+    found = {
+        "comparison": report,
+        "correlation": correlation(made, kind),
+        "leave_one_out": leave_one_out(name, crossed, made, kind, judge),
+    }
+    return name, crossed, found
+
+
+def _compared(config: Config, made: Stack, kind: str) -> list[str]:
+    """Return the blenders to compare; members that are no probabilities compare by ranks alone."""
+    names = TASKS[config.data.task].blenders(config.metric)
+    if config.ensemble.compare is not None:
+        names = [name for name in names if name in config.ensemble.compare]
+    if made.exclusive and any(_off(made.single(kind, member)) for member in made.members):
+        names = [name for name in names if BLENDERS[name].uses_ranks]
+    return names
+
+
+def _off(probs_NC: Array) -> bool:
+    return bool((np.abs(probs_NC.sum(1) - 1) > SUM_TOLERANCE).any())

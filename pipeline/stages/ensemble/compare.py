@@ -1,0 +1,115 @@
+"""Compare blenders honestly, choose one, and say what each member brings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from pipeline.parts.blenders import BLENDERS, Fit
+from pipeline.stages.ensemble.judge import Array, Crossed, Judge, Scored, plain
+from pipeline.stages.ensemble.stack import Stack, blend
+
+REFIT_CELLS = 2_000_000  # of the stack: above, a member is left out without fitting the others anew
+
+
+def compare(
+    asked: str, names: Sequence[str], stack: Stack, kind: str, judge: Judge
+) -> tuple[str, Crossed[Fit], dict[str, Any]]:
+    """Return the blender to use, its fits, and the comparison with the mean and the best single member.
+
+    `auto` is the best cross-fitted one if the interval of its lead over the mean excludes 0, else the mean.
+    The best member was chosen on the rows that it is scored on, which flatters it against the blends.
+    """
+    listed = list(dict.fromkeys(["mean", *([] if asked == "auto" else [asked]), *names]))
+    fits = {name: blend(name, stack, kind, judge) for name in listed}
+    scored = {name: judge.scored(crossed) for name, crossed in fits.items()}
+    singles = {member.name: judge.score(stack.single(kind, member)) for member in stack.members}
+    best = _best_member(stack, kind, judge)
+    chosen = judge.choose(scored, "mean") if asked == "auto" else asked
+    report = {
+        "on": kind,
+        **judge.terms,
+        "best_member": best[0],
+        "blenders": {
+            name: {
+                "fitted": BLENDERS[name].fitted,
+                **judge.described(one),
+                "over_mean": None if name == "mean" else judge.difference(one, scored["mean"]),
+                "over_best_member": judge.difference(one, best[1]),
+            }
+            for name, one in scored.items()
+        },
+        "members": {name: plain(score) for name, score in singles.items()},
+    }
+    if asked == "auto":
+        report["why"] = _why(chosen, scored, judge)
+    return chosen, fits[chosen], report
+
+
+def correlation(stack: Stack, kind: str) -> list[list[float]]:
+    """Return Pearson's correlation between members' OOF [M][M], over all cells once each class is centred.
+
+    Without centring, classes of unlike frequency alone would make all members look alike.
+    """
+    total_MM = np.zeros((len(stack), len(stack)))
+    for column in range(stack.single(kind, stack.members[0]).shape[1]):
+        cells_MN = np.stack([stack.single(kind, member)[:, column] for member in stack.members])
+        cells_MN = cells_MN - cells_MN.mean(1, keepdims=True)
+        total_MM += cells_MN @ cells_MN.T
+    spread_M = np.sqrt(np.diag(total_MM))
+    scale_MM = np.outer(spread_M, spread_M)
+    found_MM = np.divide(total_MM, scale_MM, out=np.eye(len(stack)), where=scale_MM > 0)
+    return [[float(value) for value in row] for row in found_MM.clip(-1, 1)]
+
+
+def leave_one_out(name: str, crossed: Crossed[Fit], stack: Stack, kind: str, judge: Judge) -> dict[str, Any]:
+    """Return by how much the cross-fitted score falls without each member; below 0 it would rise.
+
+    The others are fitted anew, or on a large stack take over the weight in proportion (`refitted` says which).
+    """
+    whole_MNC = stack.oof(kind, None)
+    refit = whole_MNC.size <= REFIT_CELLS or not BLENDERS[name].simplex
+    with_all = judge.gain(crossed.cross_NC)
+    found = {}
+    for m, member in enumerate(stack.members):
+        if refit:
+            cross_NC = blend(name, stack.without(member.name), kind, judge).cross_NC
+        else:
+            cross_NC = _without(m, name, crossed, stack, kind, judge)
+        found[member.name] = plain(with_all - judge.gain(cross_NC))
+    return {"refitted": refit, "members": found}
+
+
+def _without(m: int, name: str, crossed: Crossed[Fit], stack: Stack, kind: str, judge: Judge) -> Array:
+    """Return the cross-fitted blend whose weight of member m goes to the others."""
+    cross_NC = crossed.cross_NC.copy()
+    others = stack.without(stack.members[m].name)
+    for part, fit in crossed.by_part.items():
+        rows = np.flatnonzero(judge.part_N == part)
+        weights_M = np.delete(fit.weights_M, m)
+        total = weights_M.sum()
+        weights_M = weights_M / total if total > 0 else np.full(len(weights_M), 1 / len(weights_M))
+        probs_MNC = others.oof(kind, part)[:, rows]
+        fold_N = judge.fold_N[rows]
+        cross_NC[rows] = BLENDERS[name].apply(Fit(weights_M, fit.params), probs_MNC, judge.exclusive, fold_N)
+    return cross_NC
+
+
+def _best_member(stack: Stack, kind: str, judge: Judge) -> tuple[str, Scored]:
+    gains = [judge.gain(stack.single(kind, member)) for member in stack.members]
+    member = stack.members[int(np.nanargmax(gains)) if np.isfinite(gains).any() else 0]
+    cross_NC = stack.single(kind, member)
+    return member.name, judge.scored_as(judge.score(cross_NC), cross_NC)
+
+
+def _why(chosen: str, scored: dict[str, Scored], judge: Judge) -> str:
+    """Say why `auto` took this one."""
+    leads = {name: judge.lead(one, scored["mean"]) for name, one in scored.items() if name != "mean"}
+    best = max(leads, key=lambda name: np.nan_to_num(leads[name], nan=-np.inf), default=None)
+    if best is None or not leads[best] > 0:
+        return "auto: none scores better than the mean on folds it was not fitted on"
+    spread = judge.paired(scored[best], scored["mean"])
+    text = f"{best} leads the mean by {leads[best]:.4f}, 90 % interval {spread.low:.4f} to {spread.high:.4f}"
+    return f"auto: {text}" + ("" if chosen == best else ": not sure, so the mean")

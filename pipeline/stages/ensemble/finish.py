@@ -1,0 +1,136 @@
+"""Calibrate and smooth a finished blend; what is chosen is chosen by its cross-fitted score."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from pipeline.contracts.config import Ensemble
+from pipeline.parts.blenders import BLENDERS, Fit
+from pipeline.parts.calibration import CALIBRATIONS, Calibration, smoothing
+from pipeline.stages.ensemble.judge import Array, Crossed, Judge
+from pipeline.stages.ensemble.stack import Stack
+
+LEAST_ALPHA = 0.001  # of the smoothed variants where none is configured or chosen
+
+
+@dataclass(frozen=True)
+class Flow:
+    """Hold a prediction on its way to the submission, as each part's fits and the final ones make it."""
+
+    at: Callable[[int | None], Array]  # part left out, or None -> [N,C] of all rows
+    cross_NC: Array  # each row by the fits that did not see its part
+    test_TC: Array
+
+
+def flow(name: str, crossed: Crossed[Fit], stack: Stack, kind: str, judge: Judge) -> Flow:
+    """Blend `plain` or `tta` with these fits, whichever of the two they were fitted on."""
+    blender, learns = BLENDERS[name], BLENDERS[name].fitted or stack.learns(kind)
+
+    @cache
+    def made(part: int | None) -> Array:
+        fit = crossed.final if part is None else crossed.by_part[part]
+        return blender.apply(fit, stack.oof(kind, part), judge.exclusive, judge.fold_N)
+
+    def at(part: int | None) -> Array:
+        return made(part if learns else None)
+
+    cross_NC = at(None).copy()
+    for part in crossed.by_part if learns else ():
+        cross_NC[judge.part_N == part] = at(part)[judge.part_N == part]
+    return Flow(at, cross_NC, blender.apply(crossed.final, stack.test(kind), judge.exclusive))
+
+
+def fixed(made: Flow, calibration: Calibration, number: float, judge: Judge) -> Flow:
+    """Apply a calibration with a number that was not fitted."""
+
+    def change(probs_NC: Array) -> Array:
+        return calibration.apply(probs_NC, number, judge.exclusive)
+
+    return Flow(lambda part: change(made.at(part)), change(made.cross_NC), change(made.test_TC))
+
+
+def fitted(made: Flow, calibration: Calibration, judge: Judge) -> tuple[Crossed[float], Flow]:
+    """Fit a calibration to all rows and without each part, and apply it."""
+
+    def fit(part: int | None, rows: Array | slice) -> float:
+        targets_NC, probs_NC = judge.targets_NC[rows], made.at(part)[rows]
+        return calibration.fit(targets_NC, probs_NC, judge.exclusive, lambda probs: judge.gain(probs, rows))
+
+    def apply(part: int | None, number: float, rows: Array | slice) -> Array:
+        return calibration.apply(made.at(part)[rows], number, judge.exclusive)
+
+    def at(part: int | None) -> Array:
+        number = crossed.final if part is None else crossed.by_part[part]
+        return calibration.apply(made.at(part), number, judge.exclusive)
+
+    crossed = judge.cross_fit(fit, apply)
+    test_TC = calibration.apply(made.test_TC, crossed.final, judge.exclusive)
+    return crossed, Flow(at, crossed.cross_NC, test_TC)
+
+
+def calibrate(
+    asked: str, flows: dict[str, Flow], kind: str, judge: Judge
+) -> tuple[dict[str, Flow], dict[str, Any] | None]:
+    """Return plain and tta calibrated, and what was found; `auto` decides on the submitted one of them."""
+    if asked == "none":
+        return flows, None
+    names = list(CALIBRATIONS) if asked == "auto" else [asked]
+    chosen, report = _choose(asked, {name: CALIBRATIONS[name] for name in names}, flows[kind], judge)
+    if chosen == "none":
+        return flows, report
+    made = {name: fitted(one, CALIBRATIONS[chosen], judge) for name, one in flows.items()}
+    report["numbers"] = {name: crossed.final for name, (crossed, _) in made.items()}
+    return {name: one for name, (_, one) in made.items()}, report
+
+
+def smooth(
+    config: Ensemble, flows: dict[str, Flow], kind: str, judge: Judge
+) -> tuple[dict[str, Flow], dict[str, float], dict[str, Any] | None]:
+    """Return plain and tta smoothed, their alphas, and what was found where alpha is `auto`.
+
+    Where smoothing brings nothing sure, and where none is configured, alpha is the least one: four variants
+    are always written.
+    """
+    calibration, report = smoothing(config.smoothing.threshold), None
+    alphas = dict.fromkeys(flows, LEAST_ALPHA)
+    if config.smoothing.alpha == "auto":
+        chosen, report = _choose("auto", {"smoothing": calibration}, flows[kind], judge)
+        if chosen != "none":
+            made = {name: fitted(one, calibration, judge) for name, one in flows.items()}
+            alphas = {name: crossed.final for name, (crossed, _) in made.items()}
+            report["numbers"] = alphas
+            return {name: one for name, (_, one) in made.items()}, alphas, report
+    elif config.smoothing.alpha:
+        alphas = dict.fromkeys(flows, config.smoothing.alpha)
+    return {name: fixed(one, calibration, alphas[name], judge) for name, one in flows.items()}, alphas, report
+
+
+def _choose(asked: str, candidates: dict[str, Calibration], made: Flow, judge: Judge) -> tuple[str, dict[str, Any]]:
+    """Try candidates beside no calibration; `auto` takes one only where its lead is sure."""
+    tried = {"none": judge.scored_as(judge.score(made.at(None)), made.cross_NC)}
+    numbers = {}
+    for name, calibration in candidates.items():
+        crossed, _ = fitted(made, calibration, judge)
+        tried[name], numbers[name] = judge.scored(crossed), crossed
+    chosen = judge.choose(tried, "none") if asked == "auto" else asked
+    report = {
+        "asked": asked,
+        "chosen": chosen,
+        **judge.terms,
+        "candidates": {
+            "none": judge.described(tried["none"]),
+            **{
+                name: {
+                    "number": crossed.final,
+                    "by_part": list(crossed.by_part.values()),
+                    **judge.described(tried[name]),
+                    "over_none": judge.difference(tried[name], tried["none"]),
+                }
+                for name, crossed in numbers.items()
+            },
+        },
+    }
+    return chosen, report
