@@ -1,0 +1,95 @@
+"""Race a trial against the incumbent, the best finished trial, fold by fold on the same rows.
+
+What the bootstrap by group sees is which rows were drawn, not the luck of a training's seed; and the incumbent is
+the luckiest of those before. So a race may end a trial that is as good: it costs the study little, a better one much.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pipeline.parts.honesty import Resamples, bootstrap, fold_scores, paired, resample, sign
+from pipeline.parts.metrics import Metric
+
+Array = np.ndarray[Any, np.dtype[Any]]
+MOST_LOST = 0.1  # share of resamples that may lack a class
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Hold where a trial stands after some folds; above 0 it is better than the incumbent."""
+
+    differences: tuple[float, ...]  # per fold in the order of their numbers, greater is better; NaN where undefined
+    low: float  # of the interval of their mean
+    high: float
+    groups: int  # that vary between resamples
+    enough: bool  # groups, and resamples that hold every class
+
+    @property
+    def lost(self) -> bool:
+        """Tell whether the trial is to be pruned: the interval's upper end lies below 0."""
+        return self.enough and self.high < 0
+
+
+def race(
+    metric: Metric,
+    targets_NC: Array,
+    trial_NC: Array,
+    incumbent_NC: Array,
+    exclusive: bool,
+    fold_N: Array,
+    groups_N: Array | None,
+    rng: np.random.Generator,
+    level: float = 0.9,
+    rounds: int = 1000,
+) -> Standing:
+    """Compare both on the rows of the folds that the trial has finished; usable from the first one on.
+
+    With few groups the percentiles are widened as Student's t widens the normal's, which depends on groups less
+    folds; and nothing is pruned where all groups lean one way by chance more often than the level allows: at 90 %
+    under 5 groups. Source: Hesterberg (2015), American Statistician 69, 371-386.
+    """
+    turn = sign(metric)
+    trial_K, incumbent_K = (
+        fold_scores(metric, targets_NC, probs_NC, exclusive, fold_N) for probs_NC in (trial_NC, incumbent_NC)
+    )
+    resamples = resample(fold_N, groups_N, rng, rounds)
+    trial_R, incumbent_R = (
+        bootstrap(metric, targets_NC, probs_NC, exclusive, resamples) for probs_NC in (trial_NC, incumbent_NC)
+    )
+    between = paired(trial_R, incumbent_R, turn, resamples.groups, _widened(level, _freedom(resamples)))
+    chance = 0.5**resamples.groups
+    enough = chance <= (1 - level) / 2 and between.lost <= MOST_LOST * rounds
+    differences = tuple((turn * (trial_K - incumbent_K)).tolist())
+    return Standing(differences, between.low, between.high, resamples.groups, enough)
+
+
+def estimate(incumbent: float, differences: tuple[float, ...], greater_is_better: bool) -> float:
+    """Return a pruned trial's score: the incumbent's mean over its folds + the mean of the paired differences.
+
+    A plain mean of the folds it finished would be biased where folds differ in difficulty. `differences` are
+    turned so that greater is better, the result is not; NaN where none is defined.
+    """
+    defined = [difference for difference in differences if not math.isnan(difference)]
+    if not defined:
+        return math.nan
+    return incumbent + (1 if greater_is_better else -1) * math.fsum(defined) / len(defined)
+
+
+def _freedom(resamples: Resamples) -> int:
+    """Return the groups less the folds, of the folds that have several groups."""
+    counts = [len(np.unique(resamples.group_N[resamples.fold_N == fold])) for fold in np.unique(resamples.fold_N)]
+    return sum(count - 1 for count in counts if count > 1)
+
+
+def _widened(level: float, freedom: int) -> float:
+    """Return the level whose normal quantile is Student's t of `level`."""
+    from scipy.special import ndtr, stdtrit
+
+    if freedom < 1:
+        return level
+    return float(1 - 2 * ndtr(stdtrit(freedom, (1 - level) / 2)))
