@@ -11,6 +11,8 @@ from pipeline.contracts.config import Config
 from pipeline.contracts.errors import MismatchError
 from pipeline.contracts.foldtable import FoldTable
 from pipeline.contracts.task import TASKS, Task
+from pipeline.parts.honesty import fold_scores
+from pipeline.parts.metrics import METRICS
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -33,12 +35,12 @@ def scores(task: Task, metric: str, targets_NC: Array, probs_NC: Array, fold_N: 
 
     std is that of the folds at hand (divided by their number), not an estimate for other folds.
     """
-    per_fold = [task.score(metric, targets_NC[fold_N == fold], probs_NC[fold_N == fold]) for fold in np.unique(fold_N)]
-    defined = [score for score in per_fold if not np.isnan(score)]
+    found_K = fold_scores(METRICS[metric], targets_NC, probs_NC, task.exclusive, fold_N)
+    defined = found_K[~np.isnan(found_K)]
     return {
-        "per_fold": [_plain(score) for score in per_fold],
-        "mean": float(np.mean(defined)) if defined else None,
-        "std": float(np.std(defined)) if defined else None,
+        "per_fold": [_plain(score) for score in found_K.tolist()],
+        "mean": float(defined.mean()) if len(defined) else None,
+        "std": float(defined.std()) if len(defined) else None,
         "pooled": _plain(task.score(metric, targets_NC, probs_NC)),
     }
 

@@ -155,7 +155,7 @@ def per_class(targets_NC: Array, probs_NC: Array, exclusive: bool) -> dict[str, 
 
 
 def _independent_f1_macro(targets_NC: Array, probs_NC: Array, weights_RN: Array) -> Array:
-    return _macro_f1(*_cell_counts(targets_NC, probs_NC, weights_RN), _cells(probs_NC).any(0))
+    return _macro_f1(*_cell_counts(targets_NC, probs_NC, weights_RN), np.asarray(_cells(probs_NC).any(0)))
 
 
 def _independent_f1_micro(targets_NC: Array, probs_NC: Array, weights_RN: Array) -> Array:
@@ -213,7 +213,7 @@ def _cell_counts(targets_NC: Array, probs_NC: Array, weights_RN: Array) -> tuple
         np.hstack([weights_RN @ cells_NC[:, c : c + 64].astype(np.float64) for c in range(0, cells_NC.shape[1], 64)])
         for cells_NC in (hits_NC & said_NC, said_NC, hits_NC)
     )
-    return right_RC, said_RC, true_RC, hits_NC.any(0)
+    return right_RC, said_RC, true_RC, np.asarray(hits_NC.any(0))
 
 
 def _sums(weights_RN: Array, classes_N: Array, count: int) -> Array:
@@ -231,7 +231,7 @@ def _row_mean(values_N: Array, weights_RN: Array) -> Array:
 
 
 def _ratio(part: Array, whole: Array) -> Array:
-    return np.divide(part, whole, out=np.full(np.shape(whole), np.nan), where=whole > 0)
+    return np.asarray(np.divide(part, whole, out=np.full(np.shape(whole), np.nan), where=whole > 0))
 
 
 def _truth(targets_NC: Array) -> Array:

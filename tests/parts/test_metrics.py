@@ -1,6 +1,8 @@
-"""Every metric equals scikit-learn's, ties and absent classes included."""
+"""Every metric equals scikit-learn's, ties, absent classes and weights included."""
 
 from __future__ import annotations
+
+import time
 
 import numpy as np
 import pytest
@@ -25,30 +27,34 @@ def draw(task: str, rows: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return targets_NC, (rng.multinomial(8, np.full(columns, 1 / columns), rows) / 8).astype(np.float32)
 
 
-def reference(name: str, task: str, targets_NC: np.ndarray, probs_NC: np.ndarray) -> float:
+def reference(
+    name: str, task: str, targets_NC: np.ndarray, probs_NC: np.ndarray, weights_N: np.ndarray | None = None
+) -> float:
     """Call scikit-learn the way its manual says, with nothing of ours."""
-    columns = range(targets_NC.shape[1])
+    columns, weighted = range(targets_NC.shape[1]), {"sample_weight": weights_N}
+    cells = probs_NC.astype(float)
     if task == "multilabel":
         truth, said = targets_NC.astype(int), (probs_NC >= 0.5).astype(int)
-        cells = probs_NC.astype(float)
+        losses = [lambda c=c: sk.log_loss(truth[:, c], cells[:, c], labels=[0, 1], **weighted) for c in columns]
+        aucs = [lambda c=c: sk.roc_auc_score(truth[:, c], cells[:, c], **weighted) for c in columns]
         return {
-            "f1_macro": lambda: sk.f1_score(truth, said, average="macro"),
-            "f1_micro": lambda: sk.f1_score(truth, said, average="micro"),
-            "log_loss": lambda: np.mean([sk.log_loss(truth[:, c], cells[:, c], labels=[0, 1]) for c in columns]),
-            "roc_auc": lambda: sk.roc_auc_score(truth, cells, average="macro"),
-            "mean_column_auc": lambda: np.mean([sk.roc_auc_score(truth[:, c], cells[:, c]) for c in columns]),
+            "f1_macro": lambda: sk.f1_score(truth, said, average="macro", **weighted),
+            "f1_micro": lambda: sk.f1_score(truth, said, average="micro", **weighted),
+            "log_loss": lambda: np.mean([loss() for loss in losses]),
+            "roc_auc": lambda: sk.roc_auc_score(truth, cells, average="macro", **weighted),
+            "mean_column_auc": lambda: np.mean([auc() for auc in aucs]),
         }[name]()
     truth, said = targets_NC.argmax(1), probs_NC.argmax(1)
-    cells = probs_NC.astype(float)
     auc = (truth, cells[:, 1]) if task == "binary" else (truth, cells)
+    kind = {} if task == "binary" else {"multi_class": "ovr"}
     return {
-        "accuracy": lambda: sk.accuracy_score(truth, said),
-        "balanced_accuracy": lambda: sk.balanced_accuracy_score(truth, said),
-        "f1_macro": lambda: sk.f1_score(truth, said, average="macro"),
-        "f1_micro": lambda: sk.f1_score(truth, said, average="micro"),
-        "log_loss": lambda: sk.log_loss(truth, cells, labels=list(columns)),
-        "roc_auc": lambda: sk.roc_auc_score(*auc, **({} if task == "binary" else {"multi_class": "ovr"})),
-        "mean_column_auc": lambda: np.mean([sk.roc_auc_score(truth == c, probs_NC[:, c]) for c in columns]),
+        "accuracy": lambda: sk.accuracy_score(truth, said, **weighted),
+        "balanced_accuracy": lambda: sk.balanced_accuracy_score(truth, said, **weighted),
+        "f1_macro": lambda: sk.f1_score(truth, said, average="macro", **weighted),
+        "f1_micro": lambda: sk.f1_score(truth, said, average="micro", **weighted),
+        "log_loss": lambda: sk.log_loss(truth, cells, labels=list(columns), **weighted),
+        "roc_auc": lambda: sk.roc_auc_score(*auc, **kind, **weighted),
+        "mean_column_auc": lambda: np.mean([sk.roc_auc_score(truth == c, probs_NC[:, c], **weighted) for c in columns]),
     }[name]()
 
 
@@ -58,6 +64,83 @@ def test_equals_scikit_learn(name: str, task: str, seed: int) -> None:
     targets_NC, probs_NC = draw(task, 80, seed)
     found = METRICS[name].score(targets_NC, probs_NC, exclusive=task != "multilabel")
     assert found == pytest.approx(reference(name, task, targets_NC, probs_NC), abs=1e-9)
+
+
+@pytest.mark.parametrize(("name", "task"), PAIRS)
+@pytest.mark.parametrize("kind", ["integer", "real"])
+def test_equals_scikit_learn_with_sample_weight(name: str, task: str, kind: str) -> None:
+    targets_NC, probs_NC = draw(task, 120, 11)
+    rng = np.random.default_rng(3)
+    weights_RN = rng.integers(0, 4, (6, 120)) if kind == "integer" else rng.exponential(1e-3, (6, 120))
+    found = METRICS[name].scores(targets_NC, probs_NC, task != "multilabel", weights_RN)
+    expected = [reference(name, task, targets_NC, probs_NC, weights_N) for weights_N in weights_RN]
+    np.testing.assert_allclose(found, expected, atol=1e-12)
+
+
+@pytest.mark.parametrize(("name", "task"), PAIRS)
+@settings(deadline=None, max_examples=40)
+@given(seed=st.integers(0, 10_000), rows=st.integers(30, 60))
+def test_weights_repeat_rows_zero_leaves_them_out_and_scale_is_free(name: str, task: str, seed: int, rows: int) -> None:
+    metric, exclusive = METRICS[name], task != "multilabel"
+    targets_NC, probs_NC = draw(task, rows, seed)
+    weights_RN = np.random.default_rng(seed).integers(0, 3, (5, rows))
+    weights_RN[:, :12] += 1  # these keep every class, with positives and negatives
+    targets_NC[:12] = np.tile(np.eye(TASKS[task]), (12, 1))[:12]
+    found = metric.scores(targets_NC, probs_NC, exclusive, weights_RN)
+    for weights_N, score in zip(weights_RN, found, strict=True):
+        order = np.repeat(np.arange(rows), weights_N)
+        assert score == pytest.approx(metric.score(targets_NC[order], probs_NC[order], exclusive), abs=1e-12)
+    scaled = metric.scores(targets_NC, probs_NC, exclusive, weights_RN * 1e-9)
+    np.testing.assert_allclose(scaled, found, atol=1e-12)
+
+
+@pytest.mark.parametrize(("name", "task"), PAIRS)
+def test_weights_that_do_not_fit_are_refused(name: str, task: str) -> None:
+    targets_NC, probs_NC = draw(task, 10, 1)
+    metric, exclusive = METRICS[name], task != "multilabel"
+    for wrong in (np.ones(10), np.ones((2, 9))):
+        with pytest.raises(ValueError, match="found weights"):
+            metric.scores(targets_NC, probs_NC, exclusive, wrong)
+    for cell in (-1.0, np.nan, np.inf):
+        weights_RN = np.ones((2, 10))
+        weights_RN[1, 3] = cell
+        with pytest.raises(ValueError, match="negative or not finite"):
+            metric.scores(targets_NC, probs_NC, exclusive, weights_RN)
+    assert metric.scores(targets_NC, probs_NC, exclusive, np.ones((0, 10))).shape == (0,)
+    assert np.isnan(metric.scores(targets_NC, probs_NC, exclusive, np.zeros((3, 10)))).all()
+    assert np.isnan(metric.scores(targets_NC[:0], probs_NC[:0], exclusive, np.ones((3, 0)))).tolist() == [True] * 3
+
+
+@pytest.mark.parametrize("exclusive", [True, False])
+def test_a_weighting_that_lacks_a_class_has_no_mean_over_classes(exclusive: bool) -> None:
+    targets_NC, probs_NC = np.eye(3)[[0, 0, 1, 1, 2]], np.eye(3)[[0, 1, 1, 1, 2]] * 0.9 + 0.05
+    weights_RN = np.array([[1, 1, 1, 1, 1], [1, 1, 1, 1, 0], [1, 1, 0, 0, 3]])
+    for name in ("balanced_accuracy", "f1_macro", "roc_auc", "mean_column_auc"):
+        metric = METRICS[name]
+        if exclusive or metric.independent:
+            found = metric.scores(targets_NC, probs_NC, exclusive, weights_RN)
+            assert np.isnan(found).tolist() == [False, True, True]
+    for name in ("accuracy", "f1_micro", "log_loss"):
+        metric = METRICS[name]
+        if exclusive or metric.independent:
+            assert np.isfinite(metric.scores(targets_NC, probs_NC, exclusive, weights_RN)).all()
+
+
+def test_a_class_that_is_only_predicted_wrongly_counts_in_every_resample() -> None:
+    targets_NC, probs_NC = np.eye(3)[[0, 1, 0, 1]], np.eye(3)[[0, 1, 0, 2]]
+    found = METRICS["f1_macro"].scores(targets_NC, probs_NC, True, np.array([[1, 1, 1, 1], [1, 2, 1, 0]]))
+    assert found.tolist() == pytest.approx([(1 + 2 / 3 + 0) / 3, (1 + 1 + 0) / 3])  # lost it would be 37 % of the time
+
+
+def test_scores_are_quick_enough_for_a_bootstrap() -> None:
+    rng = np.random.default_rng(0)
+    targets_NC = np.eye(10, dtype=np.float32)[rng.integers(0, 10, 2000)]
+    probs_NC = rng.dirichlet(np.ones(10), 2000).astype(np.float32)
+    weights_RN = rng.integers(0, 3, (1000, 2000)).astype(np.float64)
+    for name, metric in METRICS.items():
+        start = time.process_time()
+        metric.scores(targets_NC, probs_NC, True, weights_RN)
+        assert time.process_time() - start < 3, name  # measured 0.02 to 0.25 s
 
 
 @pytest.mark.parametrize(("name", "task"), PAIRS)
