@@ -199,6 +199,44 @@ def spreads(
     return figure
 
 
+def heat(values_MM: Array, names: Sequence[str]) -> Figure:
+    """Draw a correlation of all pairs; colour runs from the least found to 1, as good members are all near 1."""
+    from matplotlib.colors import LinearSegmentedColormap
+
+    side = float(np.clip(0.42 * len(names) + 1.6, 3.4, WIDTH))
+    figure = _figure(side, side + 0.4)
+    axis = figure.subplots()
+    low = min(float(values_MM.min()), 0.999)
+    axis.imshow(values_MM, cmap=LinearSegmentedColormap.from_list("blues", ["#ffffff", PALE, BLUE]), vmin=low, vmax=1)
+    short = [shorten(name, 14) for name in names]
+    axis.set_xticks(range(len(names)), short, rotation=90)
+    axis.set_yticks(range(len(names)), short)
+    axis.tick_params(length=0, labelcolor=INK)
+    axis.spines[:].set_visible(False)
+    if len(names) <= 12:
+        for row, column in np.ndindex(*values_MM.shape):
+            value = float(values_MM[row, column])
+            color = _on_blue((value - low) / (1 - low))
+            axis.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=8, color=color)
+    return figure
+
+
+def climb(scores: Array, names: Sequence[str], best: int, ylabel: str) -> Figure:
+    """Draw a search's score after each step, what it added there, and the step whose weights are used."""
+    figure = _figure(3.0)
+    axis = figure.subplots()
+    steps = np.arange(1, len(scores) + 1)
+    axis.plot(steps, scores, "-o", color=BLUE, lw=1.4, ms=4)
+    axis.plot(steps[best], scores[best], "D", color=ORANGE, ms=7)
+    if len(names) <= 30:
+        axis.set_xticks(steps, [shorten(name, 14) for name in names], rotation=90)
+    else:
+        axis.set_xlabel("step")
+    axis.grid(axis="y")
+    axis.set_ylabel(ylabel)
+    return figure
+
+
 def _figure(height: float, width: float = WIDTH) -> Figure:
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine

@@ -22,7 +22,7 @@ def compare(
     `auto` is the best cross-fitted one if the interval of its lead over the mean excludes 0, else the mean.
     The best member was chosen on the rows that it is scored on, which flatters it against the blends.
     """
-    listed = list(dict.fromkeys(["mean", *([] if asked == "auto" else [asked]), *names]))
+    listed = [name for name in BLENDERS if name in ("mean", asked, *names)]
     fits = {name: blend(name, stack, kind, judge) for name in listed}
     scored = {name: judge.scored(crossed) for name, crossed in fits.items()}
     singles = {member.name: judge.score(stack.single(kind, member)) for member in stack.members}
@@ -112,4 +112,4 @@ def _why(chosen: str, scored: dict[str, Scored], judge: Judge) -> str:
         return "auto: none scores better than the mean on folds it was not fitted on"
     spread = judge.paired(scored[best], scored["mean"])
     text = f"{best} leads the mean by {leads[best]:.4f}, 90 % interval {spread.low:.4f} to {spread.high:.4f}"
-    return f"auto: {text}" + ("" if chosen == best else ": not sure, so the mean")
+    return f"auto: {text}" + ("" if chosen == best else ", not surely better: so the mean")

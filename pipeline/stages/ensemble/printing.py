@@ -23,9 +23,9 @@ def summary(report: dict[str, Any], path: Path) -> list[str]:
         notes = [f"same file as {variant['equal_to']}"] if variant["equal_to"] else []
         notes += ["submitted"] if name == report["submitted"] else []
         lines.append(f"{name:<18}{spread:>17}{_text(variant['pooled']):>9}  {', '.join(notes)}".rstrip())
-    lines += _views(report) + _numbers(report)
     if "comparison" in report:
         lines += _comparison(report) + _members(report) + _trace(report)
+    lines += _views(report) + _numbers(report)
     return [*lines, f"written: {path}"]
 
 
@@ -86,8 +86,8 @@ def _views(report: dict[str, Any]) -> list[str]:
     lines = []
     for name, one in report["views"].items():
         weights = ", ".join(f"{view} {weight:.2f}" for view, weight in one["weights"].items() if weight)
-        verdict = "weighted" if one["weighted"] else "not sure, so the mean of all"
-        lines.append(f"views of {name}: {weights}: {_lead(one['over_mean'])} over their mean: {verdict}")
+        verdict = "used" if one["weighted"] else "not surely better, so their mean"
+        lines.append(f"views of {name}: {weights}; {_lead(one['over_mean'])} over their mean: {verdict}")
     return lines
 
 
@@ -96,22 +96,24 @@ def _numbers(report: dict[str, Any]) -> list[str]:
     for what in ("calibration", "smoothing"):
         if report[what] is None:
             continue
-        tried = {name: one for name, one in report[what]["candidates"].items() if name != "none"}
-        leads = [f"{name} {one['number']:.4g}: {_lead(one['over_none'])} over none" for name, one in tried.items()]
-        lines.append(f"{what}: {'; '.join(leads)}: {report[what]['chosen']}")
+        for name, one in report[what]["candidates"].items():
+            if name != "none":
+                verdict = "used" if name == report[what]["chosen"] else "not used"
+                lead = _lead(one["over_none"])
+                lines.append(f"{what}: {name} {one['number']:.4g}; {lead} over none: {verdict}")
     return lines
 
 
 def _lead(one: dict[str, Any] | None) -> str:
     if one is None or one["lead"] is None:
         return "-"
-    return f"{one['lead']:+.4f} ({_interval(one)})"
+    return f"{round(one['lead'], 4) + 0.0:+.4f} ({_interval(one)})"
 
 
 def _interval(one: dict[str, Any]) -> str:
     low, high = one["interval"]
-    return "-" if low is None else f"{low:.4f} to {high:.4f}" + ("" if one["reliable"] else " ?")
+    return "-" if low is None else f"{_text(low)} to {_text(high)}" + ("" if one["reliable"] else " ?")
 
 
 def _text(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"
+    return "-" if value is None else f"{round(value, 4) + 0.0:.4f}"  # not -0.0000

@@ -12,13 +12,17 @@ from pipeline.contracts.artifacts import atomic, write_text
 from pipeline.contracts.config import Config
 from pipeline.contracts.errors import FoldlineError, MismatchError
 from pipeline.parts import page, plots
-from pipeline.stages.report import making, pictures, results
+from pipeline.stages.report import blends, making, pictures, results
 from pipeline.stages.report.files import Card, Run
 
 # Name of the plot -> section; the page's order.
 SECTIONS: dict[str, Callable[[Run], Card | None]] = {
     "score": results.score,
     "variants": results.variants,
+    "blenders": blends.blenders,
+    "members": blends.members,
+    "search": blends.search,
+    "chosen": blends.chosen,
     "training": making.training,
     "confusion": results.confusion,
     "classes": results.classes,

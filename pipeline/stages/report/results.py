@@ -56,7 +56,7 @@ def variants(run: Run) -> Card | None:
         rows.append([name, value["mean"], value["std"], value["pooled"], value.get("alpha"), same])
     chosen = list(blend["variants"]).index(blend["submitted"]) if blend.get("submitted") in blend["variants"] else None
     html = page.table(["variant", "mean", "std", "pooled", "alpha", ""], rows, chosen)
-    if len(blend.get("weights", {})) > 1:
+    if len(blend.get("weights", {})) > 1 and "comparison" not in blend:
         html += page.table(["member", "weight"], [[name, float(value)] for name, value in blend["weights"].items()])
     lead = f"submission.csv is {blend.get('submitted')} (bold); blender {blend.get('blender')}."
     return Card("Submission variants", lead, None, html)
