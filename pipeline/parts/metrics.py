@@ -115,10 +115,11 @@ def column_auc(hit_N: Array, probs_N: Array, weights_RN: Array) -> Array:
     Mann and Whitney's count: a positive gains the weight of the negatives below it and half of its ties.
     Integer weights give exact counts. Source: Mann & Whitney (1947), Ann. Math. Statist. 18, 50-60.
     """
-    positive, negative = np.flatnonzero(hit_N), np.flatnonzero(~hit_N)
-    negative = negative[np.argsort(probs_N[negative], kind="stable")]
-    below_P = np.searchsorted(probs_N[negative], probs_N[positive], "left")
-    upto_P = np.searchsorted(probs_N[negative], probs_N[positive], "right")
+    positive, negative = np.flatnonzero(hit_N), np.flatnonzero(hit_N == 0)
+    positive = positive[np.argsort(probs_N[positive])]  # for the processor's cache alone
+    negative = negative[np.argsort(probs_N[negative])]  # order among ties does not matter
+    lower_Q, score_P = probs_N[negative], probs_N[positive]
+    below_P, upto_P = (np.searchsorted(lower_Q, score_P, side) for side in ("left", "right"))
     tied = bool((below_P != upto_P).any())
     found_R = np.full(len(weights_RN), np.nan)
     step = max(1, BLOCK // len(hit_N))
