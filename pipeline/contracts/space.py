@@ -134,12 +134,10 @@ def _refused(space: Space, config: Config) -> list[str]:
 
 def _refused_by(entry: Entry, above: dict[str, Any], space: Space, config: Config) -> list[str]:
     """Try an entry's values, each under the choices that open it, and what they open in turn."""
-    defects = []
+    defects: list[str] = []
     if isinstance(entry, Range):
         for value in dict.fromkeys((entry.low, entry.middle, entry.high)):
-            defects += _problem(entry, {**above, entry.name: value}, space, config)[:1]
-            if defects:
-                break
+            defects += _problem(entry, {**above, entry.name: value}, space, config)
     elif isinstance(entry, Choice):
         for index, opened in enumerate(entry.opens):
             picked = {**above, entry.name: index}

@@ -42,9 +42,10 @@ def _tpe(seed: int) -> BaseSampler:
 
 
 def _gp(seed: int) -> BaseSampler:
+    """What only some branches have is drawn at random, as the process models one space."""
     from optuna.samplers import GPSampler
 
-    return GPSampler(seed=seed)
+    return GPSampler(seed=seed, warn_independent_sampling=False)
 
 
 def _cmaes(seed: int) -> BaseSampler:
