@@ -24,14 +24,14 @@ from pipeline.stages.report.files import Run
 EVERYTHING = {"score", "training", "confusion", "classes", "wrong", "views", "batch", "samples", "labels"}
 
 
-def predict(config: Config, only: list[int] | None = None) -> None:
+def predict(config: Config, only: list[int] | None = None, seed: int = 0) -> None:
     """Write predictions that are right but for every eighth row, curves and a batch."""
     table, competition = foldtable.read(config), load_competition(config)
     truth = dict(zip(competition.ids.tolist(), competition.targets_NC, strict=True))
     views, classes = config.views, competition.classes
 
     def made(ids: list[str], path: Path) -> None:
-        rng = np.random.default_rng(len(ids))
+        rng = np.random.default_rng([len(ids), seed])
         target_NC = np.stack([truth.get(name, competition.targets_NC[0]) for name in ids])
         target_NC[::8] = np.roll(target_NC[::8], 1, axis=1)
         probs_NVC = rng.uniform(0.05, 0.2, (len(ids), len(views), len(classes))) + 0.7 * target_NC[:, None]
@@ -129,6 +129,26 @@ def test_a_whole_run_fills_every_section(config: Config, capsys: pytest.CaptureF
     (config.run_dir / "held_back.json").unlink()
     report.run(config)
     assert "held back" not in path.read_text()
+
+
+def test_a_blend_shows_what_it_is_worth_and_how_it_was_found(config: Config) -> None:
+    for seed, name in enumerate(("left", "right")):
+        member = config.model_copy(update={"run": name})
+        predict(member, seed=seed)
+        (member.run_dir / "config.yaml").write_text(dump(member))
+    asked = {"members": ["left", "right"], "blender": "greedy", "views": "select", "calibrate": "auto"}
+    changes = {"run": "blend", "metric": "log_loss", "ensemble": config.ensemble.model_copy(update=asked)}
+    blend = config.model_copy(update=changes)
+    ensemble.run(blend)
+    page = read(report.run(blend))
+    assert {"Blenders", "Members", "Search for weights", "Views, calibration, smoothing"} <= set(page.titles)
+    assert {"blenders", "members", "search"} <= plots_of(blend)
+    text = (blend.run_dir / "report.html").read_text()
+    found = read_json(blend.run_dir / "ensemble.json")
+    for one in found["comparison"]["blenders"].values():
+        assert f"{one['cross_fitted']:.4f}" in text
+    assert '<tr class="chosen"><td>greedy' in text and "views of left" in text and "temperature" in text
+    assert "With so few groups the intervals are unreliable." in text  # the competition has 12 groups
 
 
 def test_what_is_absent_is_left_out(config: Config) -> None:
