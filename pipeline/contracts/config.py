@@ -7,6 +7,7 @@ Unknown keys are errors. Nothing is written into a config at run time.
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Iterable, Sequence
 from copy import deepcopy
 from pathlib import Path
@@ -263,6 +264,11 @@ class Tune(Section):
     timeout: Positive | None = None  # seconds; a trial that runs by then is finished
     seed: Seed = 42
 
+    @field_validator("space", mode="before")
+    @classmethod
+    def _texts(cls, value: Any) -> Any:
+        return _with_text_keys(value)
+
     @field_validator("sampler")
     @classmethod
     def _sampler(cls, value: str) -> str:
@@ -396,6 +402,16 @@ def overlaid(tree: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
 def dump(config: Config) -> str:
     """Return the resolved config as YAML."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _with_text_keys(tree: Any) -> Any:
+    """Write keys that are numbers, truth values or null as YAML does: they stay the same in a dumped config."""
+    if isinstance(tree, list):
+        return [_with_text_keys(value) for value in tree]
+    if not isinstance(tree, dict):
+        return tree
+    names = {key: key if isinstance(key, str) else json.dumps(key, default=str) for key in tree}
+    return {names[key]: _with_text_keys(value) for key, value in tree.items()}
 
 
 class _Loader(yaml.SafeLoader):

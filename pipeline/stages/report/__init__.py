@@ -98,4 +98,5 @@ def fields(config: Config) -> fingerprint.Fields:
     hashes = {
         f"file {path.name if path.parent == config.run_dir else path}": fingerprint.file_hash(path) for path in paths
     }
-    return fingerprint.fields(config, tuple(type(config).model_fields), **hashes)
+    sections = tuple(name for name in type(config).model_fields if name not in ("tune", "studies_dir"))
+    return fingerprint.fields(config, sections, **hashes)
