@@ -1,0 +1,135 @@
+"""Train the winner again where nobody chose it: on fresh seeds, and if asked on folds of another seed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipeline.contracts import foldtable
+from pipeline.contracts.artifacts import read_json, write_json
+from pipeline.contracts.config import Config
+from pipeline.parts.tuning.space import Space
+from pipeline.stages.tune import recipe
+from pipeline.stages.tune.outputs import found_settings
+from pipeline.stages.tune.rows import Setup, fold_score, mean_score
+from pipeline.stages.tune.standing import ranked
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
+FILE = "fresh.json"
+
+
+def run(setup: Setup, space: Space) -> None:
+    """Train the winner `tune.fresh_seeds` times, each on all folds, at the cost per epoch of a trial.
+
+    The best of many trials is the one that was also lucky: with its seed, and with the rows of the folds it was
+    chosen on. Fresh seeds take the first luck away, fresh folds both. What is finished is not repeated.
+    """
+    best = ranked(setup.study.get_trials(deepcopy=False), setup.greater)
+    jobs = _jobs(setup, space, best[0]) if best else []
+    if not jobs or read(setup) is not None:
+        return
+    runs = []
+    for made, folds_seed in jobs:
+        what = f"seed {made.train.seed}" + (f", folds of seed {folds_seed}" if folds_seed is not None else "")
+        print(f"the winner again, {what} …", flush=True)
+        scores = _train(setup.config.study_dir, made, remake=folds_seed is not None)
+        stored = [None if math.isnan(score) else score for score in scores]
+        runs.append({"run": made.run, "seed": made.train.seed, "folds_seed": folds_seed, "per_fold": stored})
+        print(f"  {setup.config.metric} {mean_score(scores):.4f}", flush=True)
+    write_json(setup.config.study_dir / FILE, runs)
+    from pipeline.stages.tune.trial import tidy
+
+    for made, _ in jobs:
+        tidy(made.run_dir)
+
+
+def read(setup: Setup) -> list[dict[str, Any]] | None:
+    """Return the runs of the winner that there is now, as asked for now; None where they are not all there."""
+    path = setup.config.study_dir / FILE
+    best = ranked(setup.study.get_trials(deepcopy=False), setup.greater)
+    if not path.is_file() or not best:
+        return None
+    runs: list[dict[str, Any]] = read_json(path)
+    for one in runs:
+        one["per_fold"] = [math.nan if score is None else score for score in one["per_fold"]]
+    tune, name = setup.config.tune, f"fresh-{_hash(best[0])}-"
+    seeds = sum(one["folds_seed"] is None for one in runs)
+    same = all(str(one["run"]).startswith(name) for one in runs)
+    folds = [one["folds_seed"] for one in runs if one["folds_seed"] is not None]
+    asked = [] if tune.fresh_folds is None else [tune.fresh_folds]
+    return runs if same and seeds == tune.fresh_seeds and folds == asked else None
+
+
+def summary(setup: Setup) -> list[str]:
+    """Return the study's best value beside what the same settings score where they were not chosen."""
+    best, runs = ranked(setup.study.get_trials(deepcopy=False), setup.greater), read(setup)
+    if not best:
+        return []
+    count = len(best)
+    lines = [
+        "the winner, chosen and not chosen",
+        f"  in the study            {best[0].values[0]:.4f}  the best of {count}: optimistic",
+    ]
+    if runs is None:
+        if setup.config.tune.fresh_seeds or setup.config.tune.fresh_folds is not None:
+            lines.append("  not trained again yet: the same command does it when the trials are finished")
+        return lines
+    every = list(range(setup.table.n))
+    seeded = [one["per_fold"] for one in runs if one["folds_seed"] is None]
+    if seeded:
+        lines.append(f"  {len(seeded)} fresh seeds           {_spread(seeded, every)}")
+        if setup.folds != every:
+            lines.append(f"    on the study's folds  {_spread(seeded, setup.folds)}")
+    for one in runs:
+        if one["folds_seed"] is not None:
+            lines.append(f"  fresh folds, seed {one['folds_seed']:<6}{mean_score(one['per_fold']):.4f}")
+    return lines
+
+
+def _jobs(setup: Setup, space: Space, best: FrozenTrial) -> list[tuple[Config, int | None]]:
+    """Return the configs to train, and the seed of their folds where those are others."""
+    tune, winner = setup.config.tune, recipe.of(setup.config, found_settings(space, best))
+    name = f"fresh-{_hash(best)}"
+    jobs: list[tuple[Config, int | None]] = []
+    for extra in range(tune.fresh_seeds):
+        seed = (winner.train.seed + 1 + extra) % 2**32
+        train = winner.train.model_copy(update={"seed": seed})
+        jobs.append((recipe.named(setup.config, winner, f"{name}-s{seed}", train=train), None))
+    if tune.fresh_folds is not None:
+        folds = winner.folds.model_copy(update={"seed": tune.fresh_folds})
+        place = str(setup.config.study_dir / f"folds-{tune.fresh_folds}")
+        made = recipe.named(setup.config, winner, f"{name}-f{tune.fresh_folds}", folds=folds, folds_dir=place)
+        jobs.append((made, tune.fresh_folds))
+    return jobs
+
+
+def _train(folder: Path, made: Config, remake: bool) -> list[float]:
+    """Train, predict and score all folds; what they print goes to fresh.log."""
+    from pipeline.stages import folds, predict, train
+    from pipeline.stages.tune.worker import forget, logged
+
+    with logged(folder / "fresh.log"):
+        if remake:
+            folds.run(made)
+        table = foldtable.read(made)
+        train.run(made)
+        predict.run(made, parts=("valid",))
+    forget()
+    return [fold_score(made, table, fold) for fold in range(table.n)]
+
+
+def _hash(trial: FrozenTrial) -> str:
+    return str(trial.user_attrs["settings"]).removeprefix("trial-")
+
+
+def _spread(per_run: Sequence[Sequence[float]], folds: Sequence[int]) -> str:
+    """Return the mean over runs of their means over these folds, and its standard deviation between runs."""
+    means = [mean_score([scores[fold] for fold in folds]) for scores in per_run]
+    spread = f" ± {np.std(means, ddof=1):.4f}" if len(means) > 1 else ""
+    return f"{np.mean(means):.4f}{spread}  " + " ".join(f"{value:.4f}" for value in means)

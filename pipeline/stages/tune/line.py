@@ -1,0 +1,253 @@
+"""Hand out a study's trials to its workers: each settings once, as many as asked, the dead ones again."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipeline.contracts.artifacts import lock
+from pipeline.contracts.config import Config
+from pipeline.contracts.errors import InputError, LockedError
+from pipeline.parts.tuning import named
+from pipeline.parts.tuning.space import Space, suggest
+from pipeline.stages.tune import recipe
+from pipeline.stages.tune.standing import COUNTED, INTERRUPTED, history, kinds
+from pipeline.stages.tune.storage import GRACE, HEARTBEAT
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.storages import RDBStorage
+    from optuna.trial import FrozenTrial, Trial
+
+POLL = 1.0  # seconds between looks at what the other workers do
+VAIN = 25  # proposals in a row that were tried already: the space is used up
+
+
+@dataclass(frozen=True)
+class Job:
+    """Hold a trial and the config that it trains."""
+
+    trial: Trial
+    config: Config
+
+
+class Line:
+    """Stand in line for trials with the other workers of this machine, and by the database with those of others.
+
+    SQLite gives two readers the same waiting trial, so asking is done one worker at a time, under a lock of the
+    study's folder. Each worker also holds a lock of its own for life: the kernel frees it with the process, so
+    that a trial killed on this machine is known at once, and elsewhere by its missing heartbeats.
+    """
+
+    def __init__(self, config: Config, space: Space, study: Study, storage: RDBStorage, worker: int) -> None:
+        self.config, self.space, self.study, self.storage, self.worker = config, space, study, storage, worker
+        self.id = f"{worker}-{uuid.uuid4().hex[:12]}"
+        self.vain = 0  # proposals in a row that cannot be tried
+        self.exhausted = False
+
+    @contextlib.contextmanager
+    def hold(self) -> Iterator[None]:
+        """Be alive: trials of this worker are given to nobody else while the block runs."""
+        folder = self._workers / self.id
+        with lock(folder):
+            yield
+        (folder / ".lock").unlink(missing_ok=True)
+        folder.rmdir()
+
+    @property
+    def _workers(self) -> Path:
+        return self.config.study_dir / "workers"
+
+    def next(self, trials: int, until: float | None) -> Job | None:
+        """Return a trial to train, or None when `trials` of them are finished or the time is over.
+
+        While others run the last ones it waits: one of them may die.
+        """
+        while True:
+            with turn(self.config.study_dir):
+                self._revive()
+                known = kinds(self.study.get_trials(deepcopy=False))
+                done = sum(kind in COUNTED for kind in known.values())
+                running = sum(kind == "running" for kind in known.values())
+                waiting = sum(kind == "waiting" for kind in known.values())
+                if done >= trials or (until is not None and time.time() >= until):
+                    return None
+                if done + running < trials and (waiting or not self.exhausted):
+                    if (job := self._ask(trials)) is not None:
+                        return job
+                    continue
+                if not running:
+                    return None
+            time.sleep(POLL)
+
+    def finish(self, trial: Trial, values: Sequence[float]) -> None:
+        """Store a result. Kept too where others took this worker for dead, as after a computer's sleep."""
+        from optuna.exceptions import UpdateFinishedTrialError
+        from optuna.trial import TrialState, create_trial
+
+        try:
+            self._tell(trial, values)
+        except (UpdateFinishedTrialError, ValueError):
+            stored = self.study.get_trials(deepcopy=False)[trial.number]
+            if stored.state != TrialState.FAIL:
+                raise
+            self.study.add_trial(
+                create_trial(
+                    values=list(values),
+                    params=stored.params,
+                    distributions=stored.distributions,
+                    user_attrs=stored.user_attrs,
+                    system_attrs={"retry_history": [*history(stored), trial.number]},
+                    intermediate_values=stored.intermediate_values,
+                )
+            )
+
+    def fail(self, trial: Trial, reason: str) -> None:
+        """Let a trial fail for good: it counts, and its settings are not tried again."""
+        trial.set_user_attr("reason", reason)
+        self._tell(trial, None)
+
+    def interrupt(self, trial: Trial) -> None:
+        """Give a trial back: whoever comes next goes on with it."""
+        found = self.study.get_trials(deepcopy=False)[trial.number]
+        trial.set_user_attr("skipped", INTERRUPTED)
+        self._tell(trial, None)
+        self._enqueue(found, history(found))
+
+    @contextlib.contextmanager
+    def beating(self, trial: Trial) -> Iterator[None]:
+        """Send heartbeats while the block runs, through a database that is busy or away for a while too."""
+        from optuna.exceptions import StorageInternalError
+
+        over = threading.Event()
+
+        def beat() -> None:
+            while not over.wait(HEARTBEAT):
+                with contextlib.suppress(StorageInternalError):
+                    self.storage.record_heartbeat(trial._trial_id)
+            self.storage.remove_session()
+
+        thread = threading.Thread(target=beat, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+
+    def _ask(self, wanted: int) -> Job | None:
+        """Propose one trial; None where it cannot or need not be tried."""
+        trials = self.study.get_trials(deepcopy=False)
+        known = kinds(trials)
+        so_far = sum(kind not in ("retried", "waiting") for kind in known.values())
+        self.study.sampler = named.sampler(self.config.tune.sampler, self._seed(so_far))
+        trial = self.study.ask()
+        trial.set_user_attr("worker", self.id)
+        self.storage.record_heartbeat(trial._trial_id)
+        found = suggest(self.space, trial)
+        try:
+            config = recipe.of(self.config, found)
+        except InputError as error:
+            self._skip(trial, f"refused: {'; '.join(error.defects)}")
+            return None
+        trial.set_user_attr("settings", config.run)
+        live = (*COUNTED, "running")
+        for other in trials:
+            if other.user_attrs.get("settings") == config.run and known[other.number] in live:
+                self._skip(trial, f"the settings of trial {other.number}")
+                return None
+        before = sum(known[other.number] in live for other in trials if other.number < trial.number)
+        if before >= wanted:  # another machine was faster
+            self._skip(trial, "one more than asked")
+            return None
+        self.vain = 0
+        return Job(trial, config)
+
+    def _seed(self, so_far: int) -> int:
+        """Derive a sampler's seed: its state is in no database, and a fixed seed would repeat itself."""
+        return int(np.random.SeedSequence([self.config.tune.seed, so_far, self.worker]).generate_state(1)[0])
+
+    def _skip(self, trial: Trial, why: str) -> None:
+        trial.set_user_attr("skipped", why)
+        self._tell(trial, None)
+        self.vain += 1
+        if self.vain >= VAIN:
+            self.exhausted = True
+            print(f"{self.vain} proposals in a row were of no use, the last one: {why}; the space is used up")
+
+    def _tell(self, trial: Trial, values: Sequence[float] | None) -> None:
+        """Store a trial's end. The grid's sampler stops its study when all is tried, which only `optimize` allows."""
+        from optuna.trial import TrialState
+
+        try:
+            self.study.tell(trial, values, TrialState.FAIL if values is None else TrialState.COMPLETE)
+        except RuntimeError as error:
+            if "Study.stop" not in str(error):
+                raise
+            self.exhausted = True
+
+    def _revive(self) -> None:
+        """Fail the trials whose workers are dead and put them in line again, with what they were given."""
+        from optuna.exceptions import UpdateFinishedTrialError
+        from optuna.storages import fail_stale_trials
+        from optuna.trial import TrialState
+
+        for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            if self._dead(trial):
+                with contextlib.suppress(UpdateFinishedTrialError):
+                    self.storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+        fail_stale_trials(self.study)
+        trials = self.study.get_trials(deepcopy=False)
+        known = kinds(trials)
+        for trial in trials:
+            if known[trial.number] == "died":
+                self._enqueue(trial, [*history(trial), trial.number])
+
+    def _dead(self, trial: FrozenTrial) -> bool:
+        """Tell whether no process of this machine holds the trial's worker; what others hold is not known here."""
+        worker = trial.user_attrs.get("worker")
+        if worker is None:  # killed between asking and saying who it is, which is done under the study's lock
+            begun = trial.datetime_start
+            alone = self.storage.engine.name == "sqlite"
+            return alone or (begun is not None and (datetime.now() - begun).total_seconds() > GRACE)
+        folder = self._workers / str(worker)
+        if not folder.is_dir():
+            return False
+        try:
+            with lock(folder):
+                return True
+        except LockedError:
+            return False
+
+    def _enqueue(self, trial: FrozenTrial, tried: list[int]) -> None:
+        """Add the trial once more as Optuna's RetryHeartbeatStaleTrialCallback does, but without whose it was."""
+        from optuna.trial import TrialState, create_trial
+
+        marks: dict[str, Any] = {**trial.system_attrs, "retry_history": tried}
+        if tried:
+            marks["failed_trial"] = tried[0]
+        self.study.add_trial(
+            create_trial(
+                state=TrialState.WAITING, params=trial.params, distributions=trial.distributions, system_attrs=marks
+            )
+        )
+
+
+@contextlib.contextmanager
+def turn(folder: Path) -> Iterator[None]:
+    """Wait for this machine's lock of the study, and hold it."""
+    import fcntl
+
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".turn").open("a") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,37 @@
+"""Name a trial by its settings: the same settings, the same folder, whoever proposes them and how often."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pipeline.contracts import fingerprint
+from pipeline.contracts.config import Config
+from pipeline.contracts.space import settle
+
+PLACES = ("name", "run", "runs_dir", "folds_dir", "studies_dir", "ensemble", "submission", "predict", "tune")
+ELSEWHERE = {"data": ("root", "cache", "solution"), "train": ("workers", "threads")}  # may differ between machines
+
+
+def of(config: Config, found: Mapping[str, Any]) -> Config:
+    """Return the config of a trial with these settings, as a run in the study's folder.
+
+    Raises InputError where the settings do not fit together.
+    """
+    made = settle(config, found)
+    return named(config, made, f"trial-{digest(made)}")
+
+
+def named(config: Config, made: Config, run: str, **changes: Any) -> Config:
+    """Return the config `made` as a run of the study that `config` asks for."""
+    return made.model_copy(update={"runs_dir": str(config.study_dir), "run": run, **changes})
+
+
+def digest(made: Config) -> str:
+    """Return 12 hexadecimal digits of what a trial's score depends on."""
+    tree = made.model_dump(mode="json", exclude={*PLACES})
+    for section, keys in ELSEWHERE.items():
+        for key in keys:
+            tree[section].pop(key, None)
+    tree["data"]["cache_size"] = made.data.cache.size
+    return fingerprint.digest(tree)[:12]

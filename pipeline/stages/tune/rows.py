@@ -1,0 +1,117 @@
+"""Read what trials left behind: a fold's predictions, scores and curve, and the best trial's beside them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipeline.contracts.artifacts import Predictions
+from pipeline.contracts.config import Config
+from pipeline.contracts.errors import MismatchError
+from pipeline.contracts.foldtable import FoldTable
+from pipeline.contracts.scoring import truth
+from pipeline.contracts.task import TASKS
+from pipeline.parts.metrics import METRICS
+from pipeline.stages.tune.standing import ranked
+
+if TYPE_CHECKING:
+    from optuna import Study
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+@dataclass(frozen=True)
+class Setup:
+    """Hold what all trials of a study share."""
+
+    config: Config
+    table: FoldTable
+    study: Study
+
+    @property
+    def folds(self) -> list[int]:
+        """Return the folds of a trial, in the order in which they are raced."""
+        return self.config.tune.folds or list(range(self.table.n))
+
+    @property
+    def greater(self) -> bool:
+        """Tell whether a greater score is the better one."""
+        return METRICS[self.config.metric].greater_is_better
+
+
+@dataclass(frozen=True)
+class Rival:
+    """Hold the best trial so far whose predictions lie on this machine."""
+
+    number: int
+    value: float
+    scores: dict[int, float]  # fold -> score
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Hold a fold's rows, sorted by id."""
+
+    targets_NC: Array
+    probs_NC: Array
+    groups_N: Array
+
+
+def find_rival(setup: Setup) -> Rival | None:
+    """Return the best finished trial whose predictions lie here; those of other machines may not."""
+    for trial in ranked(setup.study.get_trials(deepcopy=False), setup.greater):
+        folder = setup.config.study_dir / str(trial.user_attrs.get("settings"))
+        if all((folder / f"fold{fold}" / "valid.npz").is_file() for fold in setup.folds):
+            scores = {int(fold): float(score) for fold, score in trial.user_attrs.get("scores", {}).items()}
+            return Rival(trial.number, trial.values[0], scores, folder)
+    return None
+
+
+def read_rows(config: Config, table: FoldTable, fold: int, folder: Path) -> Rows:
+    """Return a fold's rows as the run in `folder` predicted them, over the views of `tta`."""
+    path = folder / f"fold{fold}" / "valid.npz"
+    made = Predictions.load(path)
+    ids, order = table.valid_ids(fold), np.argsort(made.ids)
+    if not np.array_equal(made.ids[order], ids):
+        raise MismatchError(f"{path}: other ids than the fold table's; remove {folder} and start again")
+    views = [view for view in config.tta if view in made.views]  # a study may search tta: the rival has its own
+    probs_NC = made.mean(views or made.views)[order]
+    return Rows(truth(config, table, ids, made.classes), probs_NC, np.compress(table.fold == fold, table.groups))
+
+
+def fold_score(config: Config, table: FoldTable, fold: int) -> float:
+    """Return a run's score on one fold; NaN where the fold leaves the metric undefined."""
+    rows = read_rows(config, table, fold, config.run_dir)
+    return TASKS[config.data.task].score(config.metric, rows.targets_NC, rows.probs_NC)
+
+
+def mean_score(scores: Iterable[float]) -> float:
+    """Return the mean of the scores that are defined; raise MismatchError where none is."""
+    defined = [score for score in scores if not math.isnan(score)]
+    if not defined:
+        raise MismatchError("the metric is undefined on every fold of the trial; choose another, or other folds")
+    return float(np.mean(defined))
+
+
+def curve(folder: Path, fold: int, greater: bool) -> list[float]:
+    """Return a fold's metric by epoch, turned so that greater is better; nothing where it is not here."""
+    import pandas as pd
+
+    path = folder / f"fold{fold}" / "epochs.csv"
+    if not path.is_file():
+        return []
+    return [float(value) if greater else -float(value) for value in pd.read_csv(path)["valid_metric"]]
+
+
+def seconds(folder: Path, folds: Sequence[int]) -> float:
+    """Return how long the folds trained, from their epochs.csv: a trial that was killed has its time once."""
+    import pandas as pd
+
+    tables = [folder / f"fold{fold}" / "epochs.csv" for fold in folds]
+    return float(sum(pd.read_csv(path)["seconds"].sum() for path in tables if path.is_file()))

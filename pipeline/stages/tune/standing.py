@@ -1,0 +1,67 @@
+"""Say what became of each trial of a study: which count, which died, which are tried again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
+Kind = Literal["complete", "pruned", "failed", "lost", "died", "retried", "skipped", "running", "waiting"]
+INTERRUPTED = "interrupted"  # given back by its worker
+RETRIES = 4  # of a trial whose process dies; each goes on at the last finished epoch
+COUNTED = ("complete", "pruned", "failed", "lost")  # what a study's number of trials means
+DIED = "its process died {times} times, most often for want of memory: lower train.batch_size or model.size"
+
+
+def kinds(trials: Sequence[FrozenTrial]) -> dict[int, Kind]:
+    """Return trial number -> what became of it.
+
+    Optuna knows one FAIL. Here `failed` has a reason (memory, a loss that is not finite) and counts; `skipped`
+    was never trained, as its settings were tried already, and does not; `died` has neither and is due for another
+    try; `retried` has got it, or was given back by its worker; `lost` has had them all and counts.
+
+    A pruned trial is COMPLETE for Optuna, with the value that it would have had: as PRUNED, TPE would rank it
+    below every complete one and by its last fold, which may be an easy one, and GP and CMA-ES would learn nothing
+    from it.
+    """
+    again = {number for trial in trials for number in history(trial)}
+    return {trial.number: _kind(trial, again) for trial in trials}
+
+
+def history(trial: FrozenTrial) -> list[int]:
+    """Return the numbers of the trials that this one tries again, the first one first."""
+    return list(trial.system_attrs.get("retry_history", []))
+
+
+def reason(trial: FrozenTrial) -> str:
+    """Return why a trial failed, was pruned or skipped, or '' where it did not."""
+    for key in ("reason", "pruned", "skipped"):
+        if key in trial.user_attrs:
+            return str(trial.user_attrs[key])
+    return ""
+
+
+def ranked(trials: Sequence[FrozenTrial], greater_is_better: bool) -> list[FrozenTrial]:
+    """Return the trials that were scored on all their folds, the best first, the earlier one of equals."""
+    known = kinds(trials)
+    whole = [trial for trial in trials if known[trial.number] == "complete"]
+    return sorted(whole, key=lambda trial: (-1 if greater_is_better else 1) * trial.values[0])
+
+
+def _kind(trial: FrozenTrial, again: set[int]) -> Kind:
+    state, marks = trial.state.name, trial.user_attrs
+    if state == "COMPLETE":
+        return "pruned" if "pruned" in marks else "complete"
+    if state == "RUNNING":
+        return "running"
+    if state == "WAITING":
+        return "waiting"
+    if "skipped" in marks:
+        return "retried" if marks["skipped"] == INTERRUPTED else "skipped"
+    if "reason" in marks:
+        return "failed"
+    if trial.number in again:
+        return "retried"
+    return "lost" if len(history(trial)) >= RETRIES else "died"
