@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.parts.blenders import BLENDERS, Fit, Goal
 from pipeline.parts.honesty import (
     Interval,
     Resamples,
@@ -281,3 +282,34 @@ def test_a_cross_fitted_choice_among_pure_noise_stays_at_chance() -> None:
         flattered.append(metric.score(targets_NC, probs_MNC[best(np.arange(200))], True) - 0.5)
     error = np.std(gains) / np.sqrt(len(gains))
     assert abs(np.mean(gains)) < 3 * error < 0.03 < 0.06 < np.mean(flattered)
+
+
+@pytest.mark.parametrize("name", list(BLENDERS))
+def test_no_blender_sees_the_held_out_fold_through_cross_fitting(name: str) -> None:
+    """Poison the labels and the members of one fold: its fit stays, and its rows' blend where only labels changed."""
+    blender, rng = BLENDERS[name], np.random.default_rng(1)
+    targets_NC, fold_N = np.eye(3)[rng.integers(0, 3, 60)], rng.permutation(np.arange(60) % 3)
+    odds_MNC = np.exp(targets_NC + rng.normal(size=(3, 60, 3)))
+    probs_MNC = (odds_MNC / odds_MNC.sum(2, keepdims=True)).astype(np.float32)
+    held = fold_N == 1
+
+    def run(probs_MNC: np.ndarray, targets_NC: np.ndarray) -> tuple[np.ndarray, list[Fit]]:
+        goal = Goal(targets_NC, METRICS["log_loss"], True, fold_N, seed=4)
+        return cross_fit(
+            lambda rows: blender.fit(probs_MNC, goal, rows),
+            lambda fit, rows: blender.apply(fit, probs_MNC[:, rows], True, fold_N[rows]),
+            fold_N,
+        )
+
+    clean_NC, clean = run(probs_MNC, targets_NC)
+    bad_NC, bad_MNC = targets_NC.copy(), probs_MNC.copy()
+    bad_NC[held] = np.roll(bad_NC[held], 1, axis=1)
+    bad_MNC[:, held] = bad_MNC[:, held][..., ::-1]
+    blind_NC, blind = run(probs_MNC, bad_NC)
+    _, wrong = run(bad_MNC, bad_NC)
+    np.testing.assert_array_equal(blind_NC[held], clean_NC[held])
+    for found in (blind, wrong):
+        assert found[1].params == clean[1].params and found[1].trace == clean[1].trace
+        np.testing.assert_array_equal(found[1].weights_M, clean[1].weights_M)
+    if blender.fitted:
+        assert not np.array_equal(blind_NC[~held], clean_NC[~held])
