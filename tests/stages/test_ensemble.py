@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from synthetic import CLASSES, TEST_IDS, command, make_config, make_folds, make_run, make_sample, pets
 
+from pipeline.contracts import config as configs
 from pipeline.contracts.artifacts import Predictions, read_text_table
 from pipeline.contracts.config import Config, dump
 from pipeline.contracts.errors import InputError, MismatchError
@@ -117,6 +118,10 @@ def test_members_and_a_teammate_s_tables(
     ensemble.run(with_members(config, "other", "pets"))
     np.testing.assert_allclose(numbers(blend.run_dir / "blend.csv"), expected, atol=1e-9)
     assert first.startswith(b"id,cat,dog,eel")
+    assert configs.load([blend.run_dir / "config.yaml"]).ensemble.members == ["other", "pets"]
+    config.run_dir.joinpath("config.yaml").write_text("as trained")
+    ensemble.run(config)
+    assert config.run_dir.joinpath("config.yaml").read_text() == "as trained"
 
 
 def test_rank_mean_ranks_oof_inside_folds_and_test_over_the_column(tmp_path: Path) -> None:

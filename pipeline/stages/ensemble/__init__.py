@@ -10,8 +10,8 @@ from typing import Any
 import pandas as pd
 
 from pipeline.contracts import fingerprint, foldtable, members, submission
-from pipeline.contracts.artifacts import read_json, write_json, write_table
-from pipeline.contracts.config import Config
+from pipeline.contracts.artifacts import read_json, write_json, write_table, write_text
+from pipeline.contracts.config import Config, dump
 from pipeline.contracts.members import Member
 from pipeline.contracts.scoring import scores, truth
 from pipeline.contracts.task import TASKS
@@ -30,6 +30,7 @@ KEYS = (
 def run(config: Config) -> Path:
     """Write submission.csv, its variants, blend.csv, blend_oof.csv, weights.json and ensemble.json.
 
+    A folder that holds a blend alone gets its config.yaml too.
     blend_oof.csv and every score of a fitted blend are cross-fitted: each fold by weights of the other folds.
     Nothing is written unless every variant can be. Returns the path of submission.csv. Raises InputError on a
     wrong sample or missing members, MismatchError where members do not fit together or to the sample.
@@ -44,6 +45,8 @@ def run(config: Config) -> Path:
     if not (fingerprint.is_done(folder, "ensemble", found) and all(path.is_file() for path in written)):
         _blend(config, table, sample)
         fingerprint.stamp(folder, "ensemble", found)
+    if not any(folder.glob("fold*")):  # a blend alone; beside trained folds it says how they were trained
+        write_text(folder / "config.yaml", dump(config))
     print("\n".join(summary(read_json(folder / "ensemble.json"), folder / "submission.csv")))
     return folder / "submission.csv"
 
