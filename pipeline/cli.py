@@ -22,9 +22,13 @@ COMMANDS = {
     "score": "write out-of-fold predictions and their scores",
     "ensemble": "blend members and write the submission",
     "report": "draw report.html",
+    "tune": "search the config with Optuna, fold by fold",
+    "leaderboard": "print the ledger of runs and blends; `add RUN` enters one with its leaderboard scores",
+    "diff": "compare two runs: their configs, and their scores fold by fold",
     "bench": "measure where the time goes",
     "example": "write an example competition: digits or elpv",
 }
+WITHOUT_CONFIG = {"example", "leaderboard", "diff"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -65,14 +69,13 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="foldline", description=__import__("pipeline").__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     made = {name: commands.add_parser(name, help=text, description=text) for name, text in COMMANDS.items()}
-    for name, command in made.items():
-        if name == "example":
-            command.add_argument("name", choices=["digits", "elpv"])
-            command.add_argument("--root", help="folder to write to; default data/NAME")
-            continue
-        optional = name == "predict"
-        command.add_argument("-c", "--config", action="append", required=not optional, help="YAML; later ones overlay")
-        command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override one key")
+    for name in [name for name in COMMANDS if name not in WITHOUT_CONFIG]:
+        needed = name != "predict"
+        made[name].add_argument("-c", "--config", action="append", required=needed, help="YAML; later ones overlay")
+    for name in [name for name in COMMANDS if name not in WITHOUT_CONFIG - {"diff"}]:
+        made[name].add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override one key")
+    for name in ("leaderboard", "diff"):
+        made[name].add_argument("--runs-dir", default="runs", metavar="FOLDER", help="where runs lie; default runs")
     for name in ("run", "train", "predict"):
         made[name].add_argument("--fold", type=_folds, help="only these folds: 0,2")
     for name in ("run", "folds", "train"):
@@ -84,6 +87,21 @@ def _parser() -> argparse.ArgumentParser:
     made["predict"].add_argument("--test", metavar="PATH", help="folder or table of new images, with --from")
     made["predict"].add_argument("--out", metavar="FILE", help="where to write the table, with --from")
     made["ensemble"].add_argument("--members", nargs="+", metavar="RUN", help="as ensemble.members: runs or folders")
+    made["leaderboard"].add_argument("action", nargs="?", choices=["add"], help="enter a run, or enter it anew")
+    made["leaderboard"].add_argument("entered", nargs="?", metavar="RUN", help="a run's name or folder, with add")
+    made["leaderboard"].add_argument("--public", type=float, metavar="SCORE", help="its public score, with add")
+    made["leaderboard"].add_argument("--private", type=float, metavar="SCORE", help="its private score, with add")
+    made["leaderboard"].add_argument("--note", metavar="TEXT", help="what to remember about it, with add")
+    made["diff"].add_argument("runs", nargs=2, metavar="RUN", help="a run's name or folder")
+    made["tune"].add_argument("--trials", type=int, metavar="N", help="of the study in all, those there are included")
+    made["tune"].add_argument("--workers", type=int, default=1, metavar="W", help="trials at a time")
+    made["tune"].add_argument("--storage", metavar="URL", help="database; default SQLite at studies/NAME.db")
+    made["tune"].add_argument("--timeout", type=float, metavar="SECONDS", help="begin no trial after this time")
+    made["tune"].add_argument("--report", action="store_true", help="show the study as it stands, train nothing")
+    made["tune"].add_argument("--worker", type=int, help=argparse.SUPPRESS)
+    made["tune"].add_argument("--until", type=float, help=argparse.SUPPRESS)
+    made["example"].add_argument("name", choices=["digits", "elpv"])
+    made["example"].add_argument("--root", help="folder to write to; default data/NAME")
     made["bench"].add_argument("--json", action="store_true", help="for machines")
     return parser
 

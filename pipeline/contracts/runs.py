@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.contracts.artifacts import Predictions
-from pipeline.contracts.errors import FoldlineError, MismatchError
+from pipeline.contracts.errors import FoldlineError, InputError, MismatchError
 from pipeline.contracts.foldtable import FoldTable
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -43,6 +43,14 @@ class RunPredictions:
             raise MismatchError(f"views not predicted: {', '.join(missing)}; predict them with: foldline predict")
         wanted = [self.views.index(view) for view in views]
         return np.asarray(probs_NVC[:, wanted].mean(axis=1, dtype=np.float64))
+
+
+def find(name: str, runs_dir: Path) -> Path:
+    """Return the folder of a run: one under `runs_dir`, or a path; raise InputError where there is none."""
+    for folder in (runs_dir / name, Path(name)):
+        if folder.is_dir():
+            return folder
+    raise InputError(f"{name}: no folder {runs_dir / name}, and no folder itself; name a run, or give its path")
 
 
 def prediction_files(folder: Path, folds: Sequence[int], parts: Sequence[str] = ("valid", "test")) -> list[Path]:
