@@ -75,12 +75,16 @@ def slices(columns: Mapping[str, Sequence[Any]], log: Sequence[str], values_T: A
 
 
 def _slice(axis: Axes, cells: Sequence[Any], values_T: Array, best: int, log: bool) -> None:
+    from matplotlib.ticker import NullFormatter
+
     known = [n for n, cell in enumerate(cells) if cell is not None]
     numeric = all(isinstance(cells[n], int | float) and not isinstance(cells[n], bool) for n in known)
     if numeric:
         places = {n: float(cells[n]) for n in known}
         if log:
             axis.set_xscale("log")
+            axis.xaxis.set_major_formatter(lambda x, _: f"{x:g}")  # no math: the style shows its dollar signs
+            axis.xaxis.set_minor_formatter(NullFormatter())
     else:
         names = sorted({str(cells[n]) for n in known})
         places = {n: float(names.index(str(cells[n]))) for n in known}

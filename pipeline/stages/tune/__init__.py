@@ -17,7 +17,7 @@ from pipeline.contracts.space import settle
 from pipeline.parts.tuning import space as spaces
 from pipeline.parts.tuning.space import Space
 from pipeline.stages.tune import crew, fresh, outputs, storage
-from pipeline.stages.tune.line import turn
+from pipeline.stages.tune.line import sweep, turn
 from pipeline.stages.tune.rows import Setup
 from pipeline.stages.tune.standing import ranked
 
@@ -49,6 +49,7 @@ def run(
     try:
         crew.work(config, url, trials if trials is not None else crew.ENDLESS, workers, until)
     finally:
+        sweep(config.study_dir)
         outputs.write(setup, space)
     if not ranked(setup.study.get_trials(deepcopy=False), setup.greater):
         raise TrainingError(*outputs.summary(setup, space))

@@ -57,11 +57,10 @@ class Line:
     @contextlib.contextmanager
     def hold(self) -> Iterator[None]:
         """Be alive: trials of this worker are given to nobody else while the block runs."""
-        folder = self._workers / self.id
-        with lock(folder):
+        with contextlib.ExitStack() as held:
+            with turn(self.config.study_dir):  # nobody may sweep between the folder and its lock
+                held.enter_context(lock(self._workers / self.id))
             yield
-        (folder / ".lock").unlink(missing_ok=True)
-        folder.rmdir()
 
     @property
     def _workers(self) -> Path:
@@ -240,6 +239,15 @@ class Line:
                 state=TrialState.WAITING, params=trial.params, distributions=trial.distributions, system_attrs=marks
             )
         )
+
+
+def sweep(folder: Path) -> None:
+    """Remove what workers of this machine left that are gone; their trials are in line again by then."""
+    with turn(folder):
+        for path in sorted((folder / "workers").glob("*")):
+            with contextlib.suppress(LockedError, OSError), lock(path):
+                (path / ".lock").unlink()
+                path.rmdir()
 
 
 @contextlib.contextmanager

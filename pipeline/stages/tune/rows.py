@@ -48,7 +48,6 @@ class Setup:
 class Rival:
     """Hold the best trial so far whose predictions lie on this machine."""
 
-    number: int
     value: float
     scores: dict[int, float]  # fold -> score
     folder: Path
@@ -69,7 +68,7 @@ def find_rival(setup: Setup) -> Rival | None:
         folder = setup.config.study_dir / str(trial.user_attrs.get("settings"))
         if all((folder / f"fold{fold}" / "valid.npz").is_file() for fold in setup.folds):
             scores = {int(fold): float(score) for fold, score in trial.user_attrs.get("scores", {}).items()}
-            return Rival(trial.number, trial.values[0], scores, folder)
+            return Rival(trial.values[0], scores, folder)
     return None
 
 

@@ -41,13 +41,13 @@ def evaluate(setup: Setup, trial: Trial, config: Config, check: Check) -> list[f
     for fold in setup.folds:
         rival = find_rival(setup) if alone and tune.epoch_rule else None
         behind = _train(setup, config, fold, rival, check)
+        trial.set_user_attr("seconds", seconds(config.run_dir, setup.folds))
         if rival is not None and behind is not None:
-            trial.set_user_attr("pruned", f"fold {fold}: curve out of reach of trial {rival.number}'s")
+            trial.set_user_attr("pruned", f"fold {fold}: curve out of reach of {rival.folder.name}'s")
             return [_estimate(setup, rival, scores, behind)]
         predict.run(config, [fold], parts=("valid",))
         scores[fold] = fold_score(config, setup.table, fold)
         trial.set_user_attr("scores", {str(k): score for k, score in scores.items() if not math.isnan(score)})
-        trial.set_user_attr("seconds", seconds(config.run_dir, setup.folds))
         check()
         if not alone:
             continue
@@ -132,7 +132,7 @@ def _pruned(setup: Setup, trial: Trial, config: Config, done: Sequence[int]) -> 
     )
     if not found.lost:
         return None
-    return f"behind trial {rival.number} by {-found.high:.4f} to {-found.low:.4f}"
+    return f"behind {rival.folder.name} by {-found.high:.4f} to {-found.low:.4f}"
 
 
 def _estimate(setup: Setup, rival: Rival, scores: dict[int, float], *more: float) -> float:
