@@ -23,7 +23,7 @@ COMMANDS = {
     "ensemble": "blend members and write the submission",
     "report": "draw report.html",
     "tune": "search the config with Optuna, fold by fold",
-    "leaderboard": "print the ledger of runs and blends; `add RUN` enters one with its leaderboard scores",
+    "leaderboard": "list runs beside their leaderboard scores; `add RUN` enters one",
     "diff": "compare two runs: their configs, and their scores fold by fold",
     "bench": "measure where the time goes",
     "example": "write an example competition: digits or elpv",

@@ -37,7 +37,7 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         command_line.main(["--help"])
     shown = capsys.readouterr().out
     assert caught.value.code == 0
-    assert all(f"\n    {name} " in shown for name in command_line.COMMANDS)
+    assert all(f"\n    {name}" in shown for name in command_line.COMMANDS)
 
 
 @pytest.mark.parametrize(
