@@ -5,7 +5,7 @@ A blender is fitted on some rows and applied to others, so that cross-fitting ne
 
 from __future__ import annotations
 
-from pipeline.parts.blenders import means
+from pipeline.parts.blenders import greedy, means, simplex, stacking
 from pipeline.parts.blenders.blender import Blender, Fit, Goal, column_ranks, equal_weights
 
 __all__ = ["BLENDERS", "Blender", "Fit", "Goal", "column_ranks", "equal_weights"]
@@ -15,4 +15,11 @@ BLENDERS: dict[str, Blender] = {
     "rank_mean": Blender(means.mean, uses_ranks=True),
     "geometric_mean": Blender(means.geometric_mean),
     "power_mean": Blender(means.power_mean, means.fit_power),
+    "slsqp": Blender(means.mean, simplex.slsqp),
+    "nelder_mead": Blender(means.mean, simplex.nelder_mead),
+    "greedy": Blender(means.mean, greedy.greedy),
+    "greedy_bagged": Blender(means.mean, greedy.greedy_bagged),
+    "greedy_negative": Blender(greedy.signed_mean, greedy.greedy_negative, simplex=False),
+    "logistic": Blender(stacking.logistic_probs, stacking.fit_logistic, simplex=False),
+    "ridge": Blender(stacking.ridge_probs, stacking.fit_ridge, simplex=False),
 }

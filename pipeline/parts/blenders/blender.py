@@ -97,7 +97,7 @@ class Blender:
         return self.fitter is not None
 
     def fit(self, probs_MNC: Array, goal: Goal, rows_N: Array | None = None) -> Fit:
-        """Return the fit to these rows of the members and the goal, or to all.
+        """Return the fit to these rows of the members and the goal, or to all; one member needs none.
 
         Members are sorted by their content first, so that neither ties nor draws depend on their order.
         """
@@ -123,9 +123,9 @@ class Blender:
     def apply(self, fit: Fit, probs_MNC: Array, exclusive: bool, fold_N: Array | None = None) -> Array:
         """Return the blend [N,C] float64; cells in [0, 1], exclusive rows sum to 1 unless they are ranks.
 
-        `fold_N`: the model that made each row (OOF). Ranks are taken inside each fold, as the scales of
-        fold models differ; without it over the whole column (test). Raises ValueError where the weights
-        do not fit or leave the simplex.
+        One member is its own blend. `fold_N`: the model that made each row (OOF). Ranks are taken inside each
+        fold, as the scales of fold models differ; without it over the whole column (test). Raises ValueError
+        where the weights do not fit or leave the simplex.
         """
         weights_M = fit.weights_M
         inside = not self.simplex or ((weights_M >= 0).all() and abs(weights_M.sum() - 1) <= 1e-6)
@@ -135,11 +135,13 @@ class Blender:
         members: Sequence[Array] = list(probs_MNC)
         if self.uses_ranks:
             members = [column_ranks(probs_NC, fold_N) for probs_NC in members]
+        elif len(members) == 1:
+            return members[0].astype(np.float64)
         return self.function(fit, members, exclusive)
 
 
 def _digest(probs_NC: Array) -> bytes:
-    return hashlib.blake2b(memoryview(np.ascontiguousarray(probs_NC))).digest()
+    return hashlib.blake2b(np.ascontiguousarray(probs_NC).data).digest()
 
 
 def equal_weights(members: int) -> Array:
