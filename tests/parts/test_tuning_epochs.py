@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.parts.metrics import METRICS
@@ -52,12 +52,14 @@ def test_it_rarely_ends_what_would_have_won_and_spares_much_of_what_could_not() 
     assert losers > 300 and right >= 0.4 * losers and np.mean(spared) > 0.1
 
 
+@settings(deadline=None)
 @given(curves, st.floats(0, 0.1), st.integers(0, 5), st.integers(1, 4))
 def test_it_never_ends_the_incumbents_own_copy(curve: list[float], floor: float, warmup: int, patience: int) -> None:
     for done in range(1, len(curve) + 1):
         assert not hopeless(curve[:done], curve, floor=floor, warmup=warmup, patience=patience)
 
 
+@settings(deadline=None)
 @given(curves, curves, st.floats(0.0, 0.1), st.integers(0, 5))
 def test_it_never_ends_a_curve_above_the_incumbent_or_in_the_warm_up(
     curve: list[float], incumbent: list[float], floor: float, warmup: int
@@ -68,6 +70,7 @@ def test_it_never_ends_a_curve_above_the_incumbent_or_in_the_warm_up(
     assert not hopeless(curve[:warmup], incumbent, floor=floor, warmup=warmup)
 
 
+@settings(deadline=None)
 @given(curves, curves, st.floats(0, 0.1), st.floats(0, 0.2))
 def test_a_wider_floor_never_ends_more(curve: list[float], incumbent: list[float], floor: float, more: float) -> None:
     assert hopeless(curve, incumbent, floor=floor) or not hopeless(curve, incumbent, floor=floor + more)
@@ -111,6 +114,7 @@ def test_the_shortfall_is_that_of_the_last_epochs() -> None:
     assert shortfall(RISE, RISE) == 0
 
 
+@settings(deadline=None)
 @given(st.floats(-1, 1), st.floats(-0.1, 0.1), st.integers(3, 30))
 def test_a_straight_curve_has_no_noise(start: float, slope: float, epochs: int) -> None:
     assert noise(start + slope * np.arange(epochs)) == pytest.approx(0, abs=1e-9)

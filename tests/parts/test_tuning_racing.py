@@ -6,10 +6,9 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.parts.honesty import bootstrap, paired, resample
 from pipeline.parts.metrics import METRICS
 from pipeline.parts.tuning.racing import Standing, estimate, race
 
@@ -45,35 +44,35 @@ def test_a_much_worse_trial_is_lost_after_one_fold_and_a_better_one_never(metric
     assert not better.lost and better.low > 0 and better.differences[0] > 0
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10_000), st.integers(1, 3), st.sampled_from([None, 2, 6, 30]))
 def test_a_trial_equal_to_the_incumbent_is_never_lost(seed: int, folds: int, groups: int | None) -> None:
     found = standing(seed, 1.0, 1.0, rows=60, folds=folds, groups=groups, same=True)
     assert found.differences == (0.0,) * folds and found.low == found.high == 0 and not found.lost
 
 
-@pytest.mark.parametrize("groups", [1, 2, 4])
-def test_too_few_groups_lose_nothing(groups: int) -> None:
-    found = standing(0, 0.0, 6.0, groups=groups)
-    assert found.differences[0] < -0.4 and not found.lost
-    assert found.groups == (groups if groups > 1 else 0)
-    assert standing(0, 0.0, 6.0, groups=5).lost
+def test_one_group_to_a_fold_tells_nothing() -> None:
+    found = standing(0, 0.0, 6.0, groups=1, folds=3)
+    assert min(found.differences) < -0.4 and found.groups == 0 and not found.lost
 
 
-@pytest.mark.parametrize(("groups", "wider"), [(6, 1.08), (60, 0.99)])
-def test_few_groups_widen_the_percentiles(groups: int, wider: float) -> None:
-    rng = np.random.default_rng(0)
-    truth_N, group_N = rng.integers(0, 3, 600), np.char.mod("%d", np.arange(600) % groups)
-    targets, fold_N, metric = np.eye(3)[truth_N], np.zeros(600, int), METRICS["log_loss"]
-    one, other = predictions(rng, truth_N, 1.0), predictions(rng, truth_N, 1.0)
-    found = race(metric, targets, one, other, True, fold_N, group_N, np.random.default_rng(1))
-    resamples = resample(fold_N, group_N, np.random.default_rng(1))
-    scores = (bootstrap(metric, targets, probs, True, resamples) for probs in (one, other))
-    plain = paired(*scores, -1, groups)
-    assert wider < (found.high - found.low) / (plain.high - plain.low) < wider + 0.3
-    assert found.low <= plain.low and plain.high <= found.high
+@pytest.mark.parametrize("groups", [2, 3, 6])
+def test_few_groups_suffice_where_the_trial_is_hopeless(groups: int) -> None:
+    assert standing(0, 0.0, 9.0, groups=groups).lost
 
 
-@pytest.mark.parametrize("groups", [6, 12, 60])
+def test_groups_that_happen_to_agree_are_not_taken_for_certainty() -> None:
+    """Both lose one row of thirty: no spread between groups, but rows alone could have done it."""
+    truth_N = np.zeros(60, int)
+    said_N = truth_N.copy()
+    said_N[[0, 30]] = 1
+    groups_N = np.repeat(["a", "b"], 30)
+    eye, rng = np.eye(2), np.random.default_rng(0)
+    found = race(METRICS["accuracy"], eye[truth_N], eye[said_N], eye[truth_N], True, np.zeros(60, int), groups_N, rng)
+    assert found.differences[0] == pytest.approx(-2 / 60) and found.high > 0 and not found.lost
+
+
+@pytest.mark.parametrize("groups", [2, 6, 12, 60])
 def test_an_equally_good_trial_is_rarely_lost(groups: int) -> None:
     """One look at the level 90 % may lose one in twenty; groups that err together would triple it, were rows drawn."""
     lost = 0
@@ -108,6 +107,7 @@ def test_a_pruned_trial_scores_the_incumbent_plus_its_differences() -> None:
     assert math.isnan(estimate(0.9, (math.nan,), True)) and math.isnan(estimate(0.9, (), True))
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0, 1), min_size=4, max_size=4), st.integers(1, 3), st.floats(-0.2, 0.2))
 def test_the_estimate_is_unbiased_by_which_folds_are_hard(folds: list[float], done: int, shift: float) -> None:
     """A trial that is better by the same amount on every fold is estimated so after any of them."""

@@ -9,6 +9,7 @@ import optuna
 import pytest
 import yaml
 from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from pipeline.parts.tuning.entries import Choice, Fixed, Range
@@ -26,6 +27,8 @@ model.name:
     convnext_atto: {model.drop_rate: {float: [0, 0.5]}, train.layer_decay: 0.8}
 tta: {choice: [[identity], [identity, hflip]]}
 """)
+
+unhurried = hypothesis_settings(deadline=None)
 
 
 @pytest.fixture(autouse=True)
@@ -170,6 +173,7 @@ ranges = st.builds(
 )
 
 
+@unhurried
 @given(ranges, st.integers(2, 9))
 def test_a_grids_points_lie_in_the_range_in_order(entry: dict[str, Any], points: int) -> None:
     (found,) = parse({"x": entry}).entries
@@ -180,6 +184,7 @@ def test_a_grids_points_lie_in_the_range_in_order(entry: dict[str, Any], points:
     assert all(found.tidy(value) == value == found.nearest(value) for value in values)
 
 
+@unhurried
 @given(ranges, st.integers(0, 2**31))
 def test_what_optuna_draws_replays_exactly(entry: dict[str, Any], seed: int) -> None:
     space = parse({"x": entry})
