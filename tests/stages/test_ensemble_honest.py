@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from synthetic import CLASSES, TEST_IDS, command, make_config, make_folds, make_sample, pets
+from synthetic import CLASSES, TEST_IDS, command, make_config, make_folds, make_run, make_sample, pets
 
 from pipeline.contracts import foldtable
 from pipeline.contracts.artifacts import Predictions, read_text_table, write_text
@@ -19,6 +19,7 @@ from pipeline.contracts.config import Config, dump
 from pipeline.contracts.errors import InputError, MismatchError
 from pipeline.contracts.foldtable import FoldTable
 from pipeline.contracts.members import Member
+from pipeline.contracts.task import TASKS
 from pipeline.parts.blenders import BLENDERS, Goal
 from pipeline.parts.metrics import METRICS
 from pipeline.stages import ensemble, score
@@ -96,7 +97,7 @@ def test_auto_takes_what_surely_beats_the_mean(tmp_path: Path, capsys: pytest.Ca
     assert brings["good"] > 0.1 and abs(brings["noise1"]) < 0.05 and report["leave_one_out"]["refitted"]
     out = capsys.readouterr().out
     assert "auto: greedy leads the mean by" in out and "search: good" in out
-    assert "intervals: 1,000 resamples of 240 groups inside folds\n" in out
+    assert "intervals: 1,000 resamples of 240 rows inside folds\n" in out
 
 
 def test_auto_stays_with_the_mean_where_nothing_is_sure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -305,6 +306,8 @@ def test_correlation_and_a_large_stack_without_refits(monkeypatch: pytest.Monkey
     monkeypatch.setattr("pipeline.stages.ensemble.compare.REFIT_CELLS", 0)
     shared = leave_one_out("greedy", crossed, stack, "tta", judge)
     assert refitted["refitted"] and not shared["refitted"]
+    _, crossed, _ = compare("logistic", [], stack, "tta", judge)
+    assert set(leave_one_out("logistic", crossed, stack, "tta", judge)["members"].values()) == {None}
     # A twin is worth nothing.
     assert refitted["members"]["m0"] == pytest.approx(0, abs=1e-9)
     assert shared["members"]["m2"] == pytest.approx(refitted["members"]["m2"], abs=5e-3)
@@ -324,6 +327,33 @@ def test_a_teammate_s_ranks_are_compared_by_ranks_alone(tmp_path: Path) -> None:
     assert set(report["comparison"]["blenders"]) == {"mean", "rank_mean"}
     with pytest.raises(MismatchError, match="rows do not sum to 1"):
         blended(config, "m0", str(mate), blender="auto")
+
+
+@pytest.mark.parametrize(
+    ("task", "metric"), [("binary", "roc_auc"), ("binary", "log_loss"), ("multilabel", "f1_macro")]
+)
+def test_every_task_takes_every_choice(tmp_path: Path, task: str, metric: str) -> None:
+    names = ("cat", "dog") if task == "binary" else CLASSES
+    exclusive = task == "binary"
+    loss = "cross_entropy" if exclusive else "binary_cross_entropy"
+    changes: dict[str, Any] = {"data__task": task, "loss__name": loss, "metric": metric}
+    config = make_config(tmp_path, **changes, **({} if exclusive else {"data__separator": " "}))
+    make_sample(config, "id," + ",".join(names) + "\n" + "".join(f"{name}{',0' * len(names)}\n" for name in TEST_IDS))
+    rng = np.random.default_rng(3)
+    truth_NC = np.eye(2)[rng.integers(0, 2, 60)] if exclusive else rng.integers(0, 2, (60, 3)).astype(float)
+    labels = [" ".join(name for name, hit in zip(names, row, strict=True) if hit) for row in truth_NC]
+    table = make_folds(config, pd.DataFrame({"label": labels}))
+    for seed in range(2):
+        run = config.model_copy(update={"run": f"m{seed}"})
+        make_run(run, table, truth_NC / 2, classes=names, seed=seed, exclusive=exclusive)
+    auto = config.ensemble.smoothing.model_copy(update={"alpha": "auto"})
+    made, report = blended(config, "m0", "m1", blender="auto", views="select", calibrate="auto", smoothing=auto)
+    assert set(report["comparison"]["blenders"]) == set(TASKS[task].blenders(metric))
+    for file in ("blend.csv", "blend_oof.csv"):
+        probs_NC = read_text_table(made.run_dir / file)[list(names)].astype(float).to_numpy()
+        assert ((probs_NC >= 0) & (probs_NC <= 1)).all()
+        if exclusive and report["blender"] != "rank_mean":
+            np.testing.assert_allclose(probs_NC.sum(1), 1)
 
 
 def test_blenders_that_do_not_exist_or_do_not_fit_are_refused(tmp_path: Path) -> None:

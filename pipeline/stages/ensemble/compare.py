@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +12,8 @@ from pipeline.parts.blenders import BLENDERS, Fit
 from pipeline.stages.ensemble.judge import Array, Crossed, Judge, Scored, plain
 from pipeline.stages.ensemble.stack import Stack, blend
 
-REFIT_CELLS = 2_000_000  # of the stack: above, a member is left out without fitting the others anew
+REFIT_CELLS = 300_000  # of the stack: above, a member is left out without fitting the others anew
+SLOW = 10.0  # seconds after which a blender's time is printed, as `ensemble.compare` can leave it out
 
 
 def compare(
@@ -23,7 +25,7 @@ def compare(
     The best member was chosen on the rows that it is scored on, which flatters it against the blends.
     """
     listed = [name for name in BLENDERS if name in ("mean", asked, *names)]
-    fits = {name: blend(name, stack, kind, judge) for name in listed}
+    fits = {name: _timed(name, stack, kind, judge) for name in listed}
     scored = {name: judge.scored(crossed) for name, crossed in fits.items()}
     singles = {member.name: judge.score(stack.single(kind, member)) for member in stack.members}
     best = _best_member(stack, kind, judge)
@@ -68,9 +70,12 @@ def leave_one_out(name: str, crossed: Crossed[Fit], stack: Stack, kind: str, jud
     """Return by how much the cross-fitted score falls without each member; below 0 it would rise.
 
     The others are fitted anew, or on a large stack take over the weight in proportion (`refitted` says which).
+    Of a large stack, regressions and signed weights are left out (None): they mean nothing without one another.
     """
-    whole_MNC = stack.oof(kind, None)
-    refit = whole_MNC.size <= REFIT_CELLS or not BLENDERS[name].simplex
+    cells, blender = len(stack) * stack.single(kind, stack.members[0]).size, BLENDERS[name]
+    refit = blender.fitted and cells <= REFIT_CELLS
+    if not refit and not blender.simplex:
+        return {"refitted": False, "members": dict.fromkeys(member.name for member in stack.members)}
     with_all = judge.gain(crossed.cross_NC)
     found = {}
     for m, member in enumerate(stack.members):
@@ -95,6 +100,14 @@ def _without(m: int, name: str, crossed: Crossed[Fit], stack: Stack, kind: str, 
         fold_N = judge.fold_N[rows]
         cross_NC[rows] = BLENDERS[name].apply(Fit(weights_M, fit.params), probs_MNC, judge.exclusive, fold_N)
     return cross_NC
+
+
+def _timed(name: str, stack: Stack, kind: str, judge: Judge) -> Crossed[Fit]:
+    begin = time.perf_counter()
+    found = blend(name, stack, kind, judge)
+    if (seconds := time.perf_counter() - begin) > SLOW:
+        print(f"{name}: fitted in {seconds:.0f} s", flush=True)
+    return found
 
 
 def _best_member(stack: Stack, kind: str, judge: Judge) -> tuple[str, Scored]:

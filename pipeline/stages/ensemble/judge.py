@@ -150,7 +150,8 @@ class Judge:
         """Return what the intervals are made of, for JSON."""
         groups = self.resamples.groups
         enough = groups >= honesty.LEAST_GROUPS
-        return {"level": LEVEL, "rounds": ROUNDS, "groups": groups, "enough_groups": enough}
+        unit = "groups" if (self.groups_N != "").any() else "rows"
+        return {"level": LEVEL, "rounds": ROUNDS, "groups": groups, "unit": unit, "enough_groups": enough}
 
 
 def _described(found: Interval) -> dict[str, Any]:

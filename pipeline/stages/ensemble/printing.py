@@ -44,7 +44,9 @@ def _comparison(report: dict[str, Any]) -> list[str]:
         lost = f"  {one['lost']} resamples lost" if one["lost"] else ""
         lines.append(f"{line}  {_interval(one):<18}  {leads}{lost}".rstrip())
     unreliable = f"; UNRELIABLE under 20: only {found['groups']} vary" if not found["enough_groups"] else ""
-    lines.append(f"intervals: {found['rounds']:,} resamples of {found['groups']:,} groups inside folds{unreliable}")
+    lines.append(
+        f"intervals: {found['rounds']:,} resamples of {found['groups']:,} {found['unit']} inside folds{unreliable}"
+    )
     return [*lines, found["why"]] if "why" in found else lines
 
 

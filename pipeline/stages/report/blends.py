@@ -22,10 +22,10 @@ def blenders(run: Run) -> Card | None:
     lead = (
         "Diamonds are scores on folds that the weights did not see, small dots those on the rows they were fitted on; "
         f"the bar is the {100 * found['level']:.0f} % interval of {found['rounds']:,} resamples of "
-        f"{found['groups']:,} groups."
+        f"{found['groups']:,} {found['unit']}."
     )
     if not found["enough_groups"]:
-        lead += " With so few groups the intervals are unreliable."
+        lead += f" With so few {found['unit']} the intervals are unreliable."
     lead += f" {found['why'][0].upper()}{found['why'][1:]}." if "why" in found else ""
     best = f"over {found['best_member']}"
     head = [
@@ -65,7 +65,7 @@ def members(run: Run) -> Card | None:
         name, close = names[m], int(alike[m].argmax())
         alone, brings = blend["comparison"]["members"][name], without["members"][name]
         rows.append([name, float(blend["weights"][name]), alone, brings, f"{values_MM[m, close]:.3f} {names[close]}"])
-    how = "the others fitted anew" if without["refitted"] else "its weight given to the others"
+    how = "the others fitted anew" if without["refitted"] else "the others in their old proportions"
     lead = (
         f"Weights of {blend['blender']}; 'brings' is what the cross-fitted score loses without the member, {how}. "
         "The picture shows how members' OOF correlates: the less alike, the more a blend can gain."
