@@ -100,6 +100,14 @@ def test_a_rare_class_that_resamples_lack_prunes_nothing() -> None:
     assert not found.enough and not found.lost
 
 
+def test_an_undefined_score_prunes_nothing() -> None:
+    truth_N, rng = np.zeros(60, int), np.random.default_rng(0)
+    one, other = predictions(rng, truth_N, 0.0), predictions(rng, truth_N, 3.0)
+    groups_N = np.repeat(["a", "b"], 30)
+    found = race(METRICS["roc_auc"], np.eye(3)[truth_N], one, other, True, np.zeros(60, int), groups_N, rng)
+    assert math.isnan(found.differences[0]) and not found.lost
+
+
 def test_a_pruned_trial_scores_the_incumbent_plus_its_differences() -> None:
     assert estimate(0.9, (-0.02, -0.04), True) == pytest.approx(0.87)
     assert estimate(0.3, (-0.02, -0.04), False) == pytest.approx(0.33)

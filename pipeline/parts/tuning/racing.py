@@ -64,12 +64,12 @@ def race(
     trial_R, incumbent_R = scores(resamples)
     between = paired(trial_R, incumbent_R, turn, resamples.groups, level)
     low, high, freedom = between.low, between.high, _freedom(resamples)
-    if resamples.groups < LEAST_GROUPS and freedom > 0:
+    enough = freedom > 0 and between.lost <= MOST_LOST * rounds
+    if enough and resamples.groups < LEAST_GROUPS:
         others_R = np.subtract(*scores(resample(fold_N, None, rng, rounds)))
         reach = _student(level, freedom) * max(_deviation(trial_R - incumbent_R), _deviation(others_R))
         middle = float(np.mean(differences_K[np.isfinite(differences_K)], dtype=np.float64))
         low, high = middle - reach, middle + reach
-    enough = freedom > 0 and between.lost <= MOST_LOST * rounds
     return Standing(tuple(differences_K.tolist()), low, high, resamples.groups, enough)
 
 
@@ -92,7 +92,9 @@ def _freedom(resamples: Resamples) -> int:
 
 
 def _deviation(differences_R: Array) -> float:
-    return float(np.std(differences_R[np.isfinite(differences_R)], ddof=1))
+    """Return the standard deviation of the defined ones, infinite under two."""
+    defined = differences_R[np.isfinite(differences_R)]
+    return float(np.std(defined, ddof=1)) if len(defined) > 1 else math.inf
 
 
 def _student(level: float, freedom: int) -> float:
