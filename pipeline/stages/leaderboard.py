@@ -168,19 +168,19 @@ def _table(name: str, metric: str, entries: Sequence[Entry]) -> list[str]:
         spread = f"{_text(entry.cv)} ± {_text(entry.std)}"
         scores = f"{_text(entry.cross_fitted):>14}{spread:>18}{_text(entry.public):>10}{_text(entry.private):>10}"
         lines.append(f"{number:>3} {entry.run:<{width}}{scores}  {entry.date:<16}  {entry.note}".rstrip())
-    return [*lines, *(_agreement(which, entries) for which in ("public", "private"))]
+    return [*lines, *_agreement("public", entries), *_agreement("private", entries)]
 
 
-def _agreement(which: str, entries: Sequence[Entry]) -> str:
-    """Say how CV and a leaderboard agree, over the runs that have both."""
+def _agreement(which: str, entries: Sequence[Entry]) -> list[str]:
+    """Say how CV, cross-fitted where it is, and a leaderboard agree over the runs that have both, if any has."""
     rows = [(entry.primary, getattr(entry, which)) for entry in entries]
     pairs = np.array([pair for pair in rows if None not in pair], dtype=np.float64).reshape(-1, 2)
     n = len(pairs)
     spearman, pearson = correlation(_ranks(pairs)), correlation(pairs)
     doubt = f", unreliable below {ENOUGH}" if n < ENOUGH else ""
     if math.isnan(pearson):
-        return f"CV and {which}: no correlation, n = {n}{doubt}"
-    return f"CV and {which}: Spearman {spearman:.2f}, Pearson {pearson:.2f}, n = {n}{doubt}"
+        return [f"CV and {which}: nothing to correlate, n = {n}"] if n else []
+    return [f"CV and {which}: Spearman {spearman:.2f}, Pearson {pearson:.2f}, n = {n}{doubt}"]
 
 
 def correlation(pairs_N2: np.ndarray[Any, Any]) -> float:
