@@ -133,5 +133,9 @@ def test_the_reach_of_a_score_is_half_its_interval() -> None:
     assert reach(METRICS["accuracy"], targets, probs, True, None, rng) == pytest.approx(1.645 * 0.02, rel=0.15)
     groups_N = np.char.mod("%d", np.arange(400) // 2)
     assert 0.02 < reach(METRICS["accuracy"], targets, probs, True, groups_N, rng) < 0.05
+    alike = np.repeat(["a", "b"], 200)  # two groups, rows sorted so that both score the same
+    order = np.argsort(said_N == truth_N, kind="stable")
+    order = np.concatenate([order[::2], order[1::2]])
+    assert reach(METRICS["accuracy"], targets[order], probs[order], True, alike, rng) > 0.025
     rare = np.eye(2)[np.array([0] * 399 + [1])]
     assert math.isinf(reach(METRICS["roc_auc"], rare, probs, True, None, rng))

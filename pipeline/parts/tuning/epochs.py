@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.parts.honesty import bootstrap, interval, resample
+from pipeline.parts.honesty import LEAST_GROUPS, bootstrap, interval, resample
 from pipeline.parts.metrics import Metric
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -105,9 +105,18 @@ def reach(
     level: float = 0.9,
     rounds: int = 1000,
 ) -> float:
-    """Return half the width of the bootstrap interval of one fold's score, infinite where classes are too rare."""
-    resamples = resample(np.zeros(len(targets_NC), dtype=np.int64), groups_N, rng, rounds)
-    found = interval(bootstrap(metric, targets_NC, probs_NC, exclusive, resamples), resamples.groups, level)
-    if found.lost > rounds / 10 or math.isnan(found.low):
-        return math.inf
-    return (found.high - found.low) / 2
+    """Return half the width of the bootstrap interval of one fold's score, infinite where classes are too rare.
+
+    Under 20 groups the wider of the intervals by group and by rows: few groups may happen to score alike.
+    """
+    fold_N = np.zeros(len(targets_NC), dtype=np.int64)
+    draws = [resample(fold_N, groups_N, rng, rounds)]
+    if draws[0].groups < LEAST_GROUPS:
+        draws.append(resample(fold_N, None, rng, rounds))
+    widths = [0.0]
+    for drawn in draws:
+        found = interval(bootstrap(metric, targets_NC, probs_NC, exclusive, drawn), drawn.groups, level)
+        if found.lost > rounds / 10:
+            return math.inf
+        widths.append((found.high - found.low) / 2)
+    return max(widths)
