@@ -26,6 +26,8 @@ def summary(report: dict[str, Any], path: Path) -> list[str]:
     if "comparison" in report:
         lines += _comparison(report) + _members(report) + _trace(report)
     lines += _views(report) + _numbers(report)
+    if any(" ?" in line for line in lines):
+        lines.append("?: not to be relied on, as too few groups or rows vary or many resamples lack a class")
     return [*lines, f"written: {path}"]
 
 
