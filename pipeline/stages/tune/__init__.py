@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import shlex
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from pipeline.contracts import foldtable
@@ -39,22 +41,22 @@ def run(
     timeout = timeout if timeout is not None else config.tune.timeout
     if trials is None and timeout is None:
         raise InputError("tune: found neither --trials nor --timeout; say how many trials the study shall have")
-    setup, space = _open(config, url, create=True)
-    _say(setup, space, trials, url)
-    with turn(config.study_dir):
-        if not setup.study.get_trials(deepcopy=False):
-            _enqueue_own(setup, space)
-    write_text(config.study_dir / "config.yaml", dump(config))
-    until = time.time() + timeout if timeout is not None else None
-    try:
-        crew.work(config, url, trials if trials is not None else crew.ENDLESS, workers, until)
-    finally:
-        sweep(config.study_dir)
-        outputs.write(setup, space)
-    if not ranked(setup.study.get_trials(deepcopy=False), setup.greater):
-        raise TrainingError(*outputs.summary(setup, space))
-    fresh.run(setup, space)
-    _report(setup, space, url)
+    with _opened(config, url, create=True) as (setup, space):
+        _say(setup, space, trials, url)
+        with turn(config.study_dir):
+            if not setup.study.get_trials(deepcopy=False):
+                _enqueue_own(setup, space)
+        write_text(config.study_dir / "config.yaml", dump(config))
+        until = time.time() + timeout if timeout is not None else None
+        try:
+            crew.work(config, url, trials if trials is not None else crew.ENDLESS, workers, until)
+        finally:
+            sweep(config.study_dir)
+            outputs.write(setup, space)
+        if not ranked(setup.study.get_trials(deepcopy=False), setup.greater):
+            raise TrainingError(*outputs.summary(setup, space))
+        fresh.run(setup, space)
+        _report(setup, space, url)
     return config.study_dir
 
 
@@ -64,7 +66,8 @@ def report(config: Config, url: str | None = None) -> Path:
     path = Path(f"{config.study_dir}.db")
     if url == storage.default_url(config) and not path.is_file():
         raise InputError(f"{path}: not found, expected a study; start it with: foldline tune --trials N")
-    _report(*_open(config, url, create=False), url)
+    with _opened(config, url, create=False) as (setup, space):
+        _report(setup, space, url)
     return config.study_dir
 
 
@@ -83,13 +86,18 @@ def main(arguments: argparse.Namespace) -> None:
         run(config, arguments.trials, arguments.workers, arguments.storage, arguments.timeout)
 
 
-def _open(config: Config, url: str, create: bool) -> tuple[Setup, Space]:
+@contextlib.contextmanager
+def _opened(config: Config, url: str, create: bool) -> Iterator[tuple[Setup, Space]]:
     space, table = read_space(config), foldtable.read(config)
     if unknown := [fold for fold in config.tune.folds or [] if fold >= table.n]:
         found = ", ".join(map(str, unknown))
         raise InputError(f"tune.folds: found {found}, expected numbers from 0 to {table.n - 1} as in {table.path}")
-    study = storage.open_study(config, storage.open_storage(url), storage.identity(config, table), create)
-    return Setup(config, table, study), space
+    database = storage.open_storage(url)
+    try:
+        study = storage.open_study(config, database, storage.identity(config, table), create)
+        yield Setup(config, table, study), space
+    finally:
+        storage.close(database)
 
 
 def _enqueue_own(setup: Setup, space: Space) -> None:

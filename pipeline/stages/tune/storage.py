@@ -79,6 +79,12 @@ def open_storage(url: str) -> RDBStorage:
         raise InputError(f"--storage: {shown(url)} cannot be opened: {reason}") from None
 
 
+def close(storage: RDBStorage) -> None:
+    """Close every connection to the database."""
+    storage.remove_session()
+    storage.engine.dispose()
+
+
 def open_study(config: Config, storage: RDBStorage, found: fingerprint.Fields, create: bool = True) -> Study:
     """Create or continue the study; `found` says what its trials have in common.
 

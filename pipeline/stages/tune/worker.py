@@ -50,7 +50,9 @@ def work(config: Config, url: str, trials: int, number: int = 0, until: float | 
         if os.getppid() != parent:  # the command was killed: nobody would know of this worker
             raise KeyboardInterrupt
 
-    with line.hold(), warnings.catch_warnings():
+    with contextlib.ExitStack() as held, warnings.catch_warnings():
+        held.callback(storages.close, storage)
+        held.enter_context(line.hold())
         warnings.simplefilter("ignore", ExperimentalWarning)
         warnings.filterwarnings("ignore", "Heartbeat of storage is supposed", UserWarning)
         _set_pruner(setup)
