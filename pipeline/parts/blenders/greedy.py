@@ -58,7 +58,7 @@ def search(judge: Scorer, cells: Cells, steps: int) -> tuple[Array, list[dict[st
     Steps hold member and score (greater is better). Quick float32 scores choose the few candidates that
     are scored exactly. No step is returned where no member can be scored.
     """
-    total_X = np.zeros(len(cells[0]))
+    total_X, counts_M = np.zeros(len(cells[0])), np.zeros(len(cells), dtype=np.int64)
     trace: list[dict[str, Any]] = []
     for count in range(1, steps + 1):
         scores_M = judge.candidates(cells, total_X, count)
@@ -66,12 +66,14 @@ def search(judge: Scorer, cells: Cells, steps: int) -> tuple[Array, list[dict[st
             break
         close = np.flatnonzero(scores_M >= scores_M.max() - judge.noise)
         close = np.sort(close[np.argsort(-scores_M[close], kind="stable")[:CLOSE]])
-        exact = (
-            scores_M[close] if judge.noise == 0 else [judge.score((total_X + cells[m]) / count) for m in close.tolist()]
-        )
-        best = int(close[int(np.argmax(exact))])
+        exact = scores_M[close]
+        if judge.noise:
+            exact = np.asarray([judge.score((total_X + cells[m]) / count) for m in close.tolist()])
+        tied = close[exact >= exact.max() - SAME]
+        best = int(next((m for m in tied if counts_M[m]), tied[0]))  # few members are easier to keep than many
+        counts_M[best] += 1
         total_X += cells[best]
-        trace.append({"step": count, "member": best, "score": float(np.max(exact))})
+        trace.append({"step": count, "member": best, "score": float(exact[close == best][0])})
     scores = [step["score"] for step in trace]
     end = next((i + 1 for i, score in enumerate(scores) if score >= max(scores) - SAME), 0)
     return np.bincount([step["member"] for step in trace[:end]], minlength=len(cells)), trace
