@@ -3,8 +3,8 @@
 python tests/benchmarks/greedy.py [--metric roc_auc] [--members 100] [--rows 100000] [--classes 5] [--steps 50]
     [--rounds 2] [--autogluon PYTHON | --alone] [--json]
 
-PYTHON is the interpreter of a virtual environment with autogluon.core; without it one is made beside this
-repository's .venv. Each measurement is a process of its own that loads the same float32 members. Seconds are
+PYTHON is the interpreter of a virtual environment with autogluon.core; without it one is made in
+runs/.autogluon. Each measurement is a process of its own that loads the same float32 members. Seconds are
 those of the whole fit, an evaluation is one candidate of one step, and memory is the peak above the process
 before it loaded the members, in multiples of the members' size.
 """
@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[2]
-ENVIRONMENT = ROOT / ".venv-autogluon"
+ENVIRONMENT = ROOT / "runs" / ".autogluon"  # git ignores runs/
 Side = Callable[[np.ndarray, np.ndarray, str, int], list[float]]
 
 

@@ -18,7 +18,7 @@ from pipeline.parts.blenders.scorers import Cells, Scorer, read_all, scorer
 
 Array = np.ndarray[Any, np.dtype[Any]]
 STEPS = 50
-BAGS = 20
+BAGS = 10
 CLOSE = 16  # candidates that quick scores cannot tell apart and that are scored again, at most
 SAME = 1e-12  # scores this close differ by rounding alone: fewer steps win
 SHARES = (0.5, 0.3, 0.2, 0.1, 0.05, 0.02, 0.01)  # that a step of greedy_negative may mix in, or take out
