@@ -32,7 +32,7 @@ def history(numbers: Sequence[int], values_T: Array, whole_T: Array, greater: bo
         axis.plot(at[~whole_T], values_T[~whole_T], "o", ms=4.5, mfc="white", mec=PALE, label="pruned, estimated")
     axis.set_ylim(*_focus(values_T, greater))
     axis.set_xlabel("trial")
-    axis.set_title(name)
+    axis.set_ylabel(name)
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.grid(axis="y")
     figure.legend(loc="outside upper right", ncols=3)

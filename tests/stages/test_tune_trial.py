@@ -187,7 +187,7 @@ def test_the_table_and_the_overlay_say_what_was_found(study: Run) -> None:
     written = {path.name for path in outputs.write(setup, space)}
     assert written == {"trials.csv", "best.yaml", "history.png", "importance.png", "slice.png"}
     text = (setup.config.study_dir / "best.yaml").read_text()
-    assert "label_smoothing: 0.8" in text and "the best of 1 finished" in text.lower()
+    assert "label_smoothing: 0.8" in text and "The best of 4 trials" in text
     assert any("the config's own values: the best is +0.0000 better" in line for line in outputs.summary(setup, space))
 
 

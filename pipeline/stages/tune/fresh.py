@@ -16,7 +16,7 @@ from pipeline.parts.tuning.space import Space
 from pipeline.stages.tune import recipe
 from pipeline.stages.tune.outputs import found_settings
 from pipeline.stages.tune.rows import Setup, fold_score, mean_score
-from pipeline.stages.tune.standing import ranked
+from pipeline.stages.tune.standing import ranked, tried
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -71,7 +71,7 @@ def summary(setup: Setup) -> list[str]:
     best, runs = ranked(setup.study.get_trials(deepcopy=False), setup.greater), read(setup)
     if not best:
         return []
-    count = len(best)
+    count = tried(setup.study.get_trials(deepcopy=False))
     lines = [
         "the winner, chosen and not chosen",
         f"  in the study            {best[0].values[0]:.4f}  the best of {count}: optimistic",

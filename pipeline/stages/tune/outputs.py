@@ -18,7 +18,7 @@ from pipeline.parts.tuning.entries import Range
 from pipeline.parts.tuning.space import Space
 from pipeline.stages.tune import recipe
 from pipeline.stages.tune.rows import Setup
-from pipeline.stages.tune.standing import COUNTED, DIED, RETRIES, Kind, history, kinds, ranked, reason
+from pipeline.stages.tune.standing import COUNTED, DIED, RETRIES, Kind, history, kinds, ranked, reason, tried
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -87,9 +87,9 @@ def found_settings(space: Space, trial: FrozenTrial) -> dict[str, Any]:
 
 def overlay(setup: Setup, space: Space, trial: FrozenTrial) -> str:
     """Return best.yaml: what the study found, to be laid over the config that it searched."""
-    metric, count = setup.config.metric, len(ranked(setup.study.get_trials(deepcopy=False), setup.greater))
+    metric, count = setup.config.metric, tried(setup.study.get_trials(deepcopy=False))
     lines = [
-        f"# The best of {count} finished trials of the study {setup.config.study_dir.name}: {metric} "
+        f"# The best of {count} trials of the study {setup.config.study_dir.name}: {metric} "
         f"{trial.values[0]:.4f}, which is optimistic as it was chosen for it.",
         f"# foldline run -c CONFIG -c {setup.config.study_dir}/best.yaml --set run={setup.config.study_dir.name}-best",
     ]

@@ -50,6 +50,11 @@ def ranked(trials: Sequence[FrozenTrial], greater_is_better: bool) -> list[Froze
     return sorted(whole, key=lambda trial: (-1 if greater_is_better else 1) * trial.values[0])
 
 
+def tried(trials: Sequence[FrozenTrial]) -> int:
+    """Return how many trials the best one was chosen from: those that were pruned took part."""
+    return sum(kind in ("complete", "pruned") for kind in kinds(trials).values())
+
+
 def _kind(trial: FrozenTrial, again: set[int]) -> Kind:
     state, marks = trial.state.name, trial.user_attrs
     if state == "COMPLETE":
