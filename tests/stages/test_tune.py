@@ -105,6 +105,7 @@ def test_two_workers_share_a_study_on_postgresql(competition: Path, cli: Cli) ->
         (["--set", "tune.space={train.lr: {float: [1, 0]}}", "--trials", "1"], 2, "expected the lower end first"),
         ([], 2, "neither --trials nor --timeout"),
         (["--report"], 2, "expected a study"),
+        (["--trials", "1", "--workers", "0"], 2, "--workers: found 0, expected at least 1"),
     ],
 )
 def test_what_cannot_start_is_said_before_the_first_trial(

@@ -41,6 +41,9 @@ def run(
     timeout = timeout if timeout is not None else config.tune.timeout
     if trials is None and timeout is None:
         raise InputError("tune: found neither --trials nor --timeout; say how many trials the study shall have")
+    for name, count in (("--trials", trials), ("--workers", workers)):
+        if count is not None and count < 1:
+            raise InputError(f"{name}: found {count}, expected at least 1")
     with _opened(config, url, create=True) as (setup, space):
         _say(setup, space, trials, url)
         with turn(config.study_dir):
