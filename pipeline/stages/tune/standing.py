@@ -47,7 +47,8 @@ def ranked(trials: Sequence[FrozenTrial], greater_is_better: bool) -> list[Froze
     """Return the trials that were scored on all their folds, the best first, the earlier one of equals."""
     known = kinds(trials)
     whole = [trial for trial in trials if known[trial.number] == "complete"]
-    return sorted(whole, key=lambda trial: (-1 if greater_is_better else 1) * trial.values[0])
+    turn = -1 if greater_is_better else 1
+    return sorted(whole, key=lambda trial: (turn * trial.values[0], (history(trial) or [trial.number])[0]))
 
 
 def tried(trials: Sequence[FrozenTrial]) -> int:
