@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,14 @@ import pandas as pd
 import pytest
 from synthetic import CLASSES, TEST_IDS, command, make_config, make_folds, make_run, make_sample, pets
 
-from pipeline.contracts import foldtable
+from pipeline.contracts import foldtable, runs
 from pipeline.contracts.artifacts import Predictions, read_text_table, write_text
 from pipeline.contracts.config import Config, dump
 from pipeline.contracts.errors import InputError, MismatchError
 from pipeline.contracts.foldtable import FoldTable
 from pipeline.contracts.members import Member
 from pipeline.contracts.task import TASKS
-from pipeline.parts.blenders import BLENDERS, Goal
+from pipeline.parts.blenders import BLENDERS, Fit, Goal, equal_weights
 from pipeline.parts.metrics import METRICS
 from pipeline.stages import ensemble, score
 from pipeline.stages.ensemble.compare import compare, correlation, leave_one_out
@@ -159,6 +159,28 @@ def test_what_a_fold_s_labels_say_does_not_reach_its_own_rows(tmp_path: Path) ->
     assert np.abs(made["clean"][~held] - made["poisoned"][~held]).max() > 1e-3
 
 
+def test_slow_searches_are_left_out_of_a_large_comparison_unless_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config, table, truth_NC = base(tmp_path, metric="accuracy")
+    for seed in range(2):
+        add(config, table, truth_NC, f"m{seed}", {"identity": 1.0}, seed=seed)
+    limit = 60 * 2 * ROWS * 3 * (table.n + 1)  # greedy scores 50 blends a member, the other searches more
+    for place in ("compare", "blending"):
+        monkeypatch.setattr(f"pipeline.stages.ensemble.{place}.MOST_SCORED", limit)
+    _, report = blended(config, "m0", "m1", blender="greedy_negative")
+    slow = ["nelder_mead", "greedy_bagged"]
+    assert report["comparison"]["left_out"] == slow
+    assert set(report["comparison"]["blenders"]) == set(BLENDERS) - set(slow)
+    assert not report["leave_one_out"]["refitted"]
+    out = capsys.readouterr().out
+    assert "left out, as slow on so many members and rows: nelder_mead, greedy_bagged\n" in out
+    asked = out.split("--set ensemble.compare=[")[1].split("]")[0].split(",")
+    assert set(asked) == set(BLENDERS)
+    _, report = blended(config, "m0", "m1", compare=["nelder_mead"])
+    assert report["comparison"]["left_out"] == [] and "nelder_mead" in report["comparison"]["blenders"]
+
+
 def memory(probs_MNC: np.ndarray, fold_N: np.ndarray) -> list[Member]:
     """Return members that were never on disk."""
     ids = np.arange(len(fold_N)).astype(np.str_)
@@ -276,6 +298,39 @@ def test_a_hold_out_is_cross_fitted_over_parts_of_its_groups(tmp_path: Path) -> 
     judge = Judge(METRICS["log_loss"], True, truth_NC, table.fold, groups_N, 0)
     parts = pd.Series(judge.part_N).groupby(groups_N).nunique()
     assert len(np.unique(judge.part_N)) == 5 and (parts == 1).all()
+
+
+def test_ranks_are_those_in_a_whole_fold_also_where_its_parts_are_held_out_in_turn(tmp_path: Path) -> None:
+    """A hold-out's parts are no folds: one model made all of its rows, so ranks in a part would be coarser."""
+    config, _, _ = base(tmp_path, metric="mean_column_auc")
+    table = make_folds(config, pets(ROWS), folds=1)
+    truth_NC = np.eye(3)[[CLASSES.index(label) for label in table.targets["label"]]]
+    for seed, signal in enumerate((1.5, 1.0, 0.5)):
+        add(config, table, truth_NC, f"m{seed}", {"identity": signal, "hflip": 0.0}, seed=seed)
+    names, judge = ("m0", "m1", "m2"), Judge(METRICS["mean_column_auc"], True, truth_NC, table.fold, table.groups, 0)
+    _, report = blended(config, *names, blender="rank_mean", compare=["rank_mean"], views="all")
+    made = runs_of(config, table, names)
+    blend = BLENDERS["rank_mean"].apply
+    whole = judge.score(blend(Fit(equal_weights(3)), made, True, table.fold))
+    less = judge.score(blend(Fit(equal_weights(2)), made[1:], True, table.fold))
+    assert report["leave_one_out"]["members"]["m0"] == pytest.approx(whole - less, abs=1e-12)
+    _, report = blended(config, *names, blender="rank_mean", compare=["rank_mean"], views="select")
+    assert report["views"]["m0"]["weighted"]
+    compared = report["comparison"]["blenders"]["rank_mean"]["cross_fitted"]
+    assert report["variants"]["tta"]["mean"] == pytest.approx(compared, abs=1e-12)
+
+
+def runs_of(config: Config, table: FoldTable, names: Sequence[str]) -> np.ndarray:
+    """Return the members' means over views [M,N,C], in the fold table's order."""
+    read = [runs.read(Path(config.runs_dir) / name, table) for name in names]
+    return np.stack([one.oof(one.views) for one in read])
+
+
+def test_members_are_not_copied_to_blend_them() -> None:
+    probs_MNC = np.full((2, 6, 3), 1 / 3)
+    stack = Stack(memory(probs_MNC, np.arange(6) % 2), True, {})
+    for part in (None, 0, 1):
+        assert all(map(np.shares_memory, stack.oof("tta", part), probs_MNC))
 
 
 def test_few_groups_are_marked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

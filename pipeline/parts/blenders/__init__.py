@@ -6,9 +6,9 @@ A blender is fitted on some rows and applied to others, so that cross-fitting ne
 from __future__ import annotations
 
 from pipeline.parts.blenders import greedy, means, simplex, stacking
-from pipeline.parts.blenders.blender import Blender, Fit, Goal, column_ranks, equal_weights
+from pipeline.parts.blenders.blender import Blender, Fit, Goal, Many, column_ranks, equal_weights
 
-__all__ = ["BLENDERS", "Blender", "Fit", "Goal", "column_ranks", "equal_weights"]
+__all__ = ["BLENDERS", "Blender", "Fit", "Goal", "Many", "column_ranks", "equal_weights"]
 
 BLENDERS: dict[str, Blender] = {
     "mean": Blender(means.mean),
@@ -16,10 +16,10 @@ BLENDERS: dict[str, Blender] = {
     "geometric_mean": Blender(means.geometric_mean),
     "power_mean": Blender(means.power_mean, means.fit_power),
     "slsqp": Blender(means.mean, simplex.slsqp),
-    "nelder_mead": Blender(means.mean, simplex.nelder_mead),
-    "greedy": Blender(means.mean, greedy.greedy),
-    "greedy_bagged": Blender(means.mean, greedy.greedy_bagged),
-    "greedy_negative": Blender(greedy.signed_mean, greedy.greedy_negative, simplex=False),
+    "nelder_mead": Blender(means.mean, simplex.nelder_mead, scored=simplex.TRIALS),
+    "greedy": Blender(means.mean, greedy.greedy, scored=greedy.STEPS),
+    "greedy_bagged": Blender(means.mean, greedy.greedy_bagged, scored=greedy.BAGS * greedy.STEPS // 2),
+    "greedy_negative": Blender(greedy.signed_mean, greedy.greedy_negative, simplex=False, scored=2 * greedy.STEPS),
     "logistic": Blender(stacking.logistic_probs, stacking.fit_logistic, simplex=False),
     "ridge": Blender(stacking.ridge_probs, stacking.fit_ridge, simplex=False),
 }

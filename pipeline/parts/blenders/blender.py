@@ -14,6 +14,7 @@ import numpy as np
 from pipeline.parts.metrics import Metric
 
 Array = np.ndarray[Any, np.dtype[Any]]
+Many = Sequence[Array] | Array  # M members [N,C], stacked or not
 
 
 @dataclass(frozen=True)
@@ -57,13 +58,15 @@ class Fit:
 class Members(Sequence[Array]):
     """Show M members as arrays [N,C] in some order, on some rows, as ranks or not.
 
-    Each is copied only when asked for: a copy of the stack's rows would double the memory of every fit.
+    Each is copied only when asked for: a copy of the stack's rows would double the memory of every fit. Ranks
+    are those among all rows, or inside whole folds, also where only some rows are shown.
     """
 
-    probs_MNC: Array
+    members: Many
     order: Sequence[int]
     rows_N: Array | None = None
-    rank_folds_N: Array | None = None  # of the rows shown: give ranks inside these folds
+    ranks: bool = False
+    fold_N: Array | None = None  # of all rows: rank inside these folds
 
     def __len__(self) -> int:
         """Return M."""
@@ -77,10 +80,10 @@ class Members(Sequence[Array]):
         """Return one member, or fewer members as lazily."""
         if isinstance(index, slice):
             return replace(self, order=self.order[index])
-        probs_NC = self.probs_MNC[self.order[index]]
-        if self.rows_N is not None:
-            probs_NC = probs_NC[self.rows_N]
-        return probs_NC if self.rank_folds_N is None else column_ranks(probs_NC, self.rank_folds_N)
+        probs_NC = self.members[self.order[index]]
+        if self.ranks:
+            probs_NC = column_ranks(probs_NC, self.fold_N)
+        return probs_NC if self.rows_N is None else probs_NC[self.rows_N]
 
 
 @dataclass(frozen=True)
@@ -91,53 +94,64 @@ class Blender:
     fitter: Callable[[Sequence[Array], Goal], Fit] | None = None
     uses_ranks: bool = False  # ranks inside a column instead of probabilities
     simplex: bool = True  # weights are never negative and sum to 1
+    scored: int = 0  # blends that a fit scores for each member, about: what makes a search slow
 
     @property
     def fitted(self) -> bool:
         """Tell whether it learns from the truth, so that its in-sample score is flattered."""
         return self.fitter is not None
 
-    def fit(self, probs_MNC: Array, goal: Goal, rows_N: Array | None = None) -> Fit:
-        """Return the fit to these rows of the members and the goal, or to all; one member needs none.
+    def fit(self, members: Many, goal: Goal, rows_N: Array | None = None) -> Fit:
+        """Return the fit to these rows of the members [M][N,C] and the goal, or to all; one member needs none.
 
         Members are sorted by their content first, so that neither ties nor draws depend on their order.
         """
-        if probs_MNC.shape[1:] != goal.targets_NC.shape or len(goal.fold_N) != probs_MNC.shape[1]:
+        count, shapes = len(members), {probs_NC.shape for probs_NC in members}
+        if shapes != {goal.targets_NC.shape} or len(goal.fold_N) != len(goal.targets_NC):
             raise ValueError(
-                f"found members {probs_MNC.shape}, targets {goal.targets_NC.shape}, folds {goal.fold_N.shape}"
+                f"found members {sorted(shapes)}, targets {goal.targets_NC.shape}, folds {goal.fold_N.shape}"
             )
-        count = len(probs_MNC)
         if self.fitter is None or count == 1:
             return Fit(equal_weights(count))
+        fold_N = goal.fold_N
         if rows_N is not None:
             rows_N = np.flatnonzero(rows_N) if rows_N.dtype == bool else rows_N
             goal = goal.of(rows_N)
-        order = _content_order(Members(probs_MNC, range(count), rows_N))
-        ranks = goal.fold_N if self.uses_ranks else None
-        found = self.fitter(Members(probs_MNC, order, rows_N, ranks), goal)
+        order = _content_order(Members(members, range(count), rows_N))
+        found = self.fitter(Members(members, order, rows_N, self.uses_ranks, fold_N), goal)
         weights_M = np.empty(count)
         weights_M[order] = found.weights_M
         trace = [{**step, "member": order[step["member"]]} for step in found.trace]
         return Fit(weights_M, found.params, trace)
 
-    def apply(self, fit: Fit, probs_MNC: Array, exclusive: bool, fold_N: Array | None = None) -> Array:
+    def shown(self, members: Many, fold_N: Array | None = None, rows_N: Array | None = None) -> list[Array]:
+        """Return the members as the function reads them, on these rows of them or on all."""
+        return list(Members(members, range(len(members)), rows_N, self.uses_ranks, fold_N))
+
+    def apply(
+        self,
+        fit: Fit,
+        members: Many,
+        exclusive: bool,
+        fold_N: Array | None = None,
+        rows_N: Array | None = None,
+    ) -> Array:
         """Return the blend [N,C] float64; cells in [0, 1], exclusive rows sum to 1 unless they are ranks.
 
         One member is its own blend. `fold_N`: the model that made each row (OOF). Ranks are taken inside each
-        fold, as the scales of fold models differ; without it over the whole column (test). Raises ValueError
-        where the weights do not fit or leave the simplex.
+        fold, as the scales of fold models differ; without it over the whole column (test). `rows_N`: those to
+        blend; their ranks are still those among all. Raises ValueError where the weights do not fit or leave
+        the simplex.
         """
         weights_M = fit.weights_M
         inside = not self.simplex or ((weights_M >= 0).all() and abs(weights_M.sum() - 1) <= 1e-6)
-        if weights_M.shape != probs_MNC.shape[:1] or not inside or not np.isfinite(weights_M).all():
-            expected = f"{len(probs_MNC)}, none negative, sum 1" if self.simplex else f"{len(probs_MNC)} numbers"
+        if weights_M.shape != (len(members),) or not inside or not np.isfinite(weights_M).all():
+            expected = f"{len(members)}, none negative, sum 1" if self.simplex else f"{len(members)} numbers"
             raise ValueError(f"found weights {weights_M.tolist()}, expected {expected}")
-        members: Sequence[Array] = list(probs_MNC)
-        if self.uses_ranks:
-            members = [column_ranks(probs_NC, fold_N) for probs_NC in members]
-        elif len(members) == 1:
-            return members[0].astype(np.float64)
-        return self.function(fit, members, exclusive)
+        shown = self.shown(members, fold_N, rows_N)
+        if len(shown) == 1 and not self.uses_ranks:
+            return shown[0].astype(np.float64)
+        return self.function(fit, shown, exclusive)
 
 
 def _content_order(members: Sequence[Array]) -> list[int]:

@@ -13,7 +13,7 @@ from pipeline.contracts.members import SUM_TOLERANCE, Member
 from pipeline.contracts.task import TASKS
 from pipeline.parts.blenders import BLENDERS
 from pipeline.stages.ensemble import finish, stack
-from pipeline.stages.ensemble.compare import compare, correlation, leave_one_out
+from pipeline.stages.ensemble.compare import MOST_SCORED, compare, correlation, leave_one_out, work
 from pipeline.stages.ensemble.judge import Array, Judge
 from pipeline.stages.ensemble.stack import Stack
 
@@ -67,27 +67,31 @@ def blend_all(config: Config, members: Sequence[Member], judge: Judge) -> Blende
 def _choose(config: Config, made: Stack, kind: str, judge: Judge) -> tuple[str, Any, dict[str, Any]]:
     """Return the blender, its fits, and the comparison where there is something to compare."""
     asked = config.ensemble.blender
-    names = _compared(config, made, kind)
+    names, left_out = _compared(config, made, kind, judge)
     if len(made) == 1 or (not names and asked != "auto"):
         name = "mean" if asked == "auto" else asked
         return name, stack.blend(name, made, kind, judge), {}
     name, crossed, report = compare(asked, names, made, kind, judge)
     found = {
-        "comparison": report,
+        "comparison": {**report, "left_out": left_out},
         "correlation": correlation(made, kind),
         "leave_one_out": leave_one_out(name, crossed, made, kind, judge),
     }
     return name, crossed, found
 
 
-def _compared(config: Config, made: Stack, kind: str) -> list[str]:
-    """Return the blenders to compare; members that are no probabilities compare by ranks alone."""
+def _compared(config: Config, made: Stack, kind: str, judge: Judge) -> tuple[list[str], list[str]]:
+    """Return the blenders to compare, and those left out as too slow, which none is that was asked for.
+
+    Members that are no probabilities compare by ranks alone.
+    """
     names = TASKS[config.data.task].blenders(config.metric)
-    if config.ensemble.compare is not None:
-        names = [name for name in names if name in config.ensemble.compare]
     if made.exclusive and any(_off(made.single(kind, member)) for member in made.members):
         names = [name for name in names if BLENDERS[name].uses_ranks]
-    return names
+    if config.ensemble.compare is not None:
+        return [name for name in names if name in config.ensemble.compare], []
+    slow = [name for name in names if name != config.ensemble.blender and work(name, made, kind, judge) > MOST_SCORED]
+    return [name for name in names if name not in slow], slow
 
 
 def _off(probs_NC: Array) -> bool:

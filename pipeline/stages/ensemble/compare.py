@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from pipeline.parts.blenders import BLENDERS, Fit
+from pipeline.parts.metrics import METRICS
 from pipeline.stages.ensemble.judge import Array, Crossed, Judge, Scored, plain
 from pipeline.stages.ensemble.stack import Stack, blend
 
 REFIT_CELLS = 300_000  # of the stack: above, a member is left out without fitting the others anew
+MOST_SCORED = 1e9  # cells that a search scores in all its fits: above, some minutes, it is compared only if named
+QUICK = 20  # times: log loss reads a cell of a row and scores many blends together
 SLOW = 10.0  # seconds after which a blender's time is printed, as `ensemble.compare` can leave it out
 
 
@@ -50,6 +53,13 @@ def compare(
     return chosen, fits[chosen], report
 
 
+def work(name: str, stack: Stack, kind: str, judge: Judge) -> float:
+    """Return about how many cells a blender scores in all its fits, in those of a metric that is not log loss."""
+    fits = 1 + len(np.unique(judge.part_N))
+    quick = QUICK if judge.metric is METRICS["log_loss"] else 1
+    return BLENDERS[name].scored * _cells(stack, kind) * fits / quick
+
+
 def correlation(stack: Stack, kind: str) -> list[list[float]]:
     """Return Pearson's correlation between members' OOF [M][M], over all cells once each class is centred.
 
@@ -72,34 +82,42 @@ def leave_one_out(name: str, crossed: Crossed[Fit], stack: Stack, kind: str, jud
     The others are fitted anew, or on a large stack take over the weight in proportion (`refitted` says which).
     Of a large stack, regressions and signed weights are left out (None): they mean nothing without one another.
     """
-    cells, blender = len(stack) * stack.single(kind, stack.members[0]).size, BLENDERS[name]
-    refit = blender.fitted and cells <= REFIT_CELLS
+    blender, often = BLENDERS[name], len(stack) * work(name, stack, kind, judge)
+    refit = blender.fitted and _cells(stack, kind) <= REFIT_CELLS and often <= MOST_SCORED
     if not refit and not blender.simplex:
         return {"refitted": False, "members": dict.fromkeys(member.name for member in stack.members)}
     with_all = judge.gain(crossed.cross_NC)
-    found = {}
-    for m, member in enumerate(stack.members):
-        if refit:
-            cross_NC = blend(name, stack.without(member.name), kind, judge).cross_NC
-        else:
-            cross_NC = _without(m, name, crossed, stack, kind, judge)
-        found[member.name] = plain(with_all - judge.gain(cross_NC))
-    return {"refitted": refit, "members": found}
+    if refit:
+        less: Iterator[Array] = (
+            blend(name, stack.without(member.name), kind, judge).cross_NC for member in stack.members
+        )
+    else:
+        less = _without_each(name, crossed, stack, kind, judge)
+    gains = {member.name: plain(with_all - judge.gain(one)) for member, one in zip(stack.members, less, strict=True)}
+    return {"refitted": refit, "members": gains}
 
 
-def _without(m: int, name: str, crossed: Crossed[Fit], stack: Stack, kind: str, judge: Judge) -> Array:
-    """Return the cross-fitted blend whose weight of member m goes to the others."""
-    cross_NC = crossed.cross_NC.copy()
-    others = stack.without(stack.members[m].name)
-    for part, fit in crossed.by_part.items():
-        rows = np.flatnonzero(judge.part_N == part)
-        weights_M = np.delete(fit.weights_M, m)
-        total = weights_M.sum()
-        weights_M = weights_M / total if total > 0 else np.full(len(weights_M), 1 / len(weights_M))
-        probs_MNC = others.oof(kind, part)[:, rows]
-        fold_N = judge.fold_N[rows]
-        cross_NC[rows] = BLENDERS[name].apply(Fit(weights_M, fit.params), probs_MNC, judge.exclusive, fold_N)
-    return cross_NC
+def _without_each(name: str, crossed: Crossed[Fit], stack: Stack, kind: str, judge: Judge) -> Iterator[Array]:
+    """Yield for each member the cross-fitted blend whose weight of it goes to the others."""
+    blender, rows = BLENDERS[name], {part: np.flatnonzero(judge.part_N == part) for part in crossed.by_part}
+    if stack.learns(kind):
+        shown = {part: blender.shown(stack.oof(kind, part), judge.fold_N, rows[part]) for part in rows}
+    else:
+        whole = blender.shown(stack.oof(kind, None), judge.fold_N)
+        shown = {part: [probs_NC[rows[part]] for probs_NC in whole] for part in rows}
+    for m in range(len(stack)):
+        cross_NC = np.empty_like(crossed.cross_NC)
+        for part, fit in crossed.by_part.items():
+            weights_M = np.delete(fit.weights_M, m)
+            total = weights_M.sum()
+            weights_M = weights_M / total if total > 0 else np.full(len(weights_M), 1 / len(weights_M))
+            others = shown[part][:m] + shown[part][m + 1 :]
+            cross_NC[rows[part]] = blender.function(Fit(weights_M, fit.params), others, judge.exclusive)
+        yield cross_NC
+
+
+def _cells(stack: Stack, kind: str) -> int:
+    return len(stack) * stack.single(kind, stack.members[0]).size
 
 
 def _timed(name: str, stack: Stack, kind: str, judge: Judge) -> Crossed[Fit]:

@@ -49,6 +49,10 @@ def _comparison(report: dict[str, Any]) -> list[str]:
     lines.append(
         f"intervals: {found['rounds']:,} resamples of {found['groups']:,} {found['unit']} inside folds{unreliable}"
     )
+    if slow := found["left_out"]:
+        asked = ",".join([*found["blenders"], *slow])
+        lines.append(f"left out, as slow on so many members and rows: {', '.join(slow)}")
+        lines.append(f"  to wait for them: --set ensemble.compare=[{asked}]")
     return [*lines, found["why"]] if "why" in found else lines
 
 

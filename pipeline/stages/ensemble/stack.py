@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.contracts.members import Member
-from pipeline.parts.blenders import BLENDERS, Fit
+from pipeline.parts.blenders import BLENDERS, Fit, Many
 from pipeline.stages.ensemble.judge import Array, Crossed, Judge
 
 VIEWS_BY = "greedy"  # the blender that weights views
@@ -32,21 +32,19 @@ class Stack:
         """Tell whether the predictions of `plain` or `tta` were themselves fitted."""
         return kind == "tta" and bool(self.weighted)
 
-    def oof(self, kind: str, part: int | None) -> Array:
-        """Return [M,N,C]."""
-        return np.stack([self._oof(member, kind, part) for member in self.members])
+    def oof(self, kind: str, part: int | None) -> list[Array]:
+        """Return M times [N,C]; not stacked, as that would copy all of them."""
+        return [self._oof(member, kind, part) for member in self.members]
 
-    def test(self, kind: str) -> Array:
-        """Return [M,T,C]."""
+    def test(self, kind: str) -> list[Array]:
+        """Return M times [T,C]."""
         blender = BLENDERS[VIEWS_BY]
-        return np.stack(
-            [
-                blender.apply(self.weighted[member.name].final, _views(member.test_VTC), self.exclusive)
-                if kind == "tta" and member.name in self.weighted
-                else member.test[kind]
-                for member in self.members
-            ]
-        )
+        return [
+            blender.apply(self.weighted[member.name].final, _views(member.test_VTC), self.exclusive)
+            if kind == "tta" and member.name in self.weighted
+            else member.test[kind]
+            for member in self.members
+        ]
 
     def single(self, kind: str, member: Member) -> Array:
         """Return one member's cross-fitted OOF [N,C]."""
@@ -94,25 +92,27 @@ def blend(name: str, stack: Stack, kind: str, judge: Judge) -> Crossed[Fit]:
     """Fit a blender to the members' OOF, on all rows and without each part."""
     if stack.learns(kind):
         return _cross(name, lambda part: stack.oof(kind, part), judge, learns=True)
-    whole_MNC = stack.oof(kind, None)
-    return _cross(name, partial(_same, whole_MNC), judge)
+    return _cross(name, partial(_same, stack.oof(kind, None)), judge)
 
 
-def _cross(name: str, stacked: Callable[[int | None], Array], judge: Judge, learns: bool = False) -> Crossed[Fit]:
+def _cross(name: str, seen: Callable[[int | None], Many], judge: Judge, learns: bool = False) -> Crossed[Fit]:
     blender = BLENDERS[name]
 
+    def chosen(rows: Array | slice) -> Array | None:
+        return rows if isinstance(rows, np.ndarray) else None
+
     def fit(part: int | None, rows: Array | slice) -> Fit:
-        return blender.fit(stacked(part), judge.goal, rows if isinstance(rows, np.ndarray) else None)
+        return blender.fit(seen(part), judge.goal, chosen(rows))
 
     def apply(part: int | None, found: Fit, rows: Array | slice) -> Array:
-        return blender.apply(found, stacked(part)[:, rows], judge.exclusive, judge.fold_N[rows])
+        return blender.apply(found, seen(part), judge.exclusive, judge.fold_N, chosen(rows))
 
     return judge.cross_fit(fit, apply, learns=blender.fitted or learns)
 
 
-def _same(probs_MNC: Array, part: int | None) -> Array:
+def _same(members: Many, part: int | None) -> Many:
     """Return what no fit has touched, whichever part is held out."""
-    return probs_MNC
+    return members
 
 
 def _views(probs_VNC: Array | None) -> Array:

@@ -27,6 +27,8 @@ def blenders(run: Run) -> Card | None:
     if not found["enough_groups"]:
         lead += f" With so few {found['unit']} the intervals are unreliable."
     lead += f" {found['why'][0].upper()}{found['why'][1:]}." if "why" in found else ""
+    if slow := found["left_out"]:
+        lead += f" Left out, as slow on so many members and rows: {', '.join(slow)}."
     best = f"over {found['best_member']}"
     head = [
         "blender",
