@@ -117,14 +117,14 @@ class Interval:
 
 
 def interval(scores_R: Array, groups: int, level: float = 0.9) -> Interval:
-    """Return the middle `level` of the defined scores.
+    """Return the middle `level` of the defined scores; NaN where no group varies, as nothing then shows a spread.
 
     Marked unreliable under 20 groups, or where more than a tenth of the resamples is lost.
     """
     defined = scores_R[np.isfinite(scores_R)]
     lost = len(scores_R) - len(defined)
     reliable = groups >= LEAST_GROUPS and lost <= len(scores_R) / 10
-    if not len(defined):
+    if not len(defined) or not groups:
         return Interval(math.nan, math.nan, lost, False)
     low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
     return Interval(float(low), float(high), lost, reliable)

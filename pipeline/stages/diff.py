@@ -164,7 +164,8 @@ def _lines(config: Config, sides: Sequence[Side], found: Found, whole: int) -> l
     if not found.interval.reliable:
         verdict += f", UNRELIABLE: {found.groups} groups vary"
     lost = f", {found.interval.lost} lost" if found.interval.lost else ""
-    spread = f"{100 * LEVEL:.0f} % interval {low:+.4f} to {high:+.4f}"
+    between = "undefined" if np.isnan(low) else f"{low:+.4f} to {high:+.4f}"
+    spread = f"{100 * LEVEL:.0f} % interval {between}"
     leader = f"{sides[1].name} leads {sides[0].name} by {found.lead:+.4f}"
     return [*lines, f"{leader}, {spread} ({ROUNDS:,} resamples of {found.groups:,} groups{lost}): {verdict}"]
 

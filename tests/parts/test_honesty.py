@@ -107,7 +107,9 @@ def test_folds_of_one_group_show_no_spread_and_are_not_believed() -> None:
     fold_N = np.arange(60) // 2 % 30
     drawn = resample(fold_N, fold_N.astype(str), np.random.default_rng(0), 50)
     scores_R = bootstrap(METRICS["accuracy"], targets_NC, probs_NC, True, drawn)
-    assert np.ptp(scores_R) < 1e-12 and not interval(scores_R, drawn.groups).reliable
+    found = interval(scores_R, drawn.groups)
+    assert np.ptp(scores_R) < 1e-12 and not found.reliable
+    assert np.isnan(found.low) and np.isnan(found.high) and not found.excludes_zero
 
 
 @pytest.mark.parametrize(("name", "exclusive"), KINDS)

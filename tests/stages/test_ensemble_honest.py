@@ -345,6 +345,22 @@ def test_few_groups_are_marked(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert "UNRELIABLE under 20: only 12 vary" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("count", [1, 4])
+def test_folds_of_one_group_are_never_sure(tmp_path: Path, count: int, capsys: pytest.CaptureFixture[str]) -> None:
+    config, _, _ = base(tmp_path)
+    table = make_folds(config, pets(ROWS), folds=count)
+    truth_NC = np.eye(3)[[CLASSES.index(label) for label in table.targets["label"]]]
+    table = FoldTable(table.ids, table.fold.astype(str), table.targets, table.fold, table.path)
+    foldtable.write(config, table, {"fold_hash": table.fold_hash})
+    for seed, signal in enumerate((3.0, 0.0)):
+        add(config, table, truth_NC, f"m{seed}", {"identity": signal}, seed=seed)
+    _, report = blended(config, "m0", "m1", blender="auto", compare=["greedy"])
+    greedy = report["comparison"]["blenders"]["greedy"]
+    assert greedy["over_mean"]["lead"] > 0.1 and greedy["over_mean"]["interval"] == [None, None]
+    assert report["blender"] == "mean"
+    assert "interval undefined, not surely better: so the mean" in capsys.readouterr().out
+
+
 def test_correlation_and_a_large_stack_without_refits(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
     truth_NC = np.eye(3)[np.arange(ROWS) % 3]

@@ -10,7 +10,7 @@ import numpy as np
 
 from pipeline.parts.blenders import BLENDERS, Fit
 from pipeline.parts.metrics import METRICS
-from pipeline.stages.ensemble.judge import Array, Crossed, Judge, Scored, plain
+from pipeline.stages.ensemble.judge import LEVEL, Array, Crossed, Judge, Scored, plain
 from pipeline.stages.ensemble.stack import Stack, blend
 
 REFIT_CELLS = 300_000  # of the stack: above, a member is left out without fitting the others anew
@@ -142,5 +142,6 @@ def _why(chosen: str, scored: dict[str, Scored], judge: Judge) -> str:
     if best is None or not leads[best] > 0:
         return "auto: none scores better than the mean on folds it was not fitted on"
     spread = judge.paired(scored[best], scored["mean"])
-    text = f"{best} leads the mean by {leads[best]:.4f}, 90 % interval {spread.low:.4f} to {spread.high:.4f}"
+    between = "undefined" if np.isnan(spread.low) else f"{spread.low:.4f} to {spread.high:.4f}"
+    text = f"{best} leads the mean by {leads[best]:.4f}, {100 * LEVEL:.0f} % interval {between}"
     return f"auto: {text}" + ("" if chosen == best else ", not surely better: so the mean")

@@ -64,6 +64,8 @@ class Judge:
             return self.fold_N
         own = np.char.add("row ", np.arange(len(self.fold_N)).astype(np.str_))
         _, group_N = np.unique(np.where(self.groups_N == "", own, self.groups_N), return_inverse=True)
+        if not group_N.any():  # one group cannot be parted; without others no interval will call anything sure
+            group_N = np.arange(len(group_N))
         order_G = np.random.default_rng(self.seed).permutation(group_N.max() + 1)
         return np.asarray(order_G[group_N] % PARTS)
 
