@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from pipeline.contracts.foldtable import FoldTable
 from pipeline.contracts.members import Member
 from pipeline.contracts.task import TASKS
 from pipeline.parts.blenders import BLENDERS, Fit, Goal, equal_weights
+from pipeline.parts.calibration import CALIBRATIONS
 from pipeline.parts.metrics import METRICS
 from pipeline.stages import ensemble, score
 from pipeline.stages.ensemble.compare import compare, correlation, leave_one_out
@@ -263,6 +265,21 @@ def test_overconfident_members_are_calibrated_and_calibrated_ones_left(tmp_path:
     assert report["calibration"]["chosen"] in ("none", "temperature")
     _, report = blended(config, "fit", calibrate="clip")
     assert report["calibration"]["chosen"] == "clip"
+
+
+def test_what_is_tried_is_fitted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config, table, truth_NC = base(tmp_path)
+    add(config, table, truth_NC, "sharp", {"identity": 1.0}, sharp=5.0)
+    temperature, fits = CALIBRATIONS["temperature"], []
+
+    def fit(*arguments: Any) -> float:
+        fits.append(len(arguments[0]))
+        return temperature.fit(*arguments)
+
+    monkeypatch.setitem(CALIBRATIONS, "temperature", replace(temperature, fit=fit))
+    _, report = blended(config, "sharp", calibrate="temperature")
+    assert report["calibration"]["numbers"]["plain"] == report["calibration"]["numbers"]["tta"] > 2
+    assert len(fits) == 2 * (1 + table.n)  # of plain and tta each: on all rows, and without each fold
 
 
 def test_alpha_is_chosen_where_smoothing_surely_helps(tmp_path: Path) -> None:

@@ -78,12 +78,7 @@ def calibrate(
     if asked == "none":
         return flows, None
     names = list(CALIBRATIONS) if asked == "auto" else [asked]
-    chosen, report = _choose(asked, {name: CALIBRATIONS[name] for name in names}, flows[kind], judge)
-    if chosen == "none":
-        return flows, report
-    made = {name: fitted(one, CALIBRATIONS[chosen], judge) for name, one in flows.items()}
-    report["numbers"] = {name: crossed.final for name, (crossed, _) in made.items()}
-    return {name: one for name, (_, one) in made.items()}, report
+    return _choose(asked, {name: CALIBRATIONS[name] for name in names}, flows, kind, judge)
 
 
 def smooth(
@@ -97,26 +92,24 @@ def smooth(
     calibration, report = smoothing(config.smoothing.threshold), None
     alphas = dict.fromkeys(flows, LEAST_ALPHA)
     if config.smoothing.alpha == "auto":
-        chosen, report = _choose("auto", {"smoothing": calibration}, flows[kind], judge)
-        if chosen != "none":
-            made = {name: fitted(one, calibration, judge) for name, one in flows.items()}
-            alphas = {name: crossed.final for name, (crossed, _) in made.items()}
-            report["numbers"] = alphas
-            return {name: one for name, (_, one) in made.items()}, alphas, report
+        made, report = _choose("auto", {"smoothing": calibration}, flows, kind, judge)
+        if report["chosen"] != "none":
+            return made, report["numbers"], report
     elif config.smoothing.alpha:
         alphas = dict.fromkeys(flows, config.smoothing.alpha)
     return {name: fixed(one, calibration, alphas[name], judge) for name, one in flows.items()}, alphas, report
 
 
-def _choose(asked: str, candidates: dict[str, Calibration], made: Flow, judge: Judge) -> tuple[str, dict[str, Any]]:
-    """Try candidates beside no calibration; `auto` takes one only where its lead is sure."""
+def _choose(
+    asked: str, candidates: dict[str, Calibration], flows: dict[str, Flow], kind: str, judge: Judge
+) -> tuple[dict[str, Flow], dict[str, Any]]:
+    """Try candidates beside no calibration and apply the best; `auto` takes one only where its lead is sure."""
+    made = flows[kind]
+    fits = {name: fitted(made, calibration, judge) for name, calibration in candidates.items()}
     tried = {"none": judge.scored_as(judge.score(made.at(None)), made.cross_NC)}
-    numbers = {}
-    for name, calibration in candidates.items():
-        crossed, _ = fitted(made, calibration, judge)
-        tried[name], numbers[name] = judge.scored(crossed), crossed
+    tried |= {name: judge.scored(crossed) for name, (crossed, _) in fits.items()}
     chosen = judge.choose(tried, "none") if asked == "auto" else asked
-    report = {
+    report: dict[str, Any] = {
         "asked": asked,
         "chosen": chosen,
         **judge.terms,
@@ -129,8 +122,12 @@ def _choose(asked: str, candidates: dict[str, Calibration], made: Flow, judge: J
                     **judge.described(tried[name]),
                     "over_none": judge.difference(tried[name], tried["none"]),
                 }
-                for name, crossed in numbers.items()
+                for name, (crossed, _) in fits.items()
             },
         },
     }
-    return chosen, report
+    if chosen == "none":
+        return flows, report
+    both = {name: fits[chosen] if name == kind else fitted(flows[name], candidates[chosen], judge) for name in flows}
+    report["numbers"] = {name: crossed.final for name, (crossed, _) in both.items()}
+    return {name: one for name, (_, one) in both.items()}, report
