@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.parts.counts import hits
+
 Array = np.ndarray[Any, np.dtype[Any]]
 Score = Callable[[Array], float]  # probs_NC of the rows fitted on -> score, greater is better
 SMALLEST = 1e-15  # an exact 0 has no logarithm
@@ -49,7 +51,7 @@ def fit_temperature(targets_NC: Array, probs_NC: Array, exclusive: bool, score: 
     """
     from scipy.optimize import minimize_scalar
 
-    hits_NC = np.eye(targets_NC.shape[1], dtype=bool)[targets_NC.argmax(1)] if exclusive else targets_NC >= 0.5
+    hits_NC = hits(targets_NC, exclusive)
 
     def loss(log_temperature: float) -> float:
         tempered_NC = temper(probs_NC, float(np.exp(log_temperature)), exclusive)

@@ -20,6 +20,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from pipeline.parts.counts import cell_counts, class_counts, hits, ratio, row_mean, true_cells, true_classes
+
 Array = np.ndarray[Any, np.dtype[Any]]
 Function = Callable[[Array, Array, Array], Array]
 EPS = float(np.finfo(np.float64).eps)  # scikit-learn clips probabilities to it
@@ -69,19 +71,19 @@ class Metric:
 
 def accuracy(targets_NC: Array, probs_NC: Array, weights_RN: Array) -> Array:
     """Return the share of rows whose most probable class is the true one."""
-    return _row_mean(_truth(targets_NC) == probs_NC.argmax(1), weights_RN)
+    return row_mean(true_classes(targets_NC) == probs_NC.argmax(1), weights_RN)
 
 
 def balanced_accuracy(targets_NC: Array, probs_NC: Array, weights_RN: Array) -> Array:
     """Return the mean recall over the classes that occur in the truth."""
-    right_RC, _, true_RC, held_C = _class_counts(targets_NC, probs_NC, weights_RN)
-    return _class_mean(_ratio(right_RC, true_RC), true_RC, held_C, held_C)
+    right_RC, _, true_RC, held_C = class_counts(targets_NC, probs_NC, weights_RN)
+    return _class_mean(ratio(right_RC, true_RC), true_RC, held_C, held_C)
 
 
 def f1_macro(targets_NC: Array, probs_NC: Array, weights_RN: Array) -> Array:
     """Return the mean F1 over the classes seen in the truth or in the predictions."""
     seen_C = np.bincount(probs_NC.argmax(1), minlength=probs_NC.shape[1]) > 0
-    return _macro_f1(*_class_counts(targets_NC, probs_NC, weights_RN), seen_C)
+    return _macro_f1(*class_counts(targets_NC, probs_NC, weights_RN), seen_C)
 
 
 def log_loss(targets_NC: Array, probs_NC: Array, weights_RN: Array) -> Array:
@@ -89,9 +91,9 @@ def log_loss(targets_NC: Array, probs_NC: Array, weights_RN: Array) -> Array:
 
     Probabilities are clipped to float64's epsilon, as in scikit-learn.
     """
-    truth_N = _truth(targets_NC)
+    truth_N = true_classes(targets_NC)
     probs_NC = np.clip(probs_NC.astype(np.float64), EPS, 1)
-    return _row_mean(np.log(probs_NC.sum(1)) - np.log(probs_NC[np.arange(len(truth_N)), truth_N]), weights_RN)
+    return row_mean(np.log(probs_NC.sum(1)) - np.log(probs_NC[np.arange(len(truth_N)), truth_N]), weights_RN)
 
 
 def roc_auc(targets_NC: Array, probs_NC: Array, weights_RN: Array) -> Array:
@@ -100,13 +102,13 @@ def roc_auc(targets_NC: Array, probs_NC: Array, weights_RN: Array) -> Array:
     With two columns the first is left out on purpose: 1 − p rounds small p together and makes ties.
     """
     if targets_NC.shape[1] == 2:
-        return column_auc(_truth(targets_NC) == 1, probs_NC[:, 1], weights_RN)
+        return column_auc(true_classes(targets_NC) == 1, probs_NC[:, 1], weights_RN)
     return mean_column_auc(targets_NC, probs_NC, weights_RN)
 
 
 def mean_column_auc(targets_NC: Array, probs_NC: Array, weights_RN: Array) -> Array:
     """Return the mean over the columns of their areas under the ROC curve."""
-    return _mean_auc(_one_hot(_truth(targets_NC), targets_NC.shape[1]), probs_NC, weights_RN)
+    return _mean_auc(hits(targets_NC, True), probs_NC, weights_RN)
 
 
 def column_auc(hit_N: Array, probs_N: Array, weights_RN: Array) -> Array:
@@ -132,20 +134,20 @@ def column_auc(hit_N: Array, probs_N: Array, weights_RN: Array) -> Array:
         if tied:
             won_BP = (won_BP + sums_BQ.take(upto_P, axis=1)) / 2
         pairs_B = weight_BP.sum(1) * sums_BQ[:, -1]
-        found_R[start : start + step] = _ratio(np.einsum("bp,bp->b", weight_BP, won_BP), pairs_B)
+        found_R[start : start + step] = ratio(np.einsum("bp,bp->b", weight_BP, won_BP), pairs_B)
     return found_R
 
 
 def per_class(targets_NC: Array, probs_NC: Array, exclusive: bool) -> dict[str, list[float]]:
     """Return support, precision, recall, f1 and auc, each a list in class order; NaN where undefined."""
     ones_1N = np.ones((1, len(targets_NC)))
-    counts = _class_counts if exclusive else _cell_counts
+    counts = class_counts if exclusive else cell_counts
     right_C, said_C, true_C = (count_1C[0] for count_1C in counts(targets_NC, probs_NC, ones_1N)[:3])
-    hits_NC = _one_hot(_truth(targets_NC), targets_NC.shape[1]) if exclusive else _cells(targets_NC)
+    hits_NC = hits(targets_NC, exclusive)
     columns = {
-        "precision": _ratio(right_C, said_C),
-        "recall": _ratio(right_C, true_C),
-        "f1": _ratio(2 * right_C, said_C + true_C),
+        "precision": ratio(right_C, said_C),
+        "recall": ratio(right_C, true_C),
+        "f1": ratio(2 * right_C, said_C + true_C),
     }
     aucs = [float(column_auc(hit_N, probs_N, ones_1N)[0]) for hit_N, probs_N in zip(hits_NC.T, probs_NC.T, strict=True)]
     return {
@@ -156,21 +158,21 @@ def per_class(targets_NC: Array, probs_NC: Array, exclusive: bool) -> dict[str, 
 
 
 def _independent_f1_macro(targets_NC: Array, probs_NC: Array, weights_RN: Array) -> Array:
-    return _macro_f1(*_cell_counts(targets_NC, probs_NC, weights_RN), np.asarray(_cells(probs_NC).any(0)))
+    return _macro_f1(*cell_counts(targets_NC, probs_NC, weights_RN), np.asarray(true_cells(probs_NC).any(0)))
 
 
 def _independent_f1_micro(targets_NC: Array, probs_NC: Array, weights_RN: Array) -> Array:
-    right_RC, said_RC, true_RC, _ = _cell_counts(targets_NC, probs_NC, weights_RN)
-    return _ratio(2 * right_RC.sum(1), (said_RC + true_RC).sum(1))
+    right_RC, said_RC, true_RC, _ = cell_counts(targets_NC, probs_NC, weights_RN)
+    return ratio(2 * right_RC.sum(1), (said_RC + true_RC).sum(1))
 
 
 def _independent_log_loss(targets_NC: Array, probs_NC: Array, weights_RN: Array) -> Array:
     probs_NC = np.clip(probs_NC.astype(np.float64), EPS, 1 - EPS)
-    return _row_mean(-np.log(np.where(_cells(targets_NC), probs_NC, 1 - probs_NC)).mean(1), weights_RN)
+    return row_mean(-np.log(np.where(true_cells(targets_NC), probs_NC, 1 - probs_NC)).mean(1), weights_RN)
 
 
 def _independent_auc(targets_NC: Array, probs_NC: Array, weights_RN: Array) -> Array:
-    return _mean_auc(_cells(targets_NC), probs_NC, weights_RN)
+    return _mean_auc(hits(targets_NC, False), probs_NC, weights_RN)
 
 
 def _mean_auc(hits_NC: Array, probs_NC: Array, weights_RN: Array) -> Array:
@@ -183,7 +185,7 @@ def _mean_auc(hits_NC: Array, probs_NC: Array, weights_RN: Array) -> Array:
 
 def _macro_f1(right_RC: Array, said_RC: Array, true_RC: Array, held_C: Array, predicted_C: Array) -> Array:
     """Average F1; a class that is only ever predicted wrongly counts 0 in every resample."""
-    f1_RC = np.nan_to_num(_ratio(2 * right_RC, said_RC + true_RC))
+    f1_RC = np.nan_to_num(ratio(2 * right_RC, said_RC + true_RC))
     return _class_mean(f1_RC, true_RC, held_C, held_C | predicted_C)
 
 
@@ -193,61 +195,6 @@ def _class_mean(values_RC: Array, true_RC: Array, held_C: Array, seen_C: Array) 
         return np.full(len(values_RC), np.nan)
     lacks_R = (true_RC[:, held_C] == 0).any(1)
     return np.where(lacks_R, np.nan, values_RC[:, seen_C].mean(1))
-
-
-def _class_counts(targets_NC: Array, probs_NC: Array, weights_RN: Array) -> tuple[Array, Array, Array, Array]:
-    """Return the weight per class that is rightly predicted, predicted, true, [R,C], and which the rows hold."""
-    truth_N, said_N, count = _truth(targets_NC), probs_NC.argmax(1), targets_NC.shape[1]
-    right = np.flatnonzero(truth_N == said_N)
-    return (
-        _sums(weights_RN.take(right, axis=1), truth_N[right], count),
-        _sums(weights_RN, said_N, count),
-        _sums(weights_RN, truth_N, count),
-        np.bincount(truth_N, minlength=count) > 0,
-    )
-
-
-def _cell_counts(targets_NC: Array, probs_NC: Array, weights_RN: Array) -> tuple[Array, Array, Array, Array]:
-    """Return the same for independent columns."""
-    hits_NC, said_NC = _cells(targets_NC), _cells(probs_NC)
-    right_RC, said_RC, true_RC = (
-        np.hstack([weights_RN @ cells_NC[:, c : c + 64].astype(np.float64) for c in range(0, cells_NC.shape[1], 64)])
-        for cells_NC in (hits_NC & said_NC, said_NC, hits_NC)
-    )
-    return right_RC, said_RC, true_RC, np.asarray(hits_NC.any(0))
-
-
-def _sums(weights_RN: Array, classes_N: Array, count: int) -> Array:
-    """Return the weight of each class, [R,C], at a cost that does not grow with their number."""
-    order = np.argsort(classes_N, kind="stable")
-    present, starts = np.unique(classes_N[order], return_index=True)
-    sums_RC = np.zeros((len(weights_RN), count))
-    if len(order):
-        sums_RC[:, present] = np.add.reduceat(weights_RN.take(order, axis=1), starts, axis=1)
-    return sums_RC
-
-
-def _row_mean(values_N: Array, weights_RN: Array) -> Array:
-    return _ratio(weights_RN @ values_N.astype(np.float64), weights_RN.sum(1))
-
-
-def _ratio(part: Array, whole: Array) -> Array:
-    return np.asarray(np.divide(part, whole, out=np.full(np.shape(whole), np.nan), where=whole > 0))
-
-
-def _truth(targets_NC: Array) -> Array:
-    """Return the true class [N]; refuse independent columns, whose largest cell says nothing."""
-    if np.abs(targets_NC.sum(1) - 1).max() > 1e-2:
-        raise ValueError("target rows do not sum to 1; score independent columns with exclusive=False")
-    return np.asarray(targets_NC.argmax(1))
-
-
-def _one_hot(classes_N: Array, count: int) -> Array:
-    return np.asarray(classes_N[:, None] == np.arange(count))
-
-
-def _cells(values_NC: Array) -> Array:
-    return np.asarray(values_NC >= 0.5)
 
 
 ONE_LABEL = ("binary", "multiclass")

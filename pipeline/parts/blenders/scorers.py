@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from pipeline.parts.blenders.blender import Goal
+from pipeline.parts.counts import hits
 from pipeline.parts.metrics import METRICS
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -104,9 +105,7 @@ class ColumnAuc:
 
     def __init__(self, goal: Goal) -> None:
         count = goal.targets_NC.shape[1]
-        hits_NC = goal.targets_NC >= 0.5
-        if goal.exclusive:
-            hits_NC = goal.targets_NC.argmax(1)[:, None] == np.arange(count)
+        hits_NC = hits(goal.targets_NC, goal.exclusive)
         one = goal.exclusive and count == 2 and goal.metric is METRICS["roc_auc"]
         asked = np.asarray([1]) if one else np.arange(count)
         held_C = hits_NC[:, asked].any(0) & ~hits_NC[:, asked].all(0)

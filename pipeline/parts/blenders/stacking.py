@@ -14,6 +14,7 @@ import numpy as np
 from pipeline.parts.blenders.blender import Fit, Goal
 from pipeline.parts.blenders.greedy import valid
 from pipeline.parts.blenders.means import weighted_sum
+from pipeline.parts.counts import hits
 
 Array = np.ndarray[Any, np.dtype[Any]]
 SMALLEST = 1e-6  # an exact 0 or 1 would be an infinite logit
@@ -50,7 +51,7 @@ def fit_logistic(members: Sequence[Array], goal: Goal) -> Fit:
     from scipy.optimize import minimize
 
     seen_MNC = np.stack([logits(probs_NC, goal.exclusive).astype(np.float32) for probs_NC in members])
-    hits_NC, count = _hits(goal), len(seen_MNC)
+    hits_NC, count = hits(goal.targets_NC, goal.exclusive), len(seen_MNC)
     rows, classes = hits_NC.shape
 
     def loss(values: Array) -> tuple[float, Array]:
@@ -86,7 +87,7 @@ def fit_ridge(members: Sequence[Array], goal: Goal) -> Fit:
     Sums of products per fold are all it needs, so that neither folds nor penalties cost another pass. Ridge
     knows no probabilities: cells stay above 1/(N+2), as N rows tell nothing of what is rarer.
     """
-    hits_NC = _hits(goal).astype(np.float64)
+    hits_NC = hits(goal.targets_NC, goal.exclusive).astype(np.float64)
     seen_MNC = np.stack([logits(probs_NC, goal.exclusive).astype(np.float32) for probs_NC in members])
     folds = [_Sums.of(seen_MNC[:, rows], hits_NC[rows]) for rows in (goal.fold_N == k for k in np.unique(goal.fold_N))]
     whole = sum(folds[1:], folds[0])
@@ -149,10 +150,3 @@ def _activate(sums_NC: Array, exclusive: bool) -> Array:
         return np.asarray(np.exp(-np.logaddexp(0, -sums_NC)))
     odds_NC = np.exp(sums_NC - sums_NC.max(1, keepdims=True))
     return np.asarray(odds_NC / odds_NC.sum(1, keepdims=True))
-
-
-def _hits(goal: Goal) -> Array:
-    """Return the truth as a boolean [N,C]; soft rows are read by their largest cell where exclusive."""
-    if not goal.exclusive:
-        return np.asarray(goal.targets_NC >= 0.5)
-    return np.asarray(goal.targets_NC.argmax(1)[:, None] == np.arange(goal.targets_NC.shape[1]))
