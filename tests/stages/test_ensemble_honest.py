@@ -111,7 +111,9 @@ def test_auto_stays_with_the_mean_where_nothing_is_sure(tmp_path: Path, capsys: 
     assert report["weights"] == pytest.approx(dict.fromkeys(("m0", "m1", "m2"), 1 / 3))
     best = max(one["cross_fitted"] for one in report["comparison"]["blenders"].values())
     assert report["comparison"]["blenders"]["mean"]["cross_fitted"] <= best
-    assert "auto:" in capsys.readouterr().out
+    assert report["traced"] == "greedy" and report["trace"][0]["step"] == 1
+    out = capsys.readouterr().out
+    assert "auto:" in out and "search of greedy, not used: m" in out
 
 
 def test_every_admitted_blender_is_compared_and_scored_on_folds_it_did_not_see(tmp_path: Path) -> None:
@@ -389,13 +391,12 @@ def test_correlation_and_a_large_stack_without_refits(monkeypatch: pytest.Monkey
     found = np.array(correlation(stack, "tta"))
     expected = np.corrcoef((probs_MNC - probs_MNC.mean(1, keepdims=True)).reshape(3, -1))
     np.testing.assert_allclose(found, expected, atol=1e-9)
-    _, crossed, _ = compare("greedy", ["greedy"], stack, "tta", judge)
-    refitted = leave_one_out("greedy", crossed, stack, "tta", judge)
+    _, fits, _ = compare("greedy", ["logistic"], stack, "tta", judge)
+    refitted = leave_one_out("greedy", fits["greedy"], stack, "tta", judge)
     monkeypatch.setattr("pipeline.stages.ensemble.compare.REFIT_CELLS", 0)
-    shared = leave_one_out("greedy", crossed, stack, "tta", judge)
+    shared = leave_one_out("greedy", fits["greedy"], stack, "tta", judge)
     assert refitted["refitted"] and not shared["refitted"]
-    _, crossed, _ = compare("logistic", [], stack, "tta", judge)
-    assert set(leave_one_out("logistic", crossed, stack, "tta", judge)["members"].values()) == {None}
+    assert set(leave_one_out("logistic", fits["logistic"], stack, "tta", judge)["members"].values()) == {None}
     # A twin is worth nothing.
     assert refitted["members"]["m0"] == pytest.approx(0, abs=1e-9)
     assert shared["members"]["m2"] == pytest.approx(refitted["members"]["m2"], abs=5e-3)

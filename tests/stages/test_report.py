@@ -149,6 +149,10 @@ def test_a_blend_shows_what_it_is_worth_and_how_it_was_found(config: Config) -> 
         assert f"{one['cross_fitted']:.4f}" in text
     assert '<tr class="chosen"><td>greedy' in text and "views of left" in text and "temperature" in text
     assert "With so few groups the intervals are unreliable." in text  # the competition has 12 groups
+    assert "The diamond is the step whose weights are used." in text
+    ensemble.run(blend.model_copy(update={"ensemble": blend.ensemble.model_copy(update={"blender": "mean"})}))
+    assert "Search for weights" in read(report.run(blend)).titles
+    assert "The search of greedy on all rows" in (blend.run_dir / "report.html").read_text()
 
 
 def test_what_is_absent_is_left_out(config: Config) -> None:

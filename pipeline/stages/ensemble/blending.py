@@ -13,7 +13,7 @@ from pipeline.contracts.members import SUM_TOLERANCE, Member
 from pipeline.contracts.task import TASKS
 from pipeline.parts.blenders import BLENDERS
 from pipeline.stages.ensemble import finish, stack
-from pipeline.stages.ensemble.compare import MOST_SCORED, compare, correlation, leave_one_out, work
+from pipeline.stages.ensemble.compare import MOST_SCORED, compare, correlation, leave_one_out, search, work
 from pipeline.stages.ensemble.judge import Array, Judge
 from pipeline.stages.ensemble.stack import Stack
 
@@ -55,7 +55,6 @@ def blend_all(config: Config, members: Sequence[Member], judge: Judge) -> Blende
         "members": [member.name for member in members],
         "weights": dict(zip((member.name for member in members), weights, strict=True)),
         "params": crossed.final.params,
-        "trace": crossed.final.trace,
         "views": views,
         "calibration": calibrated,
         "smoothing": smoothing,
@@ -70,9 +69,12 @@ def _choose(config: Config, made: Stack, kind: str, judge: Judge) -> tuple[str, 
     names, left_out = _compared(config, made, kind, judge)
     if len(made) == 1 or (not names and asked != "auto"):
         name = "mean" if asked == "auto" else asked
-        return name, stack.blend(name, made, kind, judge), {}
-    name, crossed, report = compare(asked, names, made, kind, judge)
+        crossed = stack.blend(name, made, kind, judge)
+        return name, crossed, search(name, {name: crossed})
+    name, fits, report = compare(asked, names, made, kind, judge)
+    crossed = fits[name]
     found = {
+        **search(name, fits),
         "comparison": {**report, "left_out": left_out},
         "correlation": correlation(made, kind),
         "leave_one_out": leave_one_out(name, crossed, made, kind, judge),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,8 +21,8 @@ SLOW = 10.0  # seconds after which a blender's time is printed, as `ensemble.com
 
 def compare(
     asked: str, names: Sequence[str], stack: Stack, kind: str, judge: Judge
-) -> tuple[str, Crossed[Fit], dict[str, Any]]:
-    """Return the blender to use, its fits, and the comparison with the mean and the best single member.
+) -> tuple[str, dict[str, Crossed[Fit]], dict[str, Any]]:
+    """Return the blender to use, the fits of all, and the comparison with the mean and the best single member.
 
     `auto` is the best cross-fitted one if the interval of its lead over the mean excludes 0, else the mean.
     The best member was chosen on the rows that it is scored on, which flatters it against the blends.
@@ -50,7 +50,13 @@ def compare(
     }
     if asked == "auto":
         report["why"] = _why(chosen, scored, judge)
-    return chosen, fits[chosen], report
+    return chosen, fits, report
+
+
+def search(chosen: str, fits: Mapping[str, Crossed[Fit]]) -> dict[str, Any]:
+    """Return the steps of the chosen blender's search, else of the greedy one if it was tried, and whose they are."""
+    name = next((name for name in (chosen, "greedy") if name in fits and fits[name].final.trace), chosen)
+    return {"trace": fits[name].final.trace, "traced": name}
 
 
 def work(name: str, stack: Stack, kind: str, judge: Judge) -> float:

@@ -87,7 +87,8 @@ def _trace(report: dict[str, Any]) -> list[str]:
     if not steps:
         return []
     more = f" … {len(steps)} steps, {steps[-1]}" if len(steps) > STEPS else ""
-    return [f"search: {', '.join(steps[:STEPS])}{more}"]
+    whose = "" if report["traced"] == report["blender"] else f" of {report['traced']}, not used"
+    return [f"search{whose}: {', '.join(steps[:STEPS])}{more}"]
 
 
 def _views(report: dict[str, Any]) -> list[str]:

@@ -87,9 +87,10 @@ def search(run: Run) -> Card | None:
     scores = np.array([step["score"] for step in steps])
     best = int((scores if blend["greater_is_better"] else -scores).argmax())
     names = [blend["members"][step["member"]] for step in steps]
+    used = "whose weights are used" if blend["traced"] == blend["blender"] else "it would use; it was not chosen"
     lead = (
-        f"The search of {blend['blender']} on all rows, so flattered; each step adds the member that is named. "
-        "The diamond is the step whose weights are used."
+        f"The search of {blend['traced']} on all rows, so flattered; each step adds the member that is named. "
+        f"The diamond is the step {used}."
     )
     rows = [[step["step"], name, step["score"]] for step, name in zip(steps, names, strict=True)]
     table = page.details("All steps", page.table(["step", "added", "score"], rows))
