@@ -131,14 +131,16 @@ def _scored(folder: Path, name: str) -> Entry:
 def _fitted(report: dict[str, Any], mean: float | None) -> tuple[float | None, float | None]:
     """Return a blend's score by the fits to all rows, and its cross-fitted one, None where nothing was fitted.
 
-    The variants' scores are cross-fitted ones; the last thing fitted knows what it scores on its own rows.
+    The variants' scores are cross-fitted ones; the last thing fitted knows what it scores on its own rows, but
+    for a blender that was compared with no other (None).
     """
     variant, blender = report["submitted"], report["blender"]
     learnt: list[float | None] = []
     compared = report.get("comparison", {"blenders": {}})["blenders"].get(blender)
     weighted = [one for one in report.get("views", {}).values() if one["weighted"] and variant.startswith("tta")]
-    if BLENDERS[blender].fitted or weighted:
-        alone = weighted[0] if weighted and len(report["members"]) == 1 else {"in_sample": mean}
+    one = len(report["members"]) == 1  # there is nothing to fit to it
+    if (BLENDERS[blender].fitted and not one) or weighted:
+        alone = weighted[0] if weighted and one else {"in_sample": None}
         learnt.append((compared or alone)["in_sample"])
     for what in ("calibration", "smoothing"):
         found = report.get(what)

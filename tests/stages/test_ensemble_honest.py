@@ -377,7 +377,7 @@ def test_folds_of_one_group_are_never_sure(tmp_path: Path, count: int, capsys: p
     greedy = report["comparison"]["blenders"]["greedy"]
     assert greedy["over_mean"]["lead"] > 0.1 and greedy["over_mean"]["interval"] == [None, None]
     assert report["blender"] == "mean"
-    assert "interval undefined, not surely better: so the mean" in capsys.readouterr().out
+    assert "interval undefined (unreliable), not surely better: so the mean" in capsys.readouterr().out
 
 
 def test_correlation_and_a_large_stack_without_refits(monkeypatch: pytest.MonkeyPatch) -> None:

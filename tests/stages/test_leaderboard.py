@@ -83,6 +83,9 @@ def test_the_fitted_step_that_came_last_is_in_sample() -> None:
     assert leaderboard._fitted({**report, "smoothing": smoothed, "submitted": "tta_smoothed"}, 0.4) == (0.2, 0.4)
     weighted = {"a": {"weighted": True, "in_sample": 0.1}}
     assert leaderboard._fitted({**report, "calibration": None, "views": weighted}, 0.4) == (0.1, 0.4)
+    assert leaderboard._fitted({**report, "calibration": None, "blender": "greedy"}, 0.4) == (0.4, None)
+    several = {**report, "calibration": None, "blender": "greedy", "members": ["a", "b"]}
+    assert leaderboard._fitted(several, 0.4) == (None, 0.4)  # compared with no other
 
 
 def test_entering_again_keeps_what_is_not_given(config: Config, capsys: pytest.CaptureFixture[str]) -> None:

@@ -149,5 +149,6 @@ def _why(chosen: str, scored: dict[str, Scored], judge: Judge) -> str:
         return "auto: none scores better than the mean on folds it was not fitted on"
     spread = judge.paired(scored[best], scored["mean"])
     between = "undefined" if np.isnan(spread.low) else f"{spread.low:.4f} to {spread.high:.4f}"
+    between += "" if spread.reliable else " (unreliable)"
     text = f"{best} leads the mean by {leads[best]:.4f}, {100 * LEVEL:.0f} % interval {between}"
     return f"auto: {text}" + ("" if chosen == best else ", not surely better: so the mean")
