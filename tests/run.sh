@@ -16,4 +16,5 @@ timed() { local start=$SECONDS; echo "== $*"; "$python" -m "$@"; echo "== $((SEC
 timed ruff check .
 timed ruff format --check .
 timed mypy
-exec "$python" -m pytest "$@"
+# A file's tests share what they train, so a file stays with one process.
+exec "$python" -m pytest -n auto --dist loadfile "$@"

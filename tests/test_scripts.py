@@ -88,7 +88,7 @@ def test_run_all_takes_a_config(clone: Path) -> None:
 def test_ci_runs_every_check(clone: Path) -> None:
     done, calls = start(clone, ".ci/run", lacks=False)
     assert done.returncode == 0, done.stderr
-    checks = ["ruff check .", "ruff format --check .", "mypy", "pytest"]
+    checks = ["ruff check .", "ruff format --check .", "mypy", "pytest -n auto --dist loadfile"]
     assert calls == [
         "machine: -m pipeline.installed dev examples",
         *(f"machine: -m {check}" for check in checks),
