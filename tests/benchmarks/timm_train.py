@@ -4,11 +4,12 @@ python tests/benchmarks/timm_train.py PATH_TO_TIMM_CHECKOUT [-c configs/elpv.yam
 
 Same model, size, epochs, batch size, optimizer, learning rate, label smoothing, from random weights on both
 sides. Foldline: `train` and `predict` in one process, as `run` does them (one view, of validation and test rows
-by every fold model), with an empty image cache that it fills in the measured time. timm: its fastest flags on a CPU with bf16; its own
-validation pass after each epoch counts as its prediction of the validation rows; the test rows, which
-train.py cannot predict, are left to its inference.py with --with-test and reported apart. timm drops each
-epoch's last, smaller batch (so --rows needs a --set train.batch_size below the rows of a fold), and trains
+by every fold model), with an empty image cache that it fills in the measured time. timm: its fastest flags on a
+CPU with bf16; its own validation pass after each epoch counts as its prediction of the validation rows; the test
+rows, which train.py cannot predict, are left to its inference.py with --with-test and reported apart. timm drops
+each epoch's last, smaller batch (so --rows needs a --set train.batch_size below the rows of a fold), and trains
 without EMA, whose second validation pass would only slow it. `--timm=--no-aug` takes its augmentation away.
+With one epoch a config needs --set train.warmup_epochs=0.
 """
 
 from __future__ import annotations
