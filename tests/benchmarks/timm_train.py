@@ -9,7 +9,6 @@ CPU with bf16; its own validation pass after each epoch counts as its prediction
 rows, which train.py cannot predict, are left to its inference.py with --with-test and reported apart. timm drops
 each epoch's last, smaller batch (so --rows needs a --set train.batch_size below the rows of a fold), and trains
 without EMA, whose second validation pass would only slow it. `--timm=--no-aug` takes its augmentation away.
-With one epoch a config needs --set train.warmup_epochs=0.
 """
 
 from __future__ import annotations
@@ -98,6 +97,7 @@ def prepare(arguments: argparse.Namespace, work: Path) -> Config:
     """Write the config that is measured and its folds; with --rows, a small copy of the data first."""
     size = [] if arguments.size is None else [f"model.size={arguments.size}"]
     same = [f"train.epochs={arguments.epochs}", "model.pretrained=false", "tta=[identity]", "train.keep=last"]
+    same += ["train.warmup_epochs=0"] if arguments.epochs == 1 else []
     places = [f"folds_dir={work / 'folds'}", f"runs_dir={work / 'runs'}", f"data.cache.dir={work / 'cache'}"]
     config = load(arguments.config, [*same, *size, *places, "data.solution=null", *arguments.set])
     if arguments.rows is not None:
