@@ -77,22 +77,28 @@ def default(config: Config) -> dict[str, Any]:
     adaptive = any(name in train.optimizer.lower() for name in ADAPTIVE)
     rates = [1e-5, 2e-2] if adaptive else [1e-6, 2e-3] if "lion" in train.optimizer.lower() else [1e-3, 1.0]
     rates[0] = max(rates[0], train.min_lr)
+    drop, alpha = config.model.drop_rate, _with(config.mix.alpha, 0.2, 2.0)
     found: dict[str, Any] = {
-        "train.lr": {"float": rates, "log": True},
-        "train.weight_decay": {"float": [1e-4, 0.3], "log": True},
-        "loss.label_smoothing": {"float": [0.0, 0.2]},
-        "model.drop_rate": {"float": [0.0, 0.5]},
-        "mix.kind": {"choice": {"none": {}} | {kind: {"mix.alpha": {"float": [0.2, 2.0]}} for kind in MIXERS}},
+        "train.lr": {"float": _with(train.lr, *rates), "log": True},
+        "train.weight_decay": {"float": _with(train.weight_decay or 1e-4, 1e-4, 0.3), "log": True},
+        "loss.label_smoothing": {"float": _with(config.loss.label_smoothing, 0.0, 0.2)},
+        "model.drop_rate": {"float": _with(drop, 0.0, 0.5)} if drop is not None else {"choice": [None, 0.1, 0.3, 0.5]},
+        "mix.kind": {"choice": {"none": {}} | {kind: {"mix.alpha": {"float": alpha}} for kind in MIXERS}},
     }
     if train.ema:  # 1 − decay spreads over orders: a list keeps its steps even
-        found["train.ema_decay"] = {"choice": [0.9, 0.98, 0.995, 0.999]}
+        found["train.ema_decay"] = {"choice": sorted({0.9, 0.98, 0.995, 0.999, train.ema_decay})}
     if config.model.pretrained:
-        found["train.layer_decay"] = {"choice": [None, 0.9, 0.75]}
+        found["train.layer_decay"] = {"choice": list(dict.fromkeys([train.layer_decay, None, 0.9, 0.75]))}
     if isinstance(preset, str):
         family = ("flat_light", "flat_medium", "flat_heavy") if preset.startswith("flat") else ("light", "medium")
         text = () if preset.startswith("flat") else ("text",)
         found["augment.train"] = {"choice": list(dict.fromkeys([preset, "none", *family, *text]))}
     return found
+
+
+def _with(own: float, low: float, high: float) -> list[float]:
+    """Return the range, wide enough for the config's own value, which is the first trial."""
+    return [min(low, own), max(high, own)]
 
 
 def keys(section: type[BaseModel] = Config, prefix: str = "") -> Iterator[str]:

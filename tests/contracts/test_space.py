@@ -16,7 +16,8 @@ from pipeline.contracts.config import Config, Tune, dump, load, parse
 from pipeline.contracts.errors import InputError
 from pipeline.contracts.space import FRAME, budget, default, keys, read, settle
 from pipeline.parts.tuning.entries import Choice, Fixed
-from pipeline.parts.tuning.space import walk
+from pipeline.parts.tuning.space import params, walk
+from pipeline.parts.tuning.space import parse as parse_space
 from pipeline.stages import report
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -158,8 +159,11 @@ def test_the_default_space_follows_the_config() -> None:
 
 def test_the_default_space_holds_what_the_config_has() -> None:
     """A study that starts from the config's own values can, as they lie in its space."""
-    config = made(augment__train="flat_heavy")
-    assert config.augment.train in default(config)["augment.train"]["choice"]
+    for config in (made(augment__train="flat_heavy"), made(train__lr=0.1), *(load([path]) for path in CONFIGS)):
+        space = parse_space(default(config))
+        own = config.model_dump(mode="json")
+        found = {entry.key: own[entry.key.split(".")[0]][entry.key.split(".")[1]] for entry in space.all()}
+        assert {entry.name for entry in space.entries} <= set(params(space, found))
 
 
 def test_a_grid_is_cut_to_points() -> None:

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
-from synthetic import CLASSES, make_config, make_folds
+from synthetic import CLASSES, make_config, make_folds, pets
 
 from pipeline.contracts import foldtable
 from pipeline.contracts.artifacts import Predictions, write_table, write_text
 from pipeline.contracts.config import Config, dump
 from pipeline.contracts.errors import MismatchError, TrainingError
+from pipeline.contracts.foldtable import FoldTable
+from pipeline.contracts.space import read as read_space
 from pipeline.parts.metrics import METRICS
-from pipeline.stages.tune import outputs, storage, trial, worker
-from pipeline.stages.tune.rows import Setup
+from pipeline.stages import folds
+from pipeline.stages.tune import fresh, outputs, storage, trial, worker
+from pipeline.stages.tune.rows import Setup, find_rival, fold_score
 from pipeline.stages.tune.standing import kinds, ranked, reason
 
 ROWS, EPOCHS = 180, 12
@@ -33,9 +37,15 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     calls: list[tuple[float, int]] = []
     failing: dict[float, Exception] = {}
 
-    def train(config: Config, fold_list: Sequence[int], watch: Callable[..., None]) -> None:
-        quality, folder = config.loss.label_smoothing, config.run_dir / f"fold{fold_list[0]}"
-        calls.append((quality, fold_list[0]))
+    def train(
+        config: Config, fold_list: Sequence[int] = range(3), watch: Callable[..., None] = lambda *_: None
+    ) -> None:
+        for fold in fold_list:
+            train_fold(config, fold, watch)
+
+    def train_fold(config: Config, fold: int, watch: Callable[..., None]) -> None:
+        quality, folder = config.loss.label_smoothing, config.run_dir / f"fold{fold}"
+        calls.append((quality, fold))
         if quality in failing:
             raise failing[quality]
         write_text(config.run_dir / "config.yaml", dump(config))
@@ -44,11 +54,14 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
             value = quality * (1 - math.exp(-epoch)) + 0.001 * (epoch % 2)
             epochs.append(SimpleNamespace(epoch=epoch, valid_metric=value, seconds=1.0))
             write_table(folder / "epochs.csv", pd.DataFrame([vars(one) for one in epochs]))
-            watch(fold_list[0], epochs)
+            watch(fold, epochs)
 
-    def predict(config: Config, fold_list: Sequence[int], parts: Sequence[str]) -> None:
+    def predict(config: Config, fold_list: Sequence[int] = range(3), parts: Sequence[str] = ()) -> None:
         assert tuple(parts) == ("valid",)
-        table, fold = foldtable.read(config), fold_list[0]
+        for fold in fold_list:
+            predict_fold(config, foldtable.read(config), fold)
+
+    def predict_fold(config: Config, table: FoldTable, fold: int) -> None:
         rng = np.random.default_rng([fold, 7])
         numbers = rng.permutation(np.flatnonzero(table.fold == fold))
         right = rng.uniform(size=len(numbers)) < config.loss.label_smoothing + 0.1 * fold - 0.1  # fold 2 is easier
@@ -61,6 +74,7 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     monkeypatch.setattr(trial.train, "run", train)
     monkeypatch.setattr(trial.predict, "run", predict)
     monkeypatch.setattr(worker, "PATIENCE", 0.0)
+    monkeypatch.setattr(worker, "forget", lambda: None)  # nothing was trained; collecting garbage takes a second
 
     def run(trials: int, fails: dict[float, Exception] | None = None, **changes: object) -> list:
         failing.clear()
@@ -68,12 +82,12 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
         settings = {"train__epochs": EPOCHS, "loss__label_smoothing": 0.8, "tune__space": SPACE, **changes}
         config = make_config(tmp_path, studies_dir=str(tmp_path / "studies"), **settings)
         if not config.folds_path.is_file():
-            make_folds(config, pd.DataFrame({"label": [CLASSES[(n // 3) % 3] for n in range(ROWS)]}))
+            make_folds(config, pets(ROWS))
         table, opened = foldtable.read(config), storage.open_storage(storage.default_url(config))
         try:
             made = storage.open_study(config, opened, storage.identity(config, table))
             run.setup = Setup(config, table, made)  # type: ignore[attr-defined]
-            if not made.trials:
+            if not made.trials and "tune__space" not in changes:
                 made.enqueue_trial({"loss.label_smoothing": 0.8})
             worker.work(config, storage.default_url(config), trials)
             # A space of four values is proposed again and again: what was tried already is left out.
@@ -143,20 +157,15 @@ def test_a_subset_of_folds_is_raced_in_its_order(study: Run) -> None:
     assert sorted(first.user_attrs["scores"]) == ["0", "2"]
 
 
-@pytest.mark.parametrize(
-    ("error", "said"),
-    [
-        (TrainingError("fold 0: the training loss is not finite"), "fold 0: the training loss is not finite"),
-        (RuntimeError("CUDA out of memory. Tried to allocate 20 GiB"), "out of memory; lower train.batch_size"),
-        (MemoryError(), "out of memory; lower train.batch_size"),
-        (AssertionError("Input height (33) doesn't match model (32)"), "AssertionError: Input height (33)"),
-    ],
-)
-def test_a_failing_trial_has_its_reason_and_the_study_goes_on(study: Run, error: Exception, said: str) -> None:
-    found = {quality(one): one for one in study(4, fails={0.5: error})}
-    assert reason(found[0.5]).startswith(said)
-    assert list(kinds(list(found.values())).values()).count("failed") == 1
-    assert len(found) == 4
+def test_a_failing_trial_has_its_reason_and_the_study_goes_on(study: Run) -> None:
+    memory = RuntimeError("CUDA out of memory. Tried to allocate 20 GiB")
+    fails = {0.5: TrainingError("fold 0: the loss is not finite"), 0.0: memory, 0.1: AssertionError("height (33)")}
+    found = {quality(one): one for one in study(4, fails=fails)}
+    assert reason(found[0.5]) == "fold 0: the loss is not finite"
+    assert reason(found[0.0]).startswith("out of memory; lower train.batch_size")
+    assert reason(found[0.1]) == "AssertionError: height (33)"
+    assert list(kinds(list(found.values())).values()).count("failed") == 3 and len(found) == 4
+    assert worker._reason(MemoryError()) == reason(found[0.0])
 
 
 def test_nothing_but_failures_ends_the_study(study: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,12 +184,51 @@ def test_what_is_no_fault_of_the_settings_gives_the_trial_back(study: Run, stop:
     assert quality(found[0]) == quality(found[1]) == 0.8
 
 
+def test_a_database_that_is_away_fails_no_trial(study: Run) -> None:
+    from optuna.exceptions import StorageInternalError
+
+    with pytest.raises(StorageInternalError):
+        study(1, fails={0.8: StorageInternalError("server closed the connection")})
+    found = study(1)
+    assert list(kinds(found).values()) == ["retried", "complete"] and quality(found[1]) == 0.8
+
+
+def test_the_rival_is_read_over_its_own_views(study: Run) -> None:
+    study(1)
+    setup = study.setup  # type: ignore[attr-defined]
+    others = replace(setup, config=setup.config.model_copy(update={"tta": ["identity"]}))
+    rival = find_rival(others)
+    assert rival is not None and rival.config.tta == ["identity", "hflip"]
+    assert rival.scores[0] == fold_score(rival.config, setup.table, 0)
+
+
+def test_fresh_seeds_and_folds_are_trained_once_each(study: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folds, "run", lambda config: make_folds(config, pets(ROWS)))
+    for seeds, others in ((1, None), (3, None), (3, 7), (3, 7)):
+        study(1, tune__fresh_seeds=seeds, tune__fresh_folds=others)
+        setup = study.setup  # type: ignore[attr-defined]
+        fresh.run(setup, read_space(setup.config))
+    assert study.calls == [(0.8, fold) for _ in range(5) for fold in range(3)]  # type: ignore[attr-defined]
+    lines = fresh.summary(setup, read_space(setup.config))
+    assert "the best of 1: optimistic" in lines[1] and "3 fresh seeds" in lines[2]
+    assert lines[3].startswith("  fresh folds, seed 7")
+    tables = sorted(path.name for path in setup.config.study_dir.glob("f*"))
+    assert len([name for name in tables if name.endswith("-f7")]) == 1 and "folds-7" in tables
+
+
+def test_no_importance_is_drawn_where_all_trials_score_alike_and_it_is_said(study: Run) -> None:
+    space = {"train.weight_decay": {"choice": [0.01, 0.02]}}
+    study(2, tune__space=space, tune__pruner="none", tune__epoch_rule=False, tune__sampler="random")
+    setup = study.setup  # type: ignore[attr-defined]
+    space = read_space(setup.config)
+    assert "importance.png" not in {path.name for path in outputs.write(setup, space)}
+    assert any("importance.png is not drawn: the 2 trials" in line for line in outputs.summary(setup, space))
+
+
 def test_the_table_and_the_overlay_say_what_was_found(study: Run) -> None:
     study(4, tune__epoch_rule=False)
     setup = study.setup  # type: ignore[attr-defined]
-    from pipeline.contracts.space import read
-
-    space = read(setup.config)
+    space = read_space(setup.config)
     table = outputs.table(setup, space, setup.study.get_trials(deepcopy=False))
     assert table["trial"].tolist() == [0, 1, 2, 3] and table["state"].tolist().count("pruned") == 3
     assert table["value"].max() == table["value"][0] and table["loss.label_smoothing"][0] == 0.8

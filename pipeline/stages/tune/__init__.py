@@ -13,13 +13,14 @@ from pathlib import Path
 from pipeline.contracts import foldtable
 from pipeline.contracts.artifacts import write_text
 from pipeline.contracts.config import Config, dump
-from pipeline.contracts.errors import InputError, TrainingError
+from pipeline.contracts.errors import FoldlineError, InputError, TrainingError
 from pipeline.contracts.space import read as read_space
 from pipeline.contracts.space import settle
 from pipeline.parts.tuning import space as spaces
+from pipeline.parts.tuning.entries import Fixed
 from pipeline.parts.tuning.space import Space
 from pipeline.stages.tune import crew, fresh, outputs, storage
-from pipeline.stages.tune.line import sweep, turn
+from pipeline.stages.tune.locks import sweep, turn
 from pipeline.stages.tune.rows import Setup
 from pipeline.stages.tune.standing import ranked
 
@@ -30,7 +31,8 @@ def run(
     """Bring the study to `trials` trials in all and write what it found; return its folder.
 
     The same command continues a study that was ended in any way: what is finished counts, what died goes on.
-    The config's own values are the first trial, so that a study ends at least as well as it began. At the end,
+    The config's own values, where they lie in the space, are the first trial, so that a study ends at least as well
+    as it began. At the end,
     also after a timeout, the winner is trained again on fresh seeds.
     Raises InputError on a space that cannot be searched, MismatchError where the study was made with another
     one, another config or other folds, TrainingError where no trial could be finished.
@@ -79,14 +81,20 @@ def main(arguments: argparse.Namespace) -> None:
     from pipeline.cli import read_config
 
     config = read_config(arguments)
-    if arguments.worker is not None:
-        from pipeline.stages.tune.worker import work
+    from optuna.exceptions import StorageInternalError
 
-        work(config, arguments.storage, arguments.trials, arguments.worker, arguments.until)
-    elif arguments.report:
-        report(config, arguments.storage)
-    else:
-        run(config, arguments.trials, arguments.workers, arguments.storage, arguments.timeout)
+    try:
+        if arguments.worker is not None:
+            from pipeline.stages.tune.worker import work
+
+            work(config, arguments.storage, arguments.trials, arguments.worker, arguments.until)
+        elif arguments.report:
+            report(config, arguments.storage)
+        else:
+            run(config, arguments.trials, arguments.workers, arguments.storage, arguments.timeout)
+    except StorageInternalError as error:
+        why = " ".join(str(error.__cause__ or error).split())[:200]
+        raise FoldlineError(f"tune: the database does not answer ({why}); the same command continues") from error
 
 
 @contextlib.contextmanager
@@ -107,8 +115,12 @@ def _enqueue_own(setup: Setup, space: Space) -> None:
     """Make the config's own values the first trial; the grid's sampler wants all its trials for itself."""
     tree = settle(setup.config, {}).model_dump(mode="json")
     own = spaces.params(space, {entry.key: _at(tree, entry.key) for entry in space.all()})
-    if own and setup.config.tune.sampler != "grid":
-        setup.study.enqueue_trial(own)
+    if not own or setup.config.tune.sampler == "grid":
+        return
+    setup.study.enqueue_trial(own)
+    outside = [entry.key for entry in space.entries if not isinstance(entry, Fixed) and entry.name not in own]
+    if outside:
+        print(f"  the first trial: the config's own values, but for {', '.join(outside)}: outside the space, so drawn")
 
 
 def _at(tree: dict[str, object], key: str) -> object:
@@ -137,7 +149,7 @@ def _say(setup: Setup, space: Space, trials: int | None, url: str) -> None:
 
 def _report(setup: Setup, space: Space, url: str) -> None:
     written = outputs.write(setup, space)
-    lines = [*outputs.summary(setup, space), *fresh.summary(setup)]
+    lines = [*outputs.summary(setup, space), *fresh.summary(setup, space)]
     lines.append(f"written: {', '.join(map(str, written))}")
     lines.append(
         f"look at it with: optuna-dashboard {shlex.quote(storage.shown(url))}  (pip install 'foldline[dashboard]')"

@@ -45,7 +45,7 @@ def work(config: Config, url: str, trials: int, workers: int, until: float | Non
                 elif code == 130:
                     raise KeyboardInterrupt
                 elif code != 0:
-                    error = ERRORS.get(abs(code), FoldlineError)
+                    error = ERRORS.get(code, FoldlineError)
                     raise error(f"tune: worker {number} ended with code {code}; what it said stands above")
     finally:
         for process in crew.values():

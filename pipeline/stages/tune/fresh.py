@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -14,12 +14,10 @@ from pipeline.contracts.artifacts import read_json, write_json
 from pipeline.contracts.config import Config
 from pipeline.parts.tuning.space import Space
 from pipeline.stages.tune import recipe
+from pipeline.stages.tune.locks import turn
 from pipeline.stages.tune.outputs import found_settings
 from pipeline.stages.tune.rows import Setup, fold_score, mean_score
 from pipeline.stages.tune.standing import ranked, tried
-
-if TYPE_CHECKING:
-    from optuna.trial import FrozenTrial
 
 FILE = "fresh.json"
 
@@ -30,45 +28,40 @@ def run(setup: Setup, space: Space) -> None:
     The best of many trials is the one that was also lucky: with its seed, and with the rows of the folds it was
     chosen on. Fresh seeds take the first luck away, fresh folds both. What is finished is not repeated.
     """
-    best = ranked(setup.study.get_trials(deepcopy=False), setup.greater)
-    jobs = _jobs(setup, space, best[0]) if best else []
-    if not jobs or read(setup) is not None:
-        return
-    runs = []
-    for made, folds_seed in jobs:
-        what = f"seed {made.train.seed}" + (f", folds of seed {folds_seed}" if folds_seed is not None else "")
-        print(f"the winner again, {what} …", flush=True)
-        scores = _train(setup.config.study_dir, made, remake=folds_seed is not None)
-        stored = [None if math.isnan(score) else score for score in scores]
-        runs.append({"run": made.run, "seed": made.train.seed, "folds_seed": folds_seed, "per_fold": stored})
-        print(f"  {setup.config.metric} {mean_score(scores):.4f}", flush=True)
-    write_json(setup.config.study_dir / FILE, runs)
     from pipeline.stages.tune.trial import tidy
 
-    for made, _ in jobs:
-        tidy(made.run_dir)
+    with turn(setup.config.study_dir, ".fresh"):  # the same command in another terminal comes here too
+        known = _stored(setup)
+        for made, folds_seed in _jobs(setup, space):
+            if made.run in known:
+                continue
+            what = f"seed {made.train.seed}" + (f", folds of seed {folds_seed}" if folds_seed is not None else "")
+            print(f"the winner again, {what} …", flush=True)
+            scores = _train(setup.config.study_dir, made, remake=folds_seed is not None)
+            stored = [None if math.isnan(score) else score for score in scores]
+            known[str(made.run)] = {
+                "run": made.run,
+                "seed": made.train.seed,
+                "folds_seed": folds_seed,
+                "per_fold": stored,
+            }
+            write_json(setup.config.study_dir / FILE, list(known.values()))
+            tidy(made.run_dir)
+            print(f"  {setup.config.metric} {mean_score(scores):.4f}", flush=True)
 
 
-def read(setup: Setup) -> list[dict[str, Any]] | None:
+def read(setup: Setup, space: Space) -> list[dict[str, Any]] | None:
     """Return the runs of the winner that there is now, as asked for now; None where they are not all there."""
-    path = setup.config.study_dir / FILE
-    best = ranked(setup.study.get_trials(deepcopy=False), setup.greater)
-    if not path.is_file() or not best:
+    known, names = _stored(setup), [str(made.run) for made, _ in _jobs(setup, space)]
+    if not names or any(name not in known for name in names):
         return None
-    runs: list[dict[str, Any]] = read_json(path)
-    for one in runs:
-        one["per_fold"] = [math.nan if score is None else score for score in one["per_fold"]]
-    tune, name = setup.config.tune, f"fresh-{_hash(best[0])}-"
-    seeds = sum(one["folds_seed"] is None for one in runs)
-    same = all(str(one["run"]).startswith(name) for one in runs)
-    folds = [one["folds_seed"] for one in runs if one["folds_seed"] is not None]
-    asked = [] if tune.fresh_folds is None else [tune.fresh_folds]
-    return runs if same and seeds == tune.fresh_seeds and folds == asked else None
+    runs = [known[name] for name in names]
+    return [{**one, "per_fold": [math.nan if score is None else score for score in one["per_fold"]]} for one in runs]
 
 
-def summary(setup: Setup) -> list[str]:
+def summary(setup: Setup, space: Space) -> list[str]:
     """Return the study's best value beside what the same settings score where they were not chosen."""
-    best, runs = ranked(setup.study.get_trials(deepcopy=False), setup.greater), read(setup)
+    best, runs = ranked(setup.study.get_trials(deepcopy=False), setup.greater), read(setup, space)
     if not best:
         return []
     count = tried(setup.study.get_trials(deepcopy=False))
@@ -92,10 +85,13 @@ def summary(setup: Setup) -> list[str]:
     return lines
 
 
-def _jobs(setup: Setup, space: Space, best: FrozenTrial) -> list[tuple[Config, int | None]]:
-    """Return the configs to train, and the seed of their folds where those are others."""
-    tune, winner = setup.config.tune, recipe.of(setup.config, found_settings(space, best))
-    name = f"fresh-{_hash(best)}"
+def _jobs(setup: Setup, space: Space) -> list[tuple[Config, int | None]]:
+    """Return the winner's configs to train, and the seed of their folds where those are others."""
+    best = ranked(setup.study.get_trials(deepcopy=False), setup.greater)
+    if not best:
+        return []
+    tune, winner = setup.config.tune, recipe.of(setup.config, found_settings(space, best[0]))
+    name = f"fresh-{str(best[0].user_attrs['settings']).removeprefix('trial-')}"
     jobs: list[tuple[Config, int | None]] = []
     for extra in range(tune.fresh_seeds):
         seed = (winner.train.seed + 1 + extra) % 2**32
@@ -124,8 +120,10 @@ def _train(folder: Path, made: Config, remake: bool) -> list[float]:
     return [fold_score(made, table, fold) for fold in range(table.n)]
 
 
-def _hash(trial: FrozenTrial) -> str:
-    return str(trial.user_attrs["settings"]).removeprefix("trial-")
+def _stored(setup: Setup) -> dict[str, dict[str, Any]]:
+    """Return what was trained so far by its run's name, also for earlier winners."""
+    path = setup.config.study_dir / FILE
+    return {one["run"]: one for one in read_json(path)} if path.is_file() else {}
 
 
 def _spread(per_run: Sequence[Sequence[float]], folds: Sequence[int]) -> str:

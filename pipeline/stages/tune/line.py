@@ -20,6 +20,7 @@ from pipeline.contracts.errors import InputError, LockedError
 from pipeline.parts.tuning import named
 from pipeline.parts.tuning.space import Space, suggest
 from pipeline.stages.tune import recipe
+from pipeline.stages.tune.locks import turn
 from pipeline.stages.tune.standing import COUNTED, INTERRUPTED, history, kinds
 from pipeline.stages.tune.storage import GRACE, HEARTBEAT
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial, Trial
 
 POLL = 1.0  # seconds between looks at what the other workers do
+LIVE = (*COUNTED, "running")
 VAIN = 25  # proposals in a row that were tried already: the space is used up
 
 
@@ -116,11 +118,9 @@ class Line:
         self._tell(trial, None)
 
     def interrupt(self, trial: Trial) -> None:
-        """Give a trial back: whoever comes next goes on with it."""
-        found = self.study.get_trials(deepcopy=False)[trial.number]
+        """Give a trial back: whoever comes next goes on with it, and it has not died."""
         trial.set_user_attr("skipped", INTERRUPTED)
         self._tell(trial, None)
-        self._enqueue(found, history(found))
 
     @contextlib.contextmanager
     def beating(self, trial: Trial) -> Iterator[None]:
@@ -145,13 +145,13 @@ class Line:
 
     def _ask(self, wanted: int) -> Job | None:
         """Propose one trial; None where it cannot or need not be tried."""
-        trials = self.study.get_trials(deepcopy=False)
-        known = kinds(trials)
+        known = kinds(self.study.get_trials(deepcopy=False))
+        there = {number for number, kind in known.items() if kind in LIVE}
         so_far = sum(kind not in ("retried", "waiting") for kind in known.values())
         self.study.sampler = named.sampler(self.config.tune.sampler, self._seed(so_far))
         trial = self.study.ask()
+        self.storage.record_heartbeat(trial._trial_id)  # first: a worker without one seems alive to other machines
         trial.set_user_attr("worker", self.id)
-        self.storage.record_heartbeat(trial._trial_id)
         found = suggest(self.space, trial)
         try:
             config = recipe.of(self.config, found)
@@ -159,13 +159,15 @@ class Line:
             self._skip(trial, f"refused: {'; '.join(error.defects)}")
             return None
         trial.set_user_attr("settings", config.run)
-        live = (*COUNTED, "running")
-        for other in trials:
-            if other.user_attrs.get("settings") == config.run and known[other.number] in live:
-                self._skip(trial, f"the settings of trial {other.number}")
-                return None
-        before = sum(known[other.number] in live for other in trials if other.number < trial.number)
-        if before >= wanted:  # another machine was faster
+        trials = self.study.get_trials(deepcopy=False)  # again: another machine may have asked meanwhile
+        known = kinds(trials)
+        first = [other for other in trials if other.number in there or other.number < trial.number]
+        before = [other for other in first if other.number != trial.number and known[other.number] in LIVE]
+        same = next((other.number for other in before if other.user_attrs.get("settings") == config.run), None)
+        if same is not None:
+            self._skip(trial, f"the settings of trial {same}")
+            return None
+        if len(before) >= wanted:
             self._skip(trial, "one more than asked")
             return None
         self.vain = 0
@@ -239,23 +241,3 @@ class Line:
                 state=TrialState.WAITING, params=trial.params, distributions=trial.distributions, system_attrs=marks
             )
         )
-
-
-def sweep(folder: Path) -> None:
-    """Remove what workers of this machine left that are gone; their trials are in line again by then."""
-    with turn(folder):
-        for path in sorted((folder / "workers").glob("*")):
-            with contextlib.suppress(LockedError, OSError), lock(path):
-                (path / ".lock").unlink()
-                path.rmdir()
-
-
-@contextlib.contextmanager
-def turn(folder: Path) -> Iterator[None]:
-    """Wait for this machine's lock of the study, and hold it."""
-    import fcntl
-
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".turn").open("a") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
-        yield

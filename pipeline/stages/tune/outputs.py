@@ -31,7 +31,7 @@ NAMES: dict[Kind, str] = {
     "lost": "lost",
     "running": "running",
     "waiting": "waiting",
-    "died": "dead, to be tried again",
+    "died": "interrupted, to be continued",
 }
 
 
@@ -158,6 +158,9 @@ def summary(setup: Setup, space: Space) -> list[str]:
     for trial in best[:5]:
         found = ", ".join(f"{key}={_short(value)}" for key, value in found_settings(space, trial).items())
         lines.append(f"  {trial.values[0]:.4f}  {_seconds(trial)}  trial {trial.number}: {found}")
+    scored = sum(trial.state.name == "COMPLETE" for trial in trials)
+    if scored > 1 and not importances(setup):
+        lines.append(f"  importance.png is not drawn: the {scored} trials are too few, or scored alike")
     if (own := base_trial(setup)) is not None:
         gain = (best[0].values[0] - own.values[0]) * (1 if setup.greater else -1)
         lines.append(f"  {own.values[0]:.4f}  {_seconds(own)}  the config's own values: the best is {gain:+.4f} better")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from pipeline.contracts import fingerprint
@@ -10,7 +11,10 @@ from pipeline.contracts.config import Config
 from pipeline.contracts.space import settle
 
 PLACES = ("name", "run", "runs_dir", "folds_dir", "studies_dir", "ensemble", "submission", "predict", "tune")
-ELSEWHERE = {"data": ("root", "cache", "solution"), "train": ("workers", "threads")}  # may differ between machines
+ELSEWHERE = {  # may differ between machines, or are no matter of validation
+    "data": ("root", "cache", "solution", "test", "test_image", "sample_submission"),
+    "train": ("workers", "threads"),
+}
 
 
 def of(config: Config, found: Mapping[str, Any]) -> Config:
@@ -27,6 +31,12 @@ def named(config: Config, made: Config, run: str, **changes: Any) -> Config:
     return made.model_copy(update={"runs_dir": str(config.study_dir), "run": run, **changes})
 
 
+def weights(made: Config) -> bool | str:
+    """Return which weights a trial starts from: a file by what it holds, as its path may change."""
+    given = made.model.pretrained
+    return given if isinstance(given, bool) else fingerprint.file_hash(Path(given))
+
+
 def digest(made: Config) -> str:
     """Return 12 hexadecimal digits of what a trial's score depends on."""
     tree = made.model_dump(mode="json", exclude={*PLACES})
@@ -34,4 +44,5 @@ def digest(made: Config) -> str:
         for key in keys:
             tree[section].pop(key, None)
     tree["data"]["cache_size"] = made.data.cache.size
+    tree["model"]["pretrained"] = weights(made)
     return fingerprint.digest(tree)[:12]

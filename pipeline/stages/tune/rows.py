@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.contracts.artifacts import Predictions
-from pipeline.contracts.config import Config
+from pipeline.contracts.config import Config, load
 from pipeline.contracts.errors import MismatchError
 from pipeline.contracts.foldtable import FoldTable
 from pipeline.contracts.scoring import truth
@@ -51,6 +51,7 @@ class Rival:
     value: float
     scores: dict[int, float]  # fold -> score
     folder: Path
+    config: Config  # its own: epochs and views may be searched
 
 
 @dataclass(frozen=True)
@@ -68,19 +69,18 @@ def find_rival(setup: Setup) -> Rival | None:
         folder = setup.config.study_dir / str(trial.user_attrs.get("settings"))
         if all((folder / f"fold{fold}" / "valid.npz").is_file() for fold in setup.folds):
             scores = {int(fold): float(score) for fold, score in trial.user_attrs.get("scores", {}).items()}
-            return Rival(trial.values[0], scores, folder)
+            return Rival(trial.values[0], scores, folder, load([folder / "config.yaml"]))
     return None
 
 
 def read_rows(config: Config, table: FoldTable, fold: int, folder: Path) -> Rows:
-    """Return a fold's rows as the run in `folder` predicted them, over the views of `tta`."""
+    """Return a fold's rows as the run of this config in `folder` predicted them, over the views of its `tta`."""
     path = folder / f"fold{fold}" / "valid.npz"
     made = Predictions.load(path)
     ids, order = table.valid_ids(fold), np.argsort(made.ids)
     if not np.array_equal(made.ids[order], ids):
         raise MismatchError(f"{path}: other ids than the fold table's; remove {folder} and start again")
-    views = [view for view in config.tta if view in made.views]  # a study may search tta: the rival has its own
-    probs_NC = made.mean(views or made.views)[order]
+    probs_NC = made.mean(config.tta)[order]
     return Rows(truth(config, table, ids, made.classes), probs_NC, np.compress(table.fold == fold, table.groups))
 
 

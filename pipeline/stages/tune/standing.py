@@ -19,15 +19,16 @@ def kinds(trials: Sequence[FrozenTrial]) -> dict[int, Kind]:
     """Return trial number -> what became of it.
 
     Optuna knows one FAIL. Here `failed` has a reason (memory, a loss that is not finite) and counts; `skipped`
-    was never trained, as its settings were tried already, and does not; `died` has neither and is due for another
-    try; `retried` has got it, or was given back by its worker; `lost` has had them all and counts.
+    was never trained, as its settings were tried already, and does not; `died` has neither, or was given back by its
+    worker, and is due for another try; `retried` has got it; `lost` has died in all of them and counts.
 
     A pruned trial is COMPLETE for Optuna, with the value that it would have had: as PRUNED, TPE would rank it
     below every complete one and by its last fold, which may be an easy one, and GP and CMA-ES would learn nothing
     from it.
     """
     again = {number for trial in trials for number in history(trial)}
-    return {trial.number: _kind(trial, again) for trial in trials}
+    given_back = {trial.number for trial in trials if trial.user_attrs.get("skipped") == INTERRUPTED}
+    return {trial.number: _kind(trial, again, given_back) for trial in trials}
 
 
 def history(trial: FrozenTrial) -> list[int]:
@@ -56,7 +57,7 @@ def tried(trials: Sequence[FrozenTrial]) -> int:
     return sum(kind in ("complete", "pruned") for kind in kinds(trials).values())
 
 
-def _kind(trial: FrozenTrial, again: set[int]) -> Kind:
+def _kind(trial: FrozenTrial, again: set[int], given_back: set[int]) -> Kind:
     state, marks = trial.state.name, trial.user_attrs
     if state == "COMPLETE":
         return "pruned" if "pruned" in marks else "complete"
@@ -64,10 +65,11 @@ def _kind(trial: FrozenTrial, again: set[int]) -> Kind:
         return "running"
     if state == "WAITING":
         return "waiting"
-    if "skipped" in marks:
-        return "retried" if marks["skipped"] == INTERRUPTED else "skipped"
+    if "skipped" in marks and trial.number not in given_back:
+        return "skipped"
     if "reason" in marks:
         return "failed"
     if trial.number in again:
         return "retried"
-    return "lost" if len(history(trial)) >= RETRIES else "died"
+    deaths = {*history(trial), trial.number} - given_back
+    return "lost" if len(deaths) > RETRIES else "died"

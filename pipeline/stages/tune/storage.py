@@ -14,6 +14,7 @@ from pipeline.contracts.foldtable import FoldTable
 from pipeline.contracts.space import default
 from pipeline.contracts.space import read as read_space
 from pipeline.parts.metrics import METRICS
+from pipeline.stages.tune.recipe import weights
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -129,6 +130,7 @@ def identity(config: Config, table: FoldTable) -> fingerprint.Fields:
     value means.
     """
     found = fingerprint.fields(config, KEYS, fold_hash=table.fold_hash, table_hash=table.table_hash)
+    found["model.pretrained"] = weights(config)
     searched = [entry.key for entry in read_space(config).all()]
     fixed = {
         key: value

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline.contracts.config import Config, load
+from pipeline.contracts.config import Config
 from pipeline.contracts.task import TASKS
 from pipeline.engine.history import Epoch
 from pipeline.parts.metrics import METRICS
@@ -53,9 +53,9 @@ def evaluate(setup: Setup, trial: Trial, config: Config, check: Check) -> list[f
             continue
         if not math.isnan(scores[fold]):
             trial.report(scores[fold], step=fold)
-        if len(scores) < len(setup.folds) and (why := _pruned(setup, trial, config, list(scores))):
+        rival = find_rival(setup)
+        if len(scores) < len(setup.folds) and (why := _pruned(setup, trial, config, rival, list(scores))):
             trial.set_user_attr("pruned", f"after fold {fold}: {why}")
-            rival = find_rival(setup)
             return [_estimate(setup, rival, scores) if rival else mean_score(scores.values())]
     return [mean_score(scores.values()), seconds(config.run_dir, setup.folds)][: len(tune.objectives)]
 
@@ -72,8 +72,8 @@ def _train(setup: Setup, config: Config, fold: int, rival: Rival | None, check: 
     planned, floor = 0, math.inf
     if rival is not None:
         theirs = curve(rival.folder, fold, setup.greater)
-        planned = load([rival.folder / "config.yaml"]).train.epochs
-        floor = _reach(setup, config, fold, rival)
+        planned = rival.config.train.epochs
+        floor = _reach(setup, fold, rival)
     behind: list[float] = []
 
     def watch(_: int, epochs: Sequence[Epoch]) -> None:
@@ -94,8 +94,9 @@ def _train(setup: Setup, config: Config, fold: int, rival: Rival | None, check: 
     return None
 
 
-def _reach(setup: Setup, config: Config, fold: int, rival: Rival) -> float:
+def _reach(setup: Setup, fold: int, rival: Rival) -> float:
     """Return by how much the rival's score on the fold may be wrong for its rows alone."""
+    config = rival.config
     rows = read_rows(config, setup.table, fold, rival.folder)
     exclusive, draws = TASKS[config.data.task].exclusive, np.random.default_rng([setup.config.tune.seed, fold])
     return rule.reach(
@@ -109,16 +110,15 @@ def _reach(setup: Setup, config: Config, fold: int, rival: Rival) -> float:
     )
 
 
-def _pruned(setup: Setup, trial: Trial, config: Config, done: Sequence[int]) -> str | None:
-    """Return why the trial ends after these folds, or None."""
+def _pruned(setup: Setup, trial: Trial, config: Config, rival: Rival | None, done: Sequence[int]) -> str | None:
+    """Return why the trial ends after these folds, or None; the race is with the best trial of now."""
     tune = setup.config.tune
     if tune.pruner != "race":
         return tune.pruner if tune.pruner != "none" and trial.should_prune() else None
-    rival = find_rival(setup)
     if rival is None:
         return None
     mine = [read_rows(config, setup.table, fold, config.run_dir) for fold in done]
-    theirs = [read_rows(config, setup.table, fold, rival.folder) for fold in done]
+    theirs = [read_rows(rival.config, setup.table, fold, rival.folder) for fold in done]
     found = racing.race(
         METRICS[config.metric],
         np.concatenate([rows.targets_NC for rows in mine]),

@@ -67,6 +67,8 @@ def work(config: Config, url: str, trials: int, number: int = 0, until: float | 
 
 def _one(setup: Setup, line: Line, job: Job, check: Check) -> str | None:
     """Train one trial and store how it ended; return why it failed, or None."""
+    from optuna.exceptions import StorageInternalError
+
     from pipeline.stages.tune.trial import evaluate, tidy
 
     begin, trial, folder, failed = time.monotonic(), job.trial, job.config.run_dir, None
@@ -77,6 +79,8 @@ def _one(setup: Setup, line: Line, job: Job, check: Check) -> str | None:
         line.interrupt(trial)
         time.sleep(PATIENCE)
         return None
+    except StorageInternalError:  # nothing can be noted now; the next worker finds the trial without one
+        raise
     except (KeyboardInterrupt, MismatchError, SpaceError):
         line.interrupt(trial)
         raise

@@ -1,0 +1,105 @@
+"""Hold what a study's database may be, and which searches may continue in it."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from synthetic import make_config, make_folds, pets
+
+from pipeline.contracts import foldtable
+from pipeline.contracts.config import Config
+from pipeline.contracts.errors import InputError, MismatchError
+from pipeline.stages.tune import recipe
+from pipeline.stages.tune import storage as storages
+
+SPACE = {"train.lr": {"float": [1e-4, 1e-1], "log": True}, "train.batch_size": {"choice": [16, 32]}}
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> Iterator[None]:
+    """Allow heartbeats, which are experimental in Optuna."""
+    from optuna.exceptions import ExperimentalWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        yield
+
+
+def changed(folder: Path, **changes: Any) -> Config:
+    return make_config(folder, **{"studies_dir": str(folder / "studies"), "tune__space": SPACE, **changes})
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    """A config with folds and a space, and nothing to train on."""
+    made = changed(tmp_path)
+    make_folds(made, pets())
+    return made
+
+
+def opened(config: Config) -> None:
+    """Open the config's study, create it where there is none, and close it."""
+    storage = storages.open_storage(storages.default_url(config))
+    try:
+        storages.open_study(config, storage, storages.identity(config, foldtable.read(config)))
+    finally:
+        storages.close(storage)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"tune__space": {"train.lr": {"float": [1e-4, 1.0], "log": True}}}, r"tune\.space\.train\.lr"),
+        ({"loss__label_smoothing": 0.1}, r"loss\.label_smoothing: 0\.0 -> 0\.1"),
+        ({"tune__epochs": 3}, r"tune\.epochs: None -> 3"),
+    ],
+)
+def test_another_search_is_refused_with_its_differences(
+    config: Config, tmp_path: Path, change: dict[str, Any], named: str
+) -> None:
+    opened(config)
+    with pytest.raises(MismatchError, match=named):
+        opened(changed(tmp_path, **change))
+
+
+def test_other_folds_are_refused(config: Config) -> None:
+    opened(config)
+    make_folds(config, pets(), folds=2)
+    with pytest.raises(MismatchError, match="fold_hash"):
+        opened(config)
+
+
+def test_what_changes_no_value_may_change(config: Config, tmp_path: Path) -> None:
+    opened(config)
+    rules = {"tune__sampler": "random", "tune__seed": 1, "tune__pruner": "none", "train__lr": 0.002}
+    places = {"runs_dir": "elsewhere", "train__threads": 1, "data__test": "test.csv", "data__cache__dir": None}
+    opened(changed(tmp_path, **rules, **places))
+    assert recipe.of(changed(tmp_path, **places), {}).run == recipe.of(config, {}).run
+
+
+def test_a_weights_file_may_lie_elsewhere_but_not_hold_others(tmp_path: Path) -> None:
+    first, moved, other = (tmp_path / name for name in ("a.bin", "b.bin", "c.bin"))
+    first.write_text("weights")
+    moved.write_text("weights")
+    other.write_text("others")
+    configs = [changed(tmp_path, model__pretrained=str(path)) for path in (first, moved, other)]
+    make_folds(configs[0], pets())
+    opened(configs[0])
+    opened(configs[1])
+    assert recipe.of(configs[0], {}).run == recipe.of(configs[1], {}).run != recipe.of(configs[2], {}).run
+    with pytest.raises(MismatchError, match=r"model\.pretrained"):
+        opened(configs[2])
+
+
+@pytest.mark.parametrize("url", ["nonsense", "oracle9://here/there", "postgresql+psycopg://nobody@127.0.0.1:1/none"])
+def test_a_database_that_cannot_be_used_is_an_input_error(url: str) -> None:
+    with pytest.raises(InputError, match="--storage"):
+        storages.open_storage(url)
+
+
+def test_passwords_are_not_shown() -> None:
+    assert storages.shown("postgresql://me:secret@host/base") == "postgresql://me:***@host/base"
