@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from synthetic import make_config, make_folds, pets
+from synthetic import command, make_config, make_folds, pets
 
+from pipeline.cli import main
 from pipeline.contracts import foldtable
-from pipeline.contracts.config import Config
+from pipeline.contracts.config import Config, dump
 from pipeline.contracts.errors import InputError, MismatchError
+from pipeline.stages import tune
 from pipeline.stages.tune import recipe
 from pipeline.stages.tune import storage as storages
 
@@ -103,3 +105,35 @@ def test_a_database_that_cannot_be_used_is_an_input_error(url: str) -> None:
 
 def test_passwords_are_not_shown() -> None:
     assert storages.shown("postgresql://me:secret@host/base") == "postgresql://me:***@host/base"
+
+
+def test_own_values_outside_the_space_are_named(config: Config, capsys: pytest.CaptureFixture[str]) -> None:
+    space = {"model.drop_rate": {"float": [0.0, 0.4]}, "train.lr": {"float": [1e-4, 1e-1], "log": True}}
+    made = changed(Path(config.runs_dir).parent, tune__space=space)
+    with tune._opened(made, storages.default_url(made), create=True) as (setup, read):
+        tune._enqueue_own(setup, read)
+        assert setup.study.trials[0].system_attrs["fixed_params"] == {"train.lr": made.train.lr}
+    assert "but for model.drop_rate: outside the space" in capsys.readouterr().out
+
+
+def test_a_study_is_shown_without_torch(config: Config, tmp_path: Path) -> None:
+    opened(config)
+    path = tmp_path / "config.yaml"
+    path.write_text(dump(config))
+    shown = command("tune", "-c", path, "--report")
+    assert shown.returncode == 0 and "study pets: no trial yet" in shown.stdout, shown.stderr
+
+
+def test_a_database_that_goes_away_is_said(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from optuna.exceptions import StorageInternalError
+
+    def away(*_: object) -> None:
+        raise StorageInternalError("server closed the connection")
+
+    path = tmp_path / "config.yaml"
+    path.write_text(dump(config))
+    monkeypatch.setattr(tune, "run", away)
+    assert main(["tune", "-c", str(path), "--trials", "1"]) == 1
+    assert "server closed the connection); the same command continues" in capsys.readouterr().err
