@@ -132,7 +132,8 @@ def _difference(one: dict[str, Any] | None) -> list[Any]:
 
 def _interval(one: dict[str, Any]) -> str:
     low, high = one["interval"]
-    return "–" if low is None else f"{low:.4f} to {high:.4f}{'' if one['reliable'] else ' ?'}"
+    text = "–" if low is None else f"{low:.4f} to {high:.4f}{'' if one['reliable'] else ' ?'}"
+    return text.replace(" ", "\N{NO-BREAK SPACE}")  # an interval on four lines cannot be read
 
 
 def _bounds(one: dict[str, Any]) -> tuple[float, float]:
