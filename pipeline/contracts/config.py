@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from pipeline.contracts.errors import InputError
 from pipeline.parts.blenders import BLENDERS
@@ -33,6 +33,16 @@ Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what numpy and scikit-learn take
 Size = Count | tuple[Count, Count]  # pixels; one number is a square, two are height, width
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+
+
+def _in(what: str, *tables: Mapping[str, object]) -> AfterValidator:
+    """Refuse a name that stands in none of the tables, as they are when the config is read."""
+
+    def known(value: str) -> str:
+        lookup({name: None for table in tables for name in table}, value, what)
+        return value
+
+    return AfterValidator(known)
 
 
 class Section(BaseModel):
@@ -110,34 +120,16 @@ class Augment(Section):
 
 
 class Mix(Section):
-    kind: str = "none"
-    patch: str = "box"
+    kind: Annotated[str, _in("mix kind", {"none": None}, MIXERS)] = "none"
+    patch: Annotated[str, _in("patch", PATCHES)] = "box"
     alpha: Positive = 1.0
     prob: Share = 0.5
     off_last_epochs: Annotated[int, Field(ge=0)] = 0
 
-    @field_validator("kind")
-    @classmethod
-    def _kind(cls, value: str) -> str:
-        lookup({"none": None, **MIXERS}, value, "mix kind")
-        return value
-
-    @field_validator("patch")
-    @classmethod
-    def _patch(cls, value: str) -> str:
-        lookup(PATCHES, value, "patch")
-        return value
-
 
 class LossConfig(Section):
-    name: str = "cross_entropy"
+    name: Annotated[str, _in("loss", LOSSES)] = "cross_entropy"
     label_smoothing: Share = 0.0  # y ← (1−e)·y + e/K; towards ½ for multilabel
-
-    @field_validator("name")
-    @classmethod
-    def _known(cls, value: str) -> str:
-        lookup(LOSSES, value, "loss")
-        return value
 
 
 class Train(Section):
@@ -148,7 +140,7 @@ class Train(Section):
     optimizer: str = "adamw"  # any of timm's
     weight_decay: Annotated[float, Field(ge=0)] = 0.02
     layer_decay: Annotated[float, Field(gt=0, le=1)] | None = None  # lr factor per layer below the head
-    schedule: str = "cosine"
+    schedule: Annotated[str, _in("schedule", SCHEDULES)] = "cosine"
     step_epochs: Positive = 3.0  # schedule step: epochs between drops
     gamma: Annotated[float, Field(gt=0, lt=1)] = 0.5  # schedules step and plateau: factor of a drop
     plateau_patience: Annotated[int, Field(ge=0)] = 3  # schedule plateau: epochs without a better valid loss
@@ -174,12 +166,6 @@ class Train(Section):
     def _pairs(cls, value: int) -> int:
         if value < 2:  # mixing needs a second row too
             raise ValueError(f"found {value}, expected at least 2: BatchNorm needs two rows in every step")
-        return value
-
-    @field_validator("schedule")
-    @classmethod
-    def _known(cls, value: str) -> str:
-        lookup(SCHEDULES, value, "schedule")
         return value
 
     @model_validator(mode="after")
@@ -209,19 +195,14 @@ class Smoothing(Section):
 class Ensemble(Section):
     """How members become one prediction; what is fitted on OOF is scored on folds it did not see."""
 
-    blender: str = "mean"  # auto: the best cross-fitted one where it surely beats the mean, else the mean
+    # auto: the best cross-fitted one where it surely beats the mean, else the mean
+    blender: Annotated[str, _in("blender", {"auto": None}, BLENDERS)] = "mean"
     members: list[str] | None = None  # run names or folders; null: this run alone
     compare: list[str] | None = None  # blenders of the comparison; null: all that the metric admits; []: none
     views: Literal["all", "select"] = "all"  # select: weight each run's views of `tta` where it surely helps
     calibrate: Literal["none", "auto", "temperature", "clip"] = "none"  # auto: where it surely helps
     smoothing: Smoothing = Smoothing()
     seed: Seed = 42  # of the resamples behind every interval, and of bagged blenders
-
-    @field_validator("blender")
-    @classmethod
-    def _known(cls, value: str) -> str:
-        lookup({"auto": None, **BLENDERS}, value, "blender")
-        return value
 
     @field_validator("compare")
     @classmethod
@@ -248,8 +229,9 @@ class Tune(Section):
 
     name: Name | None = None  # of the study; null: the config's
     space: dict[str, Any] | None = None  # dotted key -> {float: […]}, {int: […]} or {choice: […]}; null: the default
-    sampler: str = "tpe"
-    pruner: str = "race"  # race: paired with the best trial on the same rows, fold by fold
+    sampler: Annotated[str, _in("sampler", SAMPLERS)] = "tpe"
+    # race: paired with the best trial on the same rows, fold by fold
+    pruner: Annotated[str, _in("pruner", PRUNERS)] = "race"
     objectives: Annotated[list[Literal["score", "time"]], Field(min_length=1)] = ["score"]  # two: nothing is pruned
     folds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] | None = None  # of a trial; null: all
     epochs: Count | None = None  # of a trial, in place of train.epochs
@@ -268,18 +250,6 @@ class Tune(Section):
     @classmethod
     def _texts(cls, value: Any) -> Any:
         return _with_text_keys(value)
-
-    @field_validator("sampler")
-    @classmethod
-    def _sampler(cls, value: str) -> str:
-        lookup(SAMPLERS, value, "sampler")
-        return value
-
-    @field_validator("pruner")
-    @classmethod
-    def _pruner(cls, value: str) -> str:
-        lookup(PRUNERS, value, "pruner")
-        return value
 
     @field_validator("folds")
     @classmethod
@@ -313,17 +283,11 @@ class Config(Section):
     loss: LossConfig = LossConfig()
     train: Train = Train()
     predict: Predict = Predict()
-    metric: str = "accuracy"
+    metric: Annotated[str, _in("metric", METRICS)] = "accuracy"
     tta: Annotated[list[str], Field(min_length=1)] = ["identity"]
     ensemble: Ensemble = Ensemble()
     submission: Submission = Submission()
     tune: Tune = Tune()
-
-    @field_validator("metric")
-    @classmethod
-    def _metric(cls, value: str) -> str:
-        lookup(METRICS, value, "metric")
-        return value
 
     @field_validator("tta")
     @classmethod

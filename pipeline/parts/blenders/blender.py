@@ -11,6 +11,7 @@ from typing import Any, overload
 
 import numpy as np
 
+from pipeline.parts import honesty
 from pipeline.parts.metrics import Metric
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -42,7 +43,7 @@ class Goal:
     @property
     def sign(self) -> int:
         """Return 1 where greater is better, else −1."""
-        return 1 if self.metric.greater_is_better else -1
+        return honesty.sign(self.metric)
 
 
 @dataclass(frozen=True)
