@@ -57,28 +57,102 @@ class Cache(Section):
     max_gb: Positive | None = None  # null: what the disk has free, less a reserve
 
 
+class Join(Section):
+    """A further table whose columns are added to the rows that share a key with it."""
+
+    table: str  # read as data.train is
+    on: str  # column of the rows
+    key: str | None = None  # column of the table, each value once; null: called like `on`
+    rows: Literal["both", "train", "test"] = "both"
+
+
+class Derived(Section):
+    """How a new column comes from another one: exactly one of pattern, edges and values."""
+
+    column: str
+    pattern: str | None = None  # regular expression that finds the value: its first group, or all that it matches
+    edges: Annotated[list[float], Field(min_length=1)] | None = None  # [29, 59]: below 29, 29 to below 59, from 59 on
+    names: list[str] | None = None  # of the classes that edges make; null: 0, 1, …
+    values: dict[str, str] | None = None  # cell -> new cell; a cell that is not there stays as it is
+
+
+class Arrays(Section):
+    """Images that are flat lists of numbers inside the records of a JSON file, one plane per column."""
+
+    columns: Annotated[list[str], Field(min_length=1, max_length=16)]
+    shape: tuple[Count, Count]  # height, width
+
+
+class Extra(Section):
+    """Rows that are trained on and never validated; their ids get the prefix `extra:`."""
+
+    table: str  # read as data.train is; its columns are those of the training table
+    image: str | None = None  # null: data.image
+    weight: Positive = 1.0  # of each row in the loss
+
+
+Images = str | Annotated[list[str], Field(min_length=1, max_length=16)] | Arrays
+
+
 class Data(Section):
-    """Where the competition's files are and how to read them. Paths are relative to root."""
+    """Where the competition's files are and how to read them. Paths are relative to root.
+
+    A table is a CSV or TSV, a JSON file (COCO's images + annotations + categories, or a list of records), a
+    folder whose sub-folders are the classes (columns path, label, file), a template of file names whose
+    fields become columns ("train/{kind}.{n}.jpg"), or "re:" and a regular expression with named groups over
+    the paths below root. A folder may lie in a zip or tar file: "train.zip/{id}.jpg".
+    """
 
     root: str
-    train: str = "train.csv"
+    train: str | Annotated[list[str], Field(min_length=1)] = "train.csv"  # several: one below the other
     test: str | None = None  # null: ids come from the sample submission
     sample_submission: str = "sample_submission.csv"
+    joins: list[Join] = []
+    derive: dict[str, str | Derived] = {}  # new column -> template over columns, or how it comes from one; in order
+    where: dict[str, list[str]] = {}  # training rows that are kept: column -> its cells
+    duplicates: Literal["error", "first", "soft"] = "error"  # an id in several rows; soft: their labels' mean
+    missing: Literal["error", "skip"] = "error"  # skip: images that are absent or damaged cost their rows alone
     id: str = "id"
-    image: str  # template over the row's columns: "images/{image_id}.jpg"
-    test_image: str | None = None  # the same for test rows, where it differs
-    task: Literal["binary", "multiclass", "multilabel"] = "multiclass"
+    predict_id: str | None = None  # "{patient_id}_{side}": what is predicted, where several images make one
+    pool: Literal["mean", "max"] = "mean"  # of the images of one predict_id
+    image: Images  # template over the row's columns: "images/{image_id}.jpg"; one per plane; or arrays in records
+    test_image: Images | None = None  # the same for test rows, where it differs
+    channels: Annotated[int, Field(ge=1, le=16)] | None = None  # of the network's input; null: 3, or the planes
+    window: tuple[float, float] | None = None  # values of float images that are black and white
+    task: Literal["binary", "multiclass", "multilabel", "ordinal", "regression"] = "multiclass"
     target: str | Annotated[list[str], Field(min_length=1)]
+    heads: bool = False  # several target columns: a head for each, their product the composite classes
     classes: list[str] | None = None  # order of the classes of a label column; null: sorted
     separator: str | None = None  # where one cell holds several labels
+    empty: str | None = None  # what a cell without any label holds, beside nothing
+    range: tuple[float, float] | None = None  # regression: smallest and largest possible value
     group: str | None = None  # rows of one group never cross folds
+    weight: str | None = None  # column of each row's weight in the loss
+    extra: list[Extra] = []
     solution: str | None = None  # held-back labels of an example, read by its last line alone
     cache: Cache = Cache()
+
+    @field_validator("derive", "where", mode="before")
+    @classmethod
+    def _texts(cls, value: Any) -> Any:
+        return _with_text_keys(value)
 
     @property
     def targets(self) -> list[str]:
         """Return the target columns as a list, also where there is one."""
         return [self.target] if isinstance(self.target, str) else self.target
+
+    @property
+    def tables(self) -> list[str]:
+        """Return the training tables as a list, also where there is one."""
+        return [self.train] if isinstance(self.train, str) else self.train
+
+    @property
+    def in_chans(self) -> int:
+        """Return the channels of the network's input."""
+        if self.channels is not None or isinstance(self.image, str):
+            return self.channels or 3
+        return len(self.image.columns if isinstance(self.image, Arrays) else self.image)
 
 
 class Folds(Section):
@@ -90,6 +164,8 @@ class Folds(Section):
     stratify: str | list[str] | None = None  # further columns beside the target
     bins: Annotated[int, Field(ge=2)] = 10  # numeric stratify columns are cut into this many quantile bins
     valid_share: Annotated[float, Field(gt=0, lt=1)] = 0.2  # scheme holdout: share of the rows validated
+    rare: Literal["validate", "train"] = "validate"  # train: rows of rare classes are trained on in every fold
+    rare_below: Annotated[int, Field(ge=2)] | None = None  # rows that make a class no longer rare; null: folds.n
 
 
 class Model(Section):
@@ -218,10 +294,41 @@ class Ensemble(Section):
         return value
 
 
+class Decision(Section):
+    """How probabilities become labels or final values; what is fitted is cross-fitted, as blends are."""
+
+    # auto: what the metric rewards, where it surely beats the plain rule (argmax, cells of at least 1/2)
+    kind: Literal["auto", "plain", "threshold", "thresholds", "cuts", "round"] = "auto"
+    threshold: Share | None = None  # a fixed one for kind threshold; null: fitted
+    min_labels: Annotated[int, Field(ge=0)] = 0  # multilabel: the most probable ones fill up
+    max_labels: Count | None = None
+    alone: str | None = None  # multilabel: a label that excludes all others, as 'healthy' does
+    new_class: str | None = None  # its probability is a constant, fitted: what no class claims more than that
+    clip: tuple[float, float] | None = None  # regression: null: data.range
+
+
 class Submission(Section):
     variant: Literal["plain", "tta", "plain_smoothed", "tta_smoothed"] = "tta"
+    id: str | None = None  # the sample's id column; null: data.id, whatever its case
     columns: dict[str, str] | None = None  # sample column -> class, where the names differ
-    cell: Literal["auto", "probability", "label"] = "auto"
+    cell: Literal["auto", "probability", "label", "class_id", "top", "value"] = "auto"  # class_id: 0, 1, …
+    top: Count = 5  # cell top: how many labels, the most probable first
+    joiner: str = " "  # between the labels of a cell
+    labels: dict[str, str] = {}  # class -> what the cell says, where it differs
+    composite: str | None = None  # data.heads: a template over the heads, "{mask}-{age}"; null: 0, 1, … in order
+
+    @field_validator("labels", mode="before")
+    @classmethod
+    def _texts(cls, value: Any) -> Any:
+        return _with_text_keys(value)
+
+
+class Medals(Section):
+    """Scores of the private leaderboard, to compare with: only indicative, as its rows were others."""
+
+    gold: float
+    silver: float
+    bronze: float
 
 
 class Tune(Section):
@@ -286,7 +393,9 @@ class Config(Section):
     metric: Annotated[str, _in("metric", METRICS)] = "accuracy"
     tta: Annotated[list[str], Field(min_length=1)] = ["identity"]
     ensemble: Ensemble = Ensemble()
+    decision: Decision = Decision()
     submission: Submission = Submission()
+    medals: Medals | None = None
     tune: Tune = Tune()
 
     @field_validator("tta")
