@@ -1,0 +1,151 @@
+"""Hold rows of many exclusive classes without a cell per class.
+
+100,000 rows of 20,000 classes are 8 GB as float32. The truth is one number per row, and of a prediction only
+the most probable classes matter to labels, rankings and the true class's probability; what they leave of 1
+is spread evenly over the other classes. Both classes have the few methods of an array [N,C] that metrics
+of exclusive classes use, so that those need not know them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, np.dtype[Any]]
+BLOCK = 2**24  # cells of a temporary: 64 MB of float32
+
+
+@dataclass(frozen=True, eq=False)
+class OneHot:
+    """Hold one true class per row; reads as an array [N,C] of zeros and ones."""
+
+    classes_N: Array
+    width: int
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Return (N, C)."""
+        return len(self.classes_N), self.width
+
+    def __len__(self) -> int:
+        return len(self.classes_N)
+
+    def __getitem__(self, rows: Array | slice) -> OneHot:
+        return OneHot(self.classes_N[rows], self.width)
+
+    def argmax(self, axis: int) -> Array:
+        """Return the true class [N]."""
+        return self.classes_N
+
+    def sum(self, axis: int) -> Array:
+        """Return the rows of each class [C], or how many classes a row has [N]."""
+        return np.bincount(self.classes_N, minlength=self.width) if axis == 0 else np.ones(len(self.classes_N))
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        """Return the cells, for some rows at a time."""
+        cells_NC = np.zeros(self.shape, dtype=dtype or np.float32)
+        cells_NC[np.arange(len(self)), self.classes_N] = 1
+        return cells_NC
+
+
+@dataclass(frozen=True, eq=False)
+class Top:
+    """Hold the K most probable classes of each row, the most probable first; reads as probabilities [N,C]."""
+
+    columns_NK: Array  # int32
+    values_NK: Array  # float32
+    width: int
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Return (N, C)."""
+        return len(self.columns_NK), self.width
+
+    def __len__(self) -> int:
+        return len(self.columns_NK)
+
+    def __getitem__(self, rows: Array | slice) -> Top:
+        return Top(self.columns_NK[rows], self.values_NK[rows], self.width)
+
+    def argmax(self, axis: int) -> Array:
+        """Return the most probable class [N]."""
+        return self.columns_NK[:, 0].astype(np.int64)
+
+    @property
+    def rest_N(self) -> Array:
+        """Return the probability of each class that is not held, [N] float64."""
+        others = max(1, self.width - self.values_NK.shape[1])
+        return np.asarray((1 - self.values_NK.sum(1, dtype=np.float64)).clip(0, None) / others)
+
+    def of(self, classes_N: Array) -> Array:
+        """Return each row's probability of one class, [N] float64."""
+        held_NK = self.columns_NK == classes_N[:, None]
+        found_N = (self.values_NK * held_NK).sum(1, dtype=np.float64)
+        return np.where(held_NK.any(1), found_N, self.rest_N)
+
+    def place(self, classes_N: Array) -> Array:
+        """Return each row's place of one class, from 0; K where it is not held."""
+        held_NK = self.columns_NK == classes_N[:, None]
+        return np.asarray(np.where(held_NK.any(1), held_NK.argmax(1), held_NK.shape[1]))
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        """Return the cells, for some rows at a time."""
+        cells_NC = np.repeat(self.rest_N[:, None], self.width, axis=1).astype(dtype or np.float32)
+        np.put_along_axis(cells_NC, self.columns_NK.astype(np.int64), self.values_NK.astype(cells_NC.dtype), axis=1)
+        return cells_NC
+
+
+def top(probs_NC: Array, count: int) -> Top:
+    """Return the `count` most probable classes of each row; the lower number first where two are equal."""
+    width = probs_NC.shape[1]
+    count = min(count, width)
+    probs_NC = probs_NC.astype(np.float32, copy=False)
+    edge_N1 = np.partition(probs_NC, width - count, axis=1)[:, width - count, None]
+    above_N = (probs_NC > edge_N1).sum(1)
+    columns_NK = np.empty((len(probs_NC), count), dtype=np.int64)
+    for row, (probs_C, edge, above) in enumerate(zip(probs_NC, edge_N1[:, 0], above_N, strict=True)):
+        columns_NK[row, :above] = np.flatnonzero(probs_C > edge)
+        columns_NK[row, above:] = np.flatnonzero(probs_C == edge)[: count - above]
+    return _ordered(columns_NK, np.take_along_axis(probs_NC, columns_NK, axis=1), width, count)
+
+
+def mean(members: Sequence[Top], weights_M: Array | None = None) -> Top:
+    """Return the weighted mean of several predictions of the same rows, as many classes of each as members hold.
+
+    It is that of whole rows: a class that a member does not hold has its even share of that member's rest.
+    """
+    first, count = members[0], max(member.values_NK.shape[1] for member in members)
+    weights = np.full(len(members), 1 / len(members)) if weights_M is None else weights_M
+    columns_NK = np.empty((len(first), count), dtype=np.int32)
+    values_NK = np.empty((len(first), count), dtype=np.float32)
+    step = max(1, BLOCK // (8 * len(members) * count))
+    for start in range(0, len(first), step):
+        rows = slice(start, start + step)
+        best = _mean([member[rows] for member in members], weights, count)
+        columns_NK[rows], values_NK[rows] = best.columns_NK, best.values_NK
+    return Top(columns_NK, values_NK, first.width)
+
+
+def _mean(members: Sequence[Top], weights_M: Array, count: int) -> Top:
+    """Sum what each member gives a class beyond its rest over runs of equal columns."""
+    columns_NE = np.hstack([member.columns_NK for member in members]).astype(np.int64)
+    beyond = [w * (m.values_NK - m.rest_N[:, None]) for w, m in zip(weights_M.tolist(), members, strict=True)]
+    order_NE = np.argsort(columns_NE, axis=1, kind="stable")
+    columns_NE = np.take_along_axis(columns_NE, order_NE, axis=1)
+    beyond_NE = np.take_along_axis(np.hstack(beyond), order_NE, axis=1)
+    starts_NE = np.ones(columns_NE.shape, dtype=bool)
+    starts_NE[:, 1:] = columns_NE[:, 1:] != columns_NE[:, :-1]
+    rest_N = sum(w * m.rest_N for w, m in zip(weights_M.tolist(), members, strict=True))
+    sums_NE = np.full(columns_NE.shape, -np.inf)
+    sums_NE[starts_NE] = np.add.reduceat(beyond_NE.reshape(-1), np.flatnonzero(starts_NE.reshape(-1)))
+    return _ordered(columns_NE, sums_NE + np.reshape(rest_N, (-1, 1)), members[0].width, count)
+
+
+def _ordered(columns_NK: Array, values_NK: Array, width: int, count: int) -> Top:
+    """Return the `count` greatest, the lower column first where two are equal; columns ascend among equals."""
+    order_NK = np.argsort(-values_NK, axis=1, kind="stable")[:, :count]
+    values_NK = np.take_along_axis(values_NK, order_NK, axis=1)
+    return Top(np.take_along_axis(columns_NK, order_NK, axis=1).astype(np.int32), values_NK.astype(np.float32), width)
