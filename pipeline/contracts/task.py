@@ -35,6 +35,7 @@ class Task:
     name: str
     exclusive: bool  # rows sum to 1: exactly one class is true
     losses: tuple[str, ...]
+    values: bool = False  # its columns are raw values, no probabilities
 
     def problems(self, config: Config) -> list[str]:
         """Return what the rest of the config asks that this task does not admit."""
@@ -211,4 +212,8 @@ TASKS = {
     "binary": Task("binary", exclusive=True, losses=("cross_entropy", "binary_cross_entropy")),
     "multiclass": Task("multiclass", exclusive=True, losses=("cross_entropy", "binary_cross_entropy")),
     "multilabel": Task("multilabel", exclusive=False, losses=("binary_cross_entropy",)),
+    "ordinal": Task("ordinal", exclusive=True, losses=("cross_entropy", "binary_cross_entropy")),
+    "regression": Task(
+        "regression", exclusive=False, losses=("mse", "mae", "smooth_l1", "binary_cross_entropy"), values=True
+    ),
 }
