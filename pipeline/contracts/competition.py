@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.contracts.artifacts import read_text_table
+from pipeline.contracts.config import Arrays
 from pipeline.contracts.datafolder import KAGGLE_INPUT, find_root
 from pipeline.contracts.defects import (
     SHOWN,
@@ -22,30 +23,48 @@ from pipeline.contracts.defects import (
     id_column,
 )
 from pipeline.contracts.errors import InputError
-from pipeline.contracts.imagepaths import ImagePaths, nearest
+from pipeline.contracts.imagepaths import ImagePaths, Source
 from pipeline.contracts.submission import check_sample
 from pipeline.contracts.task import TASKS
+from pipeline.contracts.templates import nearest
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from pipeline.contracts.config import Config, Data
+    from pipeline.contracts.config import Config, Data, Images
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
 @dataclass(frozen=True)
-class Competition:
-    """Hold the input: rows of the training table in file order, the test's ids and the sample submission."""
+class Extra:
+    """Hold rows that are trained on and never validated."""
 
-    ids: Array  # [N] str
-    images: list[Path]  # [N] absolute
+    ids: Array  # [E] str, each once, beginning with `extra:` (or `test:`)
+    images: list[Source]  # [E]
+    groups: Array | None  # [E] str, '' where the table has none; None where the competition has none
+    targets_EC: Array  # float32
+    weights_E: Array  # float32
+
+
+@dataclass(frozen=True)
+class Competition:
+    """Hold the input: what is predicted, in the order of the training table, its images, and the test's."""
+
+    ids: Array  # [N] str, each once: what is predicted
+    images: list[Source]  # [I] absolute paths, one per plane
+    rows_I: Array  # [I] int64: the row of `ids` that an image belongs to
+    image_ids: Array  # [I] str, each once: data.id's values; `ids` where each has one image
     table: pd.DataFrame  # the training table, every cell as text, [N] rows
     groups: Array | None  # [N] str
     classes: tuple[str, ...]
     targets_NC: Array  # float32
+    weights_N: Array | None  # float32, of each row in the loss
     test_ids: Array  # [T] str, each once
-    test_images: list[Path]  # [T] absolute
+    test_images: list[Source]  # [J] absolute; () where data.missing=skip finds none
+    test_rows_J: Array  # [J] int64
+    test_image_ids: Array  # [J] str, each once
+    extra: Extra | None
     sample: pd.DataFrame  # the sample submission, every cell as text
     notes: tuple[str, ...] = ()  # no defects, but worth a look
 
@@ -68,7 +87,7 @@ def survey(config: Config) -> tuple[Competition | None, Defects]:
     if root is None:
         defects.add("folders", [_no_root(data.root)])
         return None, defects
-    train = _read(root / data.train, "data.train", defects)
+    train = _read(root / data.tables[0], "data.train", defects)
     sample = _read(root / data.sample_submission, "data.sample_submission", defects)
     test = _read(root / data.test, "data.test", defects) if data.test is not None else _test_of(sample, data)
     if train is not None:
@@ -87,16 +106,23 @@ def survey(config: Config) -> tuple[Competition | None, Defects]:
     test_images = _images(paths, test, data.test_image or data.image, key, defects)
     if defects.kinds or train is None or test is None or sample is None:
         return None, defects
+    ids, test_ids = _texts(train.table[data.id]), _texts(test.table[data.id])
     return (
         Competition(
-            ids=_texts(train.table[data.id]),
-            images=[Path(path) for path in images],
+            ids=ids,
+            images=images,
+            rows_I=np.arange(len(ids)),
+            image_ids=ids,
             table=train.table,
             groups=_texts(train.table[data.group]) if data.group else None,
             classes=classes,
             targets_NC=targets_NC,
-            test_ids=_texts(test.table[data.id]),
-            test_images=[Path(path) for path in test_images],
+            weights_N=None,
+            test_ids=test_ids,
+            test_images=test_images,
+            test_rows_J=np.arange(len(test_ids)),
+            test_image_ids=test_ids,
+            extra=None,
             sample=sample.table,
             notes=tuple(_notes(images, test_images, classes, targets_NC)),
         ),
@@ -167,22 +193,23 @@ def _targets(train: Rows | None, data: Data, defects: Defects) -> tuple[tuple[st
     return tuple(classes), targets_NC
 
 
-def _images(paths: ImagePaths, rows: Rows | None, template: str, key: str, defects: Defects) -> list[str]:
-    if rows is None:
+def _images(paths: ImagePaths, rows: Rows | None, template: Images, key: str, defects: Defects) -> list[Source]:
+    if rows is None or isinstance(template, Arrays):
         return []
     try:
-        found, wrong = paths.resolve(rows.table, template)
+        found = paths.resolve(rows.table, [template] if isinstance(template, str) else template)
     except ValueError as error:
         defects.add("templates", [f"{key}: {error}, in {rows.path}"])
         return []
-    defects.add("missing or refused images", rows.lines(wrong))
-    return found
+    defects.add("missing or refused images", rows.lines(sorted([*found.absent, *found.refused])))
+    return found.images
 
 
-def _notes(images: list[str], test_images: list[str], classes: Sequence[str], targets_NC: Array) -> list[str]:
+def _notes(images: list[Source], test_images: list[Source], classes: Sequence[str], targets_NC: Array) -> list[str]:
     notes = []
     if shared := set(images) & set(test_images):
-        notes.append(f"{len(shared)} images belong to training and to test rows, first {min(shared)}")
+        first = " + ".join(min(shared))
+        notes.append(f"{len(shared)} images belong to training and to test rows, first {first}")
     if repeated := len(images) - len(set(images)):
         notes.append(f"{repeated} training rows show an image of another row; name a group to keep them in one fold")
     if empty := [name for name, total in zip(classes, targets_NC.sum(0), strict=True) if total == 0]:

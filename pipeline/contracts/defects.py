@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.contracts.imagepaths import nearest
+from pipeline.contracts.templates import nearest
 
 if TYPE_CHECKING:
     import pandas as pd

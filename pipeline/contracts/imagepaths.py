@@ -1,19 +1,32 @@
-"""Turn the config's image template into paths that exist below the root, without a system call per image."""
+"""Turn the config's image templates into paths that exist below the root, without a system call per image."""
 
 from __future__ import annotations
 
 import difflib
 import os
-import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from pipeline.contracts import archives
+from pipeline.contracts.templates import fill
 
 if TYPE_CHECKING:
     import pandas as pd
 
 FILE, LINK, OTHER = range(3)
 Listing = dict[str, int]  # name -> one of the three
+Source = tuple[str, ...]  # an image's absolute paths, one per plane; () where the test names none that exists
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """Hold every row's image and the defects as (row number, path: what is wrong)."""
+
+    images: list[Source]
+    absent: list[tuple[int, str]]  # what data.missing=skip may leave out
+    refused: list[tuple[int, str]]
 
 
 class ImagePaths:
@@ -25,21 +38,35 @@ class ImagePaths:
         self.folders: dict[str, Listing | str] = {}  # or why nothing can be read there
         self.stems: dict[str, dict[str, str]] = {}
 
-    def resolve(self, table: pd.DataFrame, template: str) -> tuple[list[str], list[tuple[int, str]]]:
-        """Return each row's absolute path, and the defects as (row number, path: what is wrong).
+    def resolve(self, table: pd.DataFrame, templates: Sequence[str]) -> Resolved:
+        """Return each row's image, one path per template, and what is absent or refused, by row number.
 
-        Only `{column}` is replaced, so a cell cannot reach into our objects as str.format would allow.
-        Raises ValueError where the template names no column, or one that is not there.
+        Raises ValueError where a template names no column, or one that is not there.
         """
-        literals, columns = parse(template, [str(column) for column in table.columns])
-        cells = [table[column].tolist() for column in columns]
-        paths, defects = [], []
-        for row, values in enumerate(zip(*cells, strict=True)):
-            name = literals[0] + "".join([value + text for value, text in zip(values, literals[1:], strict=True)])
+        problems, planes = [], []
+        found = Resolved([], [], [])
+        for template in templates:
+            try:
+                planes.append(fill(template, table))
+            except ValueError as error:
+                problems.append(str(error))
+        if problems:
+            raise ValueError("; ".join(dict.fromkeys(problems)))
+        for names in planes:
+            self._check(names, found)
+        paths = [[f"{self.root}/{name}" for name in names] for names in planes]
+        return Resolved(list(zip(*paths, strict=True)), sorted(found.absent), sorted(found.refused))
+
+    def _check(self, names: list[str], into: Resolved) -> None:
+        folders = self.folders
+        for row, name in enumerate(names):
+            folder, _, file = name.rpartition("/")
+            listing = folders.get(folder)
+            if isinstance(listing, dict) and listing.get(file) == FILE and name[0] != "/":
+                continue  # nearly every row, in as few steps as there can be
             if (why := self._refuse(name)) is not None:
-                defects.append((row, f"{name}: {why}"))
-            paths.append(f"{self.root}/{name}")
-        return paths, defects
+                kind = into.absent if why.startswith("missing") else into.refused
+                kind.append((row, f"{name}: {why}"))
 
     def _refuse(self, name: str) -> str | None:
         folder, _, file = name.rpartition("/")
@@ -61,6 +88,8 @@ class ImagePaths:
         if ".." in folder.split("/"):
             return "leaves data.root; copy the image below it"
         path = os.path.join(self.root, folder)
+        if (inside := archives.split(path)) is not None:
+            return self._list_archive(folder, *inside)
         try:
             with os.scandir(path) as entries:
                 listing = {
@@ -72,6 +101,27 @@ class ImagePaths:
         if not self._inside(real):
             return f"leaves data.root: '{folder}' is a link to {real}; copy the images below it"
         return listing
+
+    def _list_archive(self, folder: str, archive: str, below: str) -> Listing | str:
+        """List one folder of an archive, and remember its others, which cost nothing more."""
+        if not self._inside(os.path.realpath(archive)):
+            return f"leaves data.root: '{folder}' lies in a link; copy the archive below it"
+        try:
+            members = archives.members(archive)
+        except (ValueError, OSError) as error:
+            return str(error)
+        top = folder[: len(folder) - len(below)].rstrip("/")
+        listings: dict[str, Listing] = {}
+        for member in members:
+            where, _, file = member.rpartition("/")
+            listings.setdefault(f"{top}/{where}" if where else top, {})[file] = FILE
+        for name, listing in listings.items():
+            self.folders.setdefault(name, listing)
+        if folder in listings:
+            return listings[folder]
+        tops = sorted({member.split("/")[0] for member in members if "/" in member})
+        hint = f"; its folders begin with {', '.join(tops[:4])}" if tops else "; its files lie in no folder"
+        return f"missing, '{top}' holds no folder '{below}'{hint}"
 
     def _refuse_link(self, path: str) -> str | None:
         target = os.path.realpath(path)
@@ -94,24 +144,3 @@ class ImagePaths:
         names = [entry.name for entry in os.scandir(self.root) if entry.is_dir()]
         near = difflib.get_close_matches(top, names, n=1)
         return f"; did you mean '{near[0]}'?" if near and near[0] != top else ""
-
-
-def parse(template: str, columns: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Split `a/{x}.png` into its literals ['a/', '.png'] and columns ['x']; raise ValueError otherwise."""
-    literals, wanted = re.split(r"\{[^{}]*\}", template), re.findall(r"\{([^{}]*)\}", template)
-    if any(brace in text for text in literals for brace in "{}"):
-        raise ValueError(f"found '{template}', its braces do not pair; expected {{column}} as in images/{{id}}.png")
-    if not wanted:
-        raise ValueError(f"found '{template}', it names no column; expected {{column}} as in images/{{id}}.png")
-    unknown = [name for name in dict.fromkeys(wanted) if name not in columns]
-    if unknown:
-        raise ValueError("; ".join(f"'{{{name}}}' is no column{nearest(name, columns)}" for name in unknown))
-    return literals, wanted
-
-
-def nearest(name: str, names: Sequence[str], most: int = 12) -> str:
-    """Return a hint: the name that was probably meant, or what there is."""
-    near = difflib.get_close_matches(name, names, n=1)
-    if near:
-        return f"; did you mean '{near[0]}'?"
-    return f"; there are: {', '.join(names[:most]) or 'none'}{', …' if len(names) > most else ''}"

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.contracts.artifacts import read_text_table
+from pipeline.contracts.config import Arrays
 from pipeline.contracts.datafolder import KAGGLE_INPUT, find_root
 from pipeline.contracts.defects import SHOWN, Defects, Rows, check_columns, check_ids, id_column
 from pipeline.contracts.errors import InputError
-from pipeline.contracts.imagepaths import ImagePaths
+from pipeline.contracts.imagepaths import ImagePaths, Source
 
 if TYPE_CHECKING:
     from pipeline.contracts.config import Config
@@ -32,7 +33,9 @@ class NewImages:
     """Hold what is to be predicted and the sample submission that asks for it, if any."""
 
     ids: Array  # [N] str, each once
-    images: list[Path]  # [N]
+    images: list[Source]  # [J] absolute paths, one per plane; () where data.missing=skip finds none
+    rows_J: Array  # [J] int64: the row of `ids` that an image belongs to
+    image_ids: Array  # [J] str, each once
     sample: Path | None
     sample_is_its_own: bool  # it lies beside these images
     notes: tuple[str, ...] = ()
@@ -71,7 +74,7 @@ def id_pattern(template: str, column: str) -> re.Pattern[str] | None:
 
 def _folder(folder: Path, config: Config) -> NewImages:
     """Take every image below a folder; other files are counted in a note."""
-    pattern = id_pattern(config.data.test_image or config.data.image, config.data.id)
+    pattern = id_pattern(_templates(config)[0], config.data.id)
     ids, images, other = [], [], 0
     for path in _files(folder):
         match = pattern.search(path.as_posix()) if pattern else None
@@ -94,7 +97,7 @@ def _folder(folder: Path, config: Config) -> NewImages:
     if twice:
         raise _all(Defects({"ids that stand twice": twice}))
     notes = (f"{other} files are no images and were left out",) if other else ()
-    return _with_sample(ids, images, folder, config, notes)
+    return _with_sample(ids, [(str(path.absolute()),) for path in images], folder, config, notes)
 
 
 def _files(folder: Path) -> list[Path]:
@@ -161,27 +164,32 @@ def _read(path: Path) -> Rows:
     return Rows(path, table)
 
 
-def _images(rows: Rows, roots: Sequence[Path], config: Config, defects: Defects) -> list[Path]:
+def _images(rows: Rows, roots: Sequence[Path], config: Config, defects: Defects) -> list[Source]:
     """Resolve the template below the root where the fewest images are missing."""
-    template = config.data.test_image or config.data.image
     try:
-        found = [ImagePaths(root).resolve(rows.table, template) for root in roots]
+        found = [ImagePaths(root).resolve(rows.table, _templates(config)) for root in roots]
     except ValueError as error:
         defects.add("templates", [f"data.test_image or data.image: {error}, in {rows.path}"])
         return []
-    paths, wrong = min(found, key=lambda one: len(one[1]))
-    defects.add("missing or refused images", rows.lines(wrong))
-    return [Path(path) for path in paths]
+    best = min(found, key=lambda one: len(one.absent) + len(one.refused))
+    defects.add("missing or refused images", rows.lines(sorted([*best.absent, *best.refused])))
+    return best.images
+
+
+def _templates(config: Config) -> list[str]:
+    images = config.data.test_image or config.data.image
+    return [images] if isinstance(images, str) else images.columns if isinstance(images, Arrays) else images
 
 
 def _with_sample(
-    ids: Sequence[str], images: list[Path], folder: Path, config: Config, notes: tuple[str, ...] = ()
+    ids: Sequence[str], images: list[Source], folder: Path, config: Config, notes: tuple[str, ...] = ()
 ) -> NewImages:
     root, name = find_root(config.data.root), config.data.sample_submission
     own = folder / name
     candidates = [own, *([root / name] if root is not None else [])]
     sample = next((path for path in candidates if path.is_file()), None)
-    return NewImages(np.asarray(ids, dtype=np.str_), images, sample, sample == own, notes)
+    names = np.asarray(ids, dtype=np.str_)
+    return NewImages(names, images, np.arange(len(names)), names, sample, sample == own, notes)
 
 
 def _all(defects: Defects) -> InputError:

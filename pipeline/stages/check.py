@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from pipeline.contracts.competition import Competition, survey
 from pipeline.contracts.datafolder import find_root
 from pipeline.contracts.defects import SHOWN
 from pipeline.contracts.errors import InputError
+from pipeline.contracts.imagepaths import Source
 from pipeline.contracts.task import TASKS
 
 if TYPE_CHECKING:
@@ -92,7 +94,7 @@ def _fill_cache(config: Config, competition: Competition) -> int:
 
 def _table_hashes(config: Config) -> dict[str, str]:
     data, root = config.data, find_root(config.data.root)
-    tables = {"train": data.train, "test": data.test, "sample_submission": data.sample_submission}
+    tables = {"train": data.tables[0], "test": data.test, "sample_submission": data.sample_submission}
     return {key: fingerprint.file_hash(root / name) for key, name in tables.items() if root and name}
 
 
@@ -112,7 +114,7 @@ def _summarize(config: Config, competition: Competition, peek: bool) -> dict[str
         "classes": dict(zip(competition.classes, count_C.tolist(), strict=True)),  # rows by their decided class
         "soft_sums": _sums(targets_NC, competition.classes) if soft else None,
         "groups": groups,
-        "endings": dict(Counter(path.suffix for path in images).most_common()),
+        "endings": dict(Counter(os.path.splitext(path)[1] for source in images for path in source).most_common()),
         "sizes": _peek(images) if peek else None,
         "notes": [*competition.notes, *_misleading(config, targets_NC, competition.classes)],
     }
@@ -123,13 +125,13 @@ def _sums(targets_NC: np.ndarray[Any, Any], classes: tuple[str, ...]) -> dict[st
     return {name: round(float(total), 3) for name, total in zip(classes, totals_C, strict=True)}
 
 
-def _peek(images: list[Path]) -> dict[str, int]:
+def _peek(images: list[Source]) -> dict[str, int]:
     """Read the headers of a few images, evenly spread, and count widths × heights and modes."""
     from PIL import Image
 
     found: Counter[str] = Counter()
-    for path in images[:: max(1, len(images) // PEEKED)]:
-        with Image.open(path) as image:
+    for source in images[:: max(1, len(images) // PEEKED)]:
+        with Image.open(source[0]) as image:
             found[f"{image.width}×{image.height} {image.mode}"] += 1
     return dict(found.most_common(8))
 
