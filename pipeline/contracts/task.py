@@ -6,7 +6,6 @@ metrics and blends it admits, and how smoothing pulls. Elsewhere nobody asks `if
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,10 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pipeline.contracts import cells
+from pipeline.contracts.cells import SHARED, some
+from pipeline.parts import heads as together
 from pipeline.parts.blenders import BLENDERS
 from pipeline.parts.calibration import smooth
+from pipeline.parts.folds.encode import column_codes
+from pipeline.parts.heads import Heads
 from pipeline.parts.losses import LOSSES
-from pipeline.parts.metrics import METRICS
+from pipeline.parts.metrics import METRICS, find
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,6 +30,7 @@ if TYPE_CHECKING:
     from pipeline.contracts.config import Config, Data
 
 Array = np.ndarray[Any, np.dtype[Any]]
+Scale = tuple[tuple[float, float], ...]  # center and spread of each column
 
 
 @dataclass(frozen=True)
@@ -42,15 +47,42 @@ class Task:
         found = []
         if config.loss.name not in self.losses:
             found.append(f"loss.name: found '{config.loss.name}', a {self.name} task admits {', '.join(self.losses)}")
-        if self.name not in METRICS[config.metric].tasks:
+        if self.name not in find(config.metric).tasks:
             fitting = [name for name, metric in METRICS.items() if self.name in metric.tasks]
             found.append(f"metric: found '{config.metric}', a {self.name} task admits {', '.join(fitting)}")
-        found += self._blend_problems(config)
-        if self.name == "binary" and len(config.data.targets) != 1:
-            found.append("data.target: a binary task has one target column")
-        if self.name == "multilabel" and len(config.data.targets) == 1 and config.data.separator is None:
-            found.append("data.target: multilabel needs several columns, or data.separator for a cell of labels")
-        return found
+        return found + self._blend_problems(config) + self._target_problems(config)
+
+    def _target_problems(self, config: Config) -> list[str]:
+        """Refuse keys of `data` that say nothing here, and corrections of probabilities where there are none."""
+        data, several = config.data, len(config.data.targets) > 1
+        steps = config.ensemble
+        checks = {
+            "data.target: a binary task has one target column": self.name == "binary" and several,
+            "data.target: multilabel needs several columns, or data.separator for a cell of labels": (
+                self.name == "multilabel" and not several and data.separator is None
+            ),
+            "data.heads: needs several target columns, each of labels, in a multiclass task": (
+                data.heads and not (several and self.name == "multiclass")
+            ),
+            "data.heads: each head sorts its own labels; leave data.classes and data.separator out": (
+                data.heads and not (data.classes is None and data.separator is None)
+            ),
+            "submission.composite: needs data.heads": config.submission.composite is not None and not data.heads,
+            "data.empty: needs data.separator, as only a cell of labels can have none": (
+                data.empty is not None and data.separator is None
+            ),
+            f"data.range: bounds values, a {self.name} task has none": data.range is not None and not self.values,
+            "data.range: expected the smallest value first": data.range is not None and data.range[0] >= data.range[1],
+            f"data.classes, data.separator: a {self.name} task has numbers, no labels; leave them out": (
+                self.values and not (data.classes is None and data.separator is None)
+            ),
+            f"loss.label_smoothing: smooths probabilities, a {self.name} task has values; set 0": (
+                self.values and config.loss.label_smoothing > 0
+            ),
+            f"ensemble.smoothing, ensemble.calibrate: correct probabilities, a {self.name} task has values; "
+            "leave them out": self.values and (steps.smoothing.alpha != 0 or steps.calibrate != "none"),
+        }
+        return [problem for problem, wrong in checks.items() if wrong]
 
     def _blend_problems(self, config: Config) -> list[str]:
         """Refuse ranks where the metric needs the values that they throw away.
@@ -70,59 +102,113 @@ class Task:
 
     def blenders(self, metric: str) -> list[str]:
         """Return the blenders that this task and metric admit, in the table's order."""
-        reads = METRICS[metric].reads
+        reads = find(metric).reads
         ranks = reads == "order" or (reads == "labels" and self.exclusive)
         return [name for name, blender in BLENDERS.items() if ranks or not blender.uses_ranks]
 
     def score(self, metric: str, targets_NC: Array, probs_NC: Array) -> float:
         """Return a metric of METRICS as this task reads it; NaN where it is undefined."""
-        return METRICS[metric].score(targets_NC, probs_NC, self.exclusive)
+        return find(metric).score(targets_NC, probs_NC, self.exclusive)
 
     def activate(self, logits_BC: Tensor, loss: str) -> Tensor:
-        """Return probabilities, by softmax or sigmoid as the loss was trained; exclusive rows sum to 1."""
+        """Return probabilities, by softmax or sigmoid as the loss was trained; exclusive rows sum to 1.
+
+        A loss on values has none: its outputs stay as they are.
+        """
+        if LOSSES[loss].activation == "identity":
+            return logits_BC
         if LOSSES[loss].activation == "softmax":
             return logits_BC.softmax(-1)
         probs_BC = logits_BC.sigmoid()
         return probs_BC / probs_BC.sum(-1, keepdim=True).clamp(min=1e-12) if self.exclusive else probs_BC
 
     def smooth_targets(self, targets_BC: Tensor, amount: float) -> Tensor:
-        """Return (1−e)·y + e/K, or towards ½ where the columns are independent."""
+        """Return (1−e)·y + e/K, or towards ½ where the columns are independent; values stay as they are."""
+        if self.values:
+            return targets_BC
         even = 1 / targets_BC.shape[-1] if self.exclusive else 0.5
         return targets_BC * (1 - amount) + amount * even
 
     def smooth_probs(self, probs_NC: Array, alpha: float, threshold: float) -> Array:
         """Return p ← (1−alpha)·p + alpha/K for rows whose largest probability exceeds the threshold.
 
-        Independent columns: each cell whose max(p, 1−p) exceeds it is pulled towards ½.
+        Independent columns: each cell whose max(p, 1−p) exceeds it is pulled towards ½. Values stay as they are.
         """
+        if self.values:
+            return probs_NC
         return smooth(probs_NC, alpha, threshold, self.exclusive)
 
     def labels(self, targets_NC: Array) -> Array:
-        """Return hard labels for reports and stratification: the class index [N], or a 0/1 matrix [N,C]."""
+        """Return hard labels for reports: the class index [N], or a 0/1 matrix [N,C]; values as they are."""
+        if self.values:
+            return targets_NC
         return targets_NC.argmax(1) if self.exclusive else (targets_NC >= 0.5).astype(np.int64)
 
     def label_text(self, targets_NC: Array, classes: Sequence[str]) -> list[str]:
-        """Return each row's label as text; several labels are joined by `|`."""
+        """Return each row's label, or value, as text; several are joined by `|`."""
+        if self.values:
+            return ["|".join(f"{value:.7g}" for value in row) for row in targets_NC]
         names = np.asarray(classes, dtype=object)
         if self.exclusive:
             return [str(name) for name in names[targets_NC.argmax(1)]]
         return ["|".join(names[row >= 0.5]) for row in targets_NC]
 
+    def strata(self, targets_NC: Array, classes: Sequence[str], data: Data, bins: int) -> tuple[Array, tuple[str, ...]]:
+        """Return what folds balance, and its names: one code per row [N], or a 0/1 matrix [N,L].
+
+        Values are cut into quantile bins, of each column its own; heads are balanced side by side.
+        """
+        if self.values:
+            coded = [column_codes(value_N.astype(np.str_), bins) for value_N in targets_NC.T]
+            if len(coded) == 1:
+                return coded[0]
+            matrix_NL = np.hstack([code_N[:, None] == np.arange(len(names)) for code_N, names in coded])
+            pairs = zip(classes, coded, strict=True)
+            return matrix_NL.astype(np.int64), tuple(f"{name}={text}" for name, (_, names) in pairs for text in names)
+        if blocks := self.heads(classes, data):
+            hard_NC = np.zeros(targets_NC.shape, dtype=np.int64)
+            for _, start, stop in blocks:
+                hard_NC[np.arange(len(hard_NC)), start + targets_NC[:, start:stop].argmax(1)] = 1
+            return hard_NC, tuple(classes)
+        return self.labels(targets_NC), tuple(classes)
+
+    def heads(self, classes: Sequence[str], data: Data) -> Heads:
+        """Return the heads that the classes belong to; none where all columns are one target."""
+        return together.split(classes, data.targets) if data.heads else ()
+
+    def scale(self, targets_NC: Array, loss: str, data: Data) -> Scale | None:
+        """Return the center and spread by which a network's outputs become values; None for probabilities.
+
+        Mean and standard deviation of these rows; the smallest value and the span where the outputs lie in [0, 1].
+        """
+        if not self.values:
+            return None
+        if LOSSES[loss].activation == "sigmoid":
+            low_C, high_C = data.range or (targets_NC.min(0), targets_NC.max(0))
+            center_C, spread_C = np.broadcast_arrays(low_C, np.subtract(high_C, low_C), targets_NC[0])[:2]
+        else:
+            center_C, spread_C = targets_NC.mean(0, dtype=np.float64), targets_NC.std(0, dtype=np.float64)
+        return tuple((float(center), float(spread) or 1.0) for center, spread in zip(center_C, spread_C, strict=True))
+
     def classes(self, table: pd.DataFrame, data: Data) -> list[str]:
         """Return the class names in their fixed order.
 
-        Several target columns are the classes themselves; a label column's values are sorted, numbers by
-        value and before texts, unless `data.classes` gives the order. Blank cells are left to `encode`.
-        A binary column of numbers in [0, 1] holds shares of the class 1: soft labels, classes 0 and 1.
+        Several target columns, and values, are the classes themselves; a label column's labels are sorted, numbers
+        by value and before texts, unless `data.classes` gives the order; of heads they are called HEAD=CLASS. Blank
+        cells are left to `encode`. A binary column of numbers in [0, 1] holds shares of the class 1: soft labels,
+        classes 0 and 1.
         """
-        if len(data.targets) > 1:
+        if data.heads:
+            columns = {head: cells.label_names(table[head], data) for head in data.targets}
+            return [together.name(head, label) for head, labels in columns.items() for label in labels]
+        if len(data.targets) > 1 or self.values:
             return list(data.targets)
         if data.classes is not None:
             return list(data.classes)
-        cells = {cell for text in table[data.targets[0]] for cell in _labels(text, data.separator)}
-        if self.name == "binary" and cells and all(_share(cell) is not None for cell in cells):
+        names = cells.label_names(table[data.targets[0]], data)
+        if self.name == "binary" and names and all(cells.share(name) is not None for name in names):
             return SHARED
-        return sorted(cells, key=_natural)
+        return names
 
     def class_problem(self, classes: Sequence[str]) -> str | None:
         """Return why these classes do not make this task, or None."""
@@ -130,82 +216,30 @@ class Task:
         if twice:
             return f"the class '{twice[0]}' is named twice in data.target or data.classes"
         if self.name == "binary" and len(classes) != 2:
-            return f"found {len(classes)} classes ({_some(classes)}), a binary task has 2; correct data.task"
+            return f"found {len(classes)} classes ({some(classes)}), a binary task has 2; correct data.task"
         if self.exclusive and len(classes) < 2:
-            return f"found {len(classes)} classes ({_some(classes)}), a {self.name} task needs at least 2"
+            return f"found {len(classes)} classes ({some(classes)}), a {self.name} task needs at least 2"
         if not classes:
             return "found no label, every cell of data.target is blank; correct data.target or data.separator"
         return None
 
-    def encode(self, table: pd.DataFrame, data: Data, classes: Sequence[str]) -> tuple[Array, list[tuple[int, str]]]:
-        """Return soft targets [N,C] float32 and the defects as (row number, what is wrong).
+    def encode(self, table: pd.DataFrame, data: Data, classes: Sequence[str]) -> tuple[Array, list[cells.Defect]]:
+        """Return soft targets, or values, [N,C] float32 and the defects as (row number, what is wrong).
 
-        Defective rows are returned as zeros.
+        A label that is unknown, and a cell that cannot be read, leave zeros.
         """
-        targets_NC = np.zeros((len(table), len(classes)), dtype=np.float32)
-        defects: list[tuple[int, str]] = []
+        if self.values:
+            return cells.encode_values(table, data.targets, data.range)
+        if data.heads:
+            found = []
+            for head, start, stop in self.heads(classes, data):
+                own = [name.removeprefix(f"{head}=") for name in classes[start:stop]]
+                found.append(cells.encode_labels(table[head], data, own, self.name, self.exclusive))
+            defects = sorted((defect for _, wrong in found for defect in wrong), key=lambda defect: defect[0])
+            return np.hstack([targets_NC for targets_NC, _ in found]), defects
         if len(data.targets) > 1:
-            self._encode_columns(table, data, targets_NC, defects)
-            return targets_NC, defects
-        number = {name: c for c, name in enumerate(classes)}
-        shared = self.name == "binary" and list(classes) == SHARED
-        for row, text in enumerate(table[data.targets[0]]):
-            if shared and (share := _share(text)) is not None:
-                targets_NC[row] = 1 - share, share
-                continue
-            found = _labels(text, data.separator)
-            if not found and self.exclusive:
-                defects.append((row, f"{data.targets[0]} is blank, expected a label"))
-            if len(set(found)) > 1 and self.exclusive:
-                defects.append((row, f"{data.targets[0]} is '{text}', a {self.name} task has one label per row"))
-                continue
-            for label in found:
-                if label in number:
-                    targets_NC[row, number[label]] = 1
-                else:
-                    defects.append((row, f"{data.targets[0]} is '{label}', expected one of {_some(classes)}"))
-        return targets_NC, defects
-
-    def _encode_columns(
-        self, table: pd.DataFrame, data: Data, targets_NC: Array, defects: list[tuple[int, str]]
-    ) -> None:
-        import pandas as pd
-
-        for c, column in enumerate(data.targets):
-            cells = pd.to_numeric(table[column], errors="coerce").to_numpy(np.float64)
-            for row in np.flatnonzero(~((cells >= 0) & (cells <= 1))):
-                defects.append((int(row), f"{column} is '{table[column].iloc[row]}', expected a number in [0, 1]"))
-            targets_NC[:, c] = np.nan_to_num(cells)
-        if self.exclusive:
-            sums = targets_NC.sum(1)
-            bad = {row for row, _ in defects}
-            for row in np.flatnonzero(np.abs(sums - 1) > 1e-3):
-                if int(row) not in bad:
-                    defects.append((int(row), f"the target columns sum to {sums[row]:g}, expected 1"))
-
-
-SHARED = ["0", "1"]  # the classes of a binary column that may hold fractions
-
-
-def _share(text: str) -> float | None:
-    """Return a cell's number in [0, 1], or None."""
-    match = re.fullmatch(r"\s*(0|1|[01]?\.[0-9]+)\s*", text)
-    return float(text) if match and float(text) <= 1 else None
-
-
-def _labels(text: str, separator: str | None) -> list[str]:
-    """Split a cell into its labels; blank gives none."""
-    parts = [text] if separator is None else text.split(separator)
-    return [part.strip() for part in parts if part.strip()]
-
-
-def _natural(text: str) -> tuple[int, float, str]:
-    """Sort decimal numbers by value, before texts; words that float() takes ('nan', 'inf') are texts."""
-    return (0, float(text), text) if re.fullmatch(r"-?[0-9]+(\.[0-9]+)?", text) else (1, 0.0, text)
-
-
-def _some(names: Sequence[str], most: int = 8) -> str:
-    return ", ".join(names[:most]) + (", …" if len(names) > most else "")
+            return cells.encode_shares(table, data.targets, self.exclusive)
+        return cells.encode_labels(table[data.targets[0]], data, classes, self.name, self.exclusive)
 
 
 TASKS = {

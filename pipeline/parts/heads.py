@@ -52,15 +52,15 @@ def composite_names(classes: Sequence[str], heads: Heads, template: str | None) 
     """
     if template is None:
         return tuple(str(number) for number in range(count(heads)))
-    fields = set(re.findall(r"\{([^{}]*)\}", template))
-    if unknown := sorted(fields - {head for head, _, _ in heads}):
+    pieces = re.split(r"\{([^{}]*)\}", template)  # texts and, between them, fields
+    if unknown := sorted(set(pieces[1::2]) - {head for head, _, _ in heads}):
         known = ", ".join(f"{{{head}}}" for head, _, _ in heads)
         raise ValueError(f"found {{{unknown[0]}}}, expected the heads {known}")
     labels = [[text.removeprefix(f"{head}=") for text in classes[start:stop]] for head, start, stop in heads]
     found = []
     for chosen in combinations(*labels):
         cells = {head: label for (head, _, _), label in zip(heads, chosen, strict=True)}
-        found.append(re.sub(r"\{([^{}]*)\}", lambda match, cells=cells: cells[match[1]], template))
+        found.append("".join(cells[piece] if n % 2 else piece for n, piece in enumerate(pieces)))
     if len(set(found)) < len(found):
         twice = next(text for text in found if found.count(text) > 1)
         raise ValueError(f"two combinations of classes read '{twice}', expected every head in the template")
