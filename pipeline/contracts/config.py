@@ -20,7 +20,7 @@ from pipeline.contracts.errors import InputError
 from pipeline.parts.blenders import BLENDERS
 from pipeline.parts.lookup import lookup
 from pipeline.parts.losses import LOSSES
-from pipeline.parts.metrics import METRICS
+from pipeline.parts.metrics import find
 from pipeline.parts.mixing import MIXERS, PATCHES
 from pipeline.parts.presets import PRESETS
 from pipeline.parts.schedules import OWN_WARMUP, SCHEDULES
@@ -43,6 +43,11 @@ def _in(what: str, *tables: Mapping[str, object]) -> AfterValidator:
         return value
 
     return AfterValidator(known)
+
+
+def _metric(name: str) -> str:
+    find(name)
+    return name
 
 
 class Section(BaseModel):
@@ -390,7 +395,7 @@ class Config(Section):
     loss: LossConfig = LossConfig()
     train: Train = Train()
     predict: Predict = Predict()
-    metric: Annotated[str, _in("metric", METRICS)] = "accuracy"
+    metric: Annotated[str, AfterValidator(_metric)] = "accuracy"  # a name, map@K, ndcg@K, or FILE.py:function
     tta: Annotated[list[str], Field(min_length=1)] = ["identity"]
     ensemble: Ensemble = Ensemble()
     decision: Decision = Decision()

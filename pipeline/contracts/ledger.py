@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.contracts.artifacts import lock, read_text_table, write_table
 from pipeline.contracts.errors import LockedError, MismatchError
-from pipeline.parts.metrics import METRICS
+from pipeline.parts.metrics import find
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,7 +46,7 @@ class Entry:
         """Return the primary score turned so that greater is better; −inf where there is none."""
         if self.primary is None:
             return -math.inf
-        return self.primary if METRICS[self.metric].greater_is_better else -self.primary
+        return self.primary if find(self.metric).greater_is_better else -self.primary
 
 
 COLUMNS = tuple(field.name for field in fields(Entry))
@@ -113,8 +113,10 @@ def _rows(table: pd.DataFrame) -> list[dict[str, str]]:
 
 def _entry(place: str, row: dict[str, str], defects: list[str]) -> Entry:
     cells: dict[str, Any] = {**row, **{name: _number(place, name, row[name], defects) for name in NUMBERS}}
-    if row["metric"] not in METRICS:
-        defects.append(f"{place}: metric is '{row['metric']}', expected one of {', '.join(METRICS)}")
+    try:
+        find(row["metric"])
+    except ValueError as error:
+        defects.append(f"{place}: metric: {error}")
     if not row["run"]:
         defects.append(f"{place}: run is blank, expected a run's name")
     return Entry(**cells)

@@ -12,7 +12,7 @@ from pipeline.contracts.errors import MismatchError
 from pipeline.contracts.foldtable import FoldTable
 from pipeline.contracts.task import TASKS, Task
 from pipeline.parts.honesty import fold_scores
-from pipeline.parts.metrics import METRICS
+from pipeline.parts.metrics import find
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -35,7 +35,7 @@ def scores(task: Task, metric: str, targets_NC: Array, probs_NC: Array, fold_N: 
 
     std is that of the folds at hand (divided by their number), not an estimate for other folds.
     """
-    found_K = fold_scores(METRICS[metric], targets_NC, probs_NC, task.exclusive, fold_N)
+    found_K = fold_scores(find(metric), targets_NC, probs_NC, task.exclusive, fold_N)
     defined = found_K[~np.isnan(found_K)]
     return {
         "per_fold": [_plain(score) for score in found_K.tolist()],

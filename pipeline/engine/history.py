@@ -14,7 +14,7 @@ import pandas as pd
 from pipeline.contracts.artifacts import atomic, write_table, write_text
 from pipeline.contracts.config import Config
 from pipeline.engine import processes
-from pipeline.parts.metrics import METRICS
+from pipeline.parts.metrics import find
 
 if TYPE_CHECKING:
     from pipeline.engine.fit import Fold
@@ -80,7 +80,7 @@ class History:
         """
         if self.config.train.monitor == "loss" or not np.isfinite(epoch.valid_metric):
             return -epoch.valid_loss
-        return epoch.valid_metric if METRICS[self.config.metric].greater_is_better else -epoch.valid_metric
+        return epoch.valid_metric if find(self.config.metric).greater_is_better else -epoch.valid_metric
 
     def start(self, fold: Fold, origin: str, setting: str) -> None:
         """Announce the fold."""

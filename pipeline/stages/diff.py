@@ -20,7 +20,7 @@ from pipeline.contracts.scoring import truth
 from pipeline.contracts.task import TASKS
 from pipeline.parts import honesty
 from pipeline.parts.honesty import Interval
-from pipeline.parts.metrics import METRICS
+from pipeline.parts.metrics import find
 
 Array = np.ndarray[Any, np.dtype[Any]]
 LEVEL, ROUNDS = 0.9, 1000
@@ -93,7 +93,7 @@ def compare(config: Config, table: FoldTable, first: Side, second: Side) -> Foun
         raise MismatchError(*defects)
     rows = [np.isin(side.fold_N, folds) for side in (first, second)]
     ids, fold_N = first.ids[rows[0]], first.fold_N[rows[0]]
-    metric, exclusive = METRICS[config.metric], TASKS[config.data.task].exclusive
+    metric, exclusive = find(config.metric), TASKS[config.data.task].exclusive
     targets_NC = truth(config, table, ids, first.classes)
     groups_N = table.groups[foldtable.row_numbers(table.ids, ids)]
     resamples = honesty.resample(fold_N, groups_N, np.random.default_rng(config.ensemble.seed), ROUNDS)
@@ -149,7 +149,7 @@ def _read(folder: Path, config: Config, table: FoldTable) -> Side:
 
 
 def _lines(config: Config, sides: Sequence[Side], found: Found, whole: int) -> list[str]:
-    direction = "greater" if METRICS[config.metric].greater_is_better else "lower"
+    direction = "greater" if find(config.metric).greater_is_better else "lower"
     partial = "" if len(found.folds) == whole else f", PARTIAL: {len(found.folds)} of {whole} folds"
     width = max(len("lead"), *(len(side.name) for side in sides))
     lines = [

@@ -18,7 +18,7 @@ from pipeline.contracts.artifacts import read_json
 from pipeline.contracts.errors import InputError, MismatchError
 from pipeline.contracts.ledger import Entry
 from pipeline.parts.blenders import BLENDERS
-from pipeline.parts.metrics import METRICS
+from pipeline.parts.metrics import find
 
 SHOWN = 12  # runs that are not in the ledger
 ENOUGH = 5  # pairs, below which a correlation says next to nothing
@@ -160,7 +160,7 @@ def _absent(runs_dir: Path, entries: Sequence[Entry]) -> list[str]:
 
 
 def _table(name: str, metric: str, entries: Sequence[Entry]) -> list[str]:
-    direction = "greater" if METRICS[metric].greater_is_better else "lower"
+    direction = "greater" if find(metric).greater_is_better else "lower"
     width = max(len("run"), *(len(entry.run) for entry in entries))
     lines = [
         f"{name}: {metric} ({direction} is better)",

@@ -15,7 +15,7 @@ from pipeline.contracts.artifacts import FIXED, read_json, write_json, write_tab
 from pipeline.contracts.config import Config
 from pipeline.contracts.scoring import scores, truth
 from pipeline.contracts.task import TASKS
-from pipeline.parts.metrics import METRICS, per_class
+from pipeline.parts.metrics import METRICS, find, per_class
 
 Array = np.ndarray[Any, np.dtype[Any]]
 KEYS = (
@@ -69,7 +69,7 @@ def _score(
     config: Config, table: foldtable.FoldTable, partial: bool
 ) -> tuple[dict[str, Any], pd.DataFrame, pd.DataFrame]:
     made = runs.read(config.run_dir, table, partial=partial)
-    task, metric = TASKS[config.data.task], METRICS[config.metric]
+    task, metric = TASKS[config.data.task], find(config.metric)
     targets_NC = truth(config, table, made.ids, made.classes)
     tta_NC = made.oof(config.tta)
 

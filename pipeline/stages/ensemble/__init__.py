@@ -16,7 +16,7 @@ from pipeline.contracts.members import Member
 from pipeline.contracts.scoring import scores, truth
 from pipeline.contracts.task import TASKS
 from pipeline.parts.blenders import BLENDERS
-from pipeline.parts.metrics import METRICS
+from pipeline.parts.metrics import find
 from pipeline.stages.ensemble.blending import Blended, blend_all
 from pipeline.stages.ensemble.judge import Array, Judge
 from pipeline.stages.ensemble.printing import summary
@@ -99,7 +99,7 @@ def _blend(config: Config, table: foldtable.FoldTable, sample: pd.DataFrame) -> 
 
 def _judge(config: Config, table: foldtable.FoldTable, first: Member) -> Judge:
     return Judge(
-        METRICS[config.metric],
+        find(config.metric),
         TASKS[config.data.task].exclusive,
         truth(config, table, first.ids, first.classes),
         first.fold_N,

@@ -16,7 +16,7 @@ from pipeline.contracts.errors import MismatchError
 from pipeline.contracts.foldtable import FoldTable
 from pipeline.contracts.scoring import truth
 from pipeline.contracts.task import TASKS
-from pipeline.parts.metrics import METRICS
+from pipeline.parts.metrics import find
 from pipeline.stages.tune.standing import ranked
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Setup:
     @property
     def greater(self) -> bool:
         """Tell whether a greater score is the better one."""
-        return METRICS[self.config.metric].greater_is_better
+        return find(self.config.metric).greater_is_better
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from pipeline.contracts.errors import InputError, MismatchError, SpaceError
 from pipeline.contracts.foldtable import FoldTable
 from pipeline.contracts.space import default
 from pipeline.contracts.space import read as read_space
-from pipeline.parts.metrics import METRICS
+from pipeline.parts.metrics import find
 from pipeline.stages.tune.recipe import weights
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def open_study(config: Config, storage: RDBStorage, found: fingerprint.Fields, c
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     name = config.study_dir.name
-    up = METRICS[config.metric].greater_is_better
+    up = find(config.metric).greater_is_better
     directions = [StudyDirection.MAXIMIZE if up else StudyDirection.MINIMIZE, StudyDirection.MINIMIZE]
     try:
         if create:

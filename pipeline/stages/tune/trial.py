@@ -12,7 +12,7 @@ import numpy as np
 from pipeline.contracts.config import Config
 from pipeline.contracts.task import TASKS
 from pipeline.engine.history import Epoch
-from pipeline.parts.metrics import METRICS
+from pipeline.parts.metrics import find
 from pipeline.parts.tuning import epochs as rule
 from pipeline.parts.tuning import racing
 from pipeline.stages import predict, train
@@ -100,7 +100,7 @@ def _reach(setup: Setup, fold: int, rival: Rival) -> float:
     rows = read_rows(config, setup.table, fold, rival.folder)
     exclusive, draws = TASKS[config.data.task].exclusive, np.random.default_rng([setup.config.tune.seed, fold])
     return rule.reach(
-        METRICS[config.metric],
+        find(config.metric),
         rows.targets_NC,
         rows.probs_NC,
         exclusive,
@@ -120,7 +120,7 @@ def _pruned(setup: Setup, trial: Trial, config: Config, rival: Rival | None, don
     mine = [read_rows(config, setup.table, fold, config.run_dir) for fold in done]
     theirs = [read_rows(rival.config, setup.table, fold, rival.folder) for fold in done]
     found = racing.race(
-        METRICS[config.metric],
+        find(config.metric),
         np.concatenate([rows.targets_NC for rows in mine]),
         np.concatenate([rows.probs_NC for rows in mine]),
         np.concatenate([rows.probs_NC for rows in theirs]),

@@ -14,59 +14,17 @@ other classes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Literal
+from functools import cache
 
 import numpy as np
 
 from pipeline.parts.counts import cell_counts, class_counts, hits, ratio, row_mean, true_cells, true_classes
+from pipeline.parts.lookup import lookup
+from pipeline.parts.metrics.metric import Array, Metric
 
-Array = np.ndarray[Any, np.dtype[Any]]
-Function = Callable[[Array, Array, Array], Array]
+__all__ = ["METRICS", "Metric", "column_auc", "find", "per_class"]
 EPS = float(np.finfo(np.float64).eps)  # scikit-learn clips probabilities to it
 BLOCK = 2**18  # cells of a temporary that should stay in the processor's cache
-
-
-@dataclass(frozen=True)
-class Metric:
-    """Hold a metric's functions, its direction, the tasks that admit it and what it reads.
-
-    `reads`: `labels` are decisions, `probabilities` must be calibrated, `order` is that of rows in a column.
-    """
-
-    function: Function
-    greater_is_better: bool
-    tasks: tuple[str, ...]
-    reads: Literal["labels", "probabilities", "order"]
-    independent: Function | None = None  # the same for independent columns, where it differs
-
-    def score(self, targets_NC: Array, probs_NC: Array, exclusive: bool) -> float:
-        """Return the metric, NaN on no rows.
-
-        Raises ValueError on NaN, on unequal shapes and, if exclusive, on targets that do not sum to 1.
-        """
-        return float(self.scores(targets_NC, probs_NC, exclusive, np.ones((1, len(targets_NC))))[0])
-
-    def scores(self, targets_NC: Array, probs_NC: Array, exclusive: bool, weights_RN: Array) -> Array:
-        """Return the metric under each row of weights (≥ 0, any scale), [R] float64; NaN where undefined.
-
-        Needs a few times the memory of `weights_RN`. Raises ValueError as `score` does, and on weights that
-        do not fit.
-        """
-        if targets_NC.shape != probs_NC.shape:
-            raise ValueError(f"found targets {targets_NC.shape} and probabilities {probs_NC.shape}")
-        if not np.isfinite(probs_NC).all():
-            raise ValueError("found NaN or infinity among the probabilities")
-        if weights_RN.ndim != 2 or weights_RN.shape[1] != len(targets_NC):
-            raise ValueError(f"found weights {weights_RN.shape}, expected any number of rows of {len(targets_NC)}")
-        if len(targets_NC) == 0:
-            return np.full(len(weights_RN), np.nan)
-        weights_RN = np.ascontiguousarray(weights_RN, dtype=np.float64)
-        if not np.isfinite(weights_RN.sum()) or weights_RN.min(initial=0) < 0:
-            raise ValueError("found a weight that is negative or not finite")
-        function = self.function if exclusive else self.independent or self.function
-        return np.asarray(function(targets_NC, probs_NC, weights_RN), dtype=np.float64)
 
 
 def accuracy(targets_NC: Array, probs_NC: Array, weights_RN: Array) -> Array:
@@ -197,7 +155,7 @@ def _class_mean(values_RC: Array, true_RC: Array, held_C: Array, seen_C: Array) 
     return np.where(lacks_R, np.nan, values_RC[:, seen_C].mean(1))
 
 
-ONE_LABEL = ("binary", "multiclass")
+ONE_LABEL = ("binary", "multiclass", "ordinal")
 ALL = (*ONE_LABEL, "multilabel")
 METRICS = {
     "accuracy": Metric(accuracy, True, ONE_LABEL, "labels"),
@@ -208,3 +166,12 @@ METRICS = {
     "roc_auc": Metric(roc_auc, True, ALL, "order", _independent_auc),
     "mean_column_auc": Metric(mean_column_auc, True, ALL, "order", _independent_auc),
 }
+
+
+@cache
+def find(name: str) -> Metric:
+    """Return a metric of METRICS; the same object for the same name.
+
+    Raises ValueError with the nearest name otherwise.
+    """
+    return lookup(METRICS, name, "metric")
