@@ -318,7 +318,7 @@ class Submission(Section):
     columns: dict[str, str] | None = None  # sample column -> class, where the names differ
     cell: Literal["auto", "probability", "label", "class_id", "top", "value"] = "auto"  # class_id: 0, 1, …
     top: Count = 5  # cell top: how many labels, the most probable first
-    joiner: str = " "  # between the labels of a cell
+    joiner: str | None = None  # between the labels of a cell; null: data.separator, or a space
     labels: dict[str, str] = {}  # class -> what the cell says, where it differs
     composite: str | None = None  # data.heads: a template over the heads, "{mask}-{age}"; null: 0, 1, … in order
 

@@ -1,15 +1,19 @@
-"""Turn probabilities into the table that the competition accepts: the sample submission, filled in.
+"""Turn predictions into the table that the competition accepts: the sample submission, filled in.
 
-Columns, ids, their order and repeats are the sample's. What stands in a cell (`submission.cell: auto`):
+Columns, rows and their order are the sample's: an id that it repeats is answered in each of its rows, and an
+index column without a name is copied. What stands in a cell (`submission.cell: auto`):
 
+- values of a regression, as they were decided: whole ones without a decimal point;
 - one column per class, by its name or by `submission.columns` (sample column -> class): the probability;
 - one column called like a class or given one: the probability of that class;
-- another one, multiclass: the label as the training table writes it;
+- another one, where the metric reads a ranking: the most probable labels, the best first;
 - another one, binary: the probability of the positive class, the second, where some sample cell is a decimal
   number (0.5, not 1) or the metric reads probabilities or their order; the label otherwise;
-- another one, multilabel: the labels of at least ½, joined by `data.separator` or a space.
+- another one: the label as the training table writes it, or the labels, joined; `data.empty` where there is none.
 
-`cell: label` in one column per class gives 1 and 0.
+`cell: label` in one column per class gives 1 and 0. Labels are what was decided (`decision`), written as
+`submission.labels` says. Where the metric reads no labels and a decision was made none the less, as a threshold
+for the probabilistic F1, it stands in place of the probabilities.
 """
 
 from __future__ import annotations
@@ -21,12 +25,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pipeline.contracts import deciding
 from pipeline.contracts.artifacts import read_text_table
 from pipeline.contracts.datafolder import find_root
 from pipeline.contracts.defects import id_column
 from pipeline.contracts.errors import InputError, MismatchError
 from pipeline.contracts.task import TASKS
-from pipeline.parts.metrics import METRICS
+from pipeline.contracts.templates import nearest
+from pipeline.parts import wide
+from pipeline.parts.heads import composite_names
+from pipeline.parts.metrics import find
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,6 +43,7 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, np.dtype[Any]]
 DECIMAL = re.compile(r"[+-]?(\d+\.\d*|\.\d+)([eE][+-]?\d+)?|[+-]?\d+[eE][+-]?\d+")
+UNNAMED = re.compile(r"(Unnamed: \d+)?")  # what pandas calls a column without a name
 SHOWN = 5  # ids that a defect lists
 
 
@@ -52,117 +61,193 @@ def read_sample(config: Config) -> pd.DataFrame:
         raise InputError(f"{path}: not readable as CSV: {' '.join(str(error).split())}") from None
 
 
+def id_name(sample: pd.DataFrame, config: Config) -> str:
+    """Return the sample's id column: submission.id, else data.id as far as it has one, else its first named column."""
+    asked, columns = config.submission.id, [str(column) for column in sample.columns]
+    if asked in columns:
+        return str(asked)
+    named = [column for column in columns if not UNNAMED.fullmatch(column)]
+    return id_column(sample, config.data) or next(iter(named), columns[0])
+
+
 def check_sample(sample: pd.DataFrame, config: Config, classes: Sequence[str]) -> list[str]:
     """Return why this sample cannot be filled in, before anything is computed."""
-    place = config.data.sample_submission
+    place, own = config.data.sample_submission, config.submission
     columns = [str(column) for column in sample.columns]
-    wanted = columns.copy()
-    wanted.remove(_id(sample, config))
     defects = []
+    if own.id is not None and own.id not in columns:
+        defects.append(f"{place}: no column '{own.id}' (submission.id){nearest(own.id, columns)}")
+    try:
+        classes = _answers(config, classes)
+    except ValueError as error:
+        return [*defects, f"submission.composite: {error}"]
+    wanted = _wanted(sample, config)
     if sample.empty:
         defects.append(f"{place}: has no rows, expected one per test id")
+    defects += deciding.class_problems(config, classes)
+    for name in own.labels:
+        if name not in classes:
+            defects.append(f"submission.labels: unknown class '{name}'; known: {_some(classes)}")
     if not wanted:
         return [*defects, f"{place}: has only the column '{columns[0]}', expected one to fill in"]
-    named = config.submission.columns or {}
+    named = own.columns or {}
     for column in named:
         if column not in wanted:
             defects.append(f"submission.columns: '{column}' is no column of {place}; it has {_some(wanted)}")
     for column, name in named.items():
         if name not in classes:
             defects.append(f"submission.columns: unknown class '{name}' under '{column}'; known: {_some(classes)}")
+    defects += _cell_problems(wanted, config, classes)
     if len(wanted) == 1:
-        return defects + _check_single(wanted[0], config, classes)
+        return defects
     filled = [named.get(column, column) for column in wanted]
     for column, name in zip(wanted, filled, strict=True):
         if name not in classes and column not in named:
             remedy = f"name its class under submission.columns; known: {_some(classes)}"
             defects.append(f"{place}: column '{column}' is no class; {remedy}")
+    times = Counter(filled)
     for name in classes:
-        if (times := filled.count(name)) != 1:
-            defects.append(f"{place}: class '{name}' has {times} columns, expected 1; see submission.columns")
+        if times[name] != 1:
+            defects.append(f"{place}: class '{name}' has {times[name]} columns, expected 1; see submission.columns")
     return defects
 
 
-def build(sample: pd.DataFrame, config: Config, classes: Sequence[str], ids: Array, probs_NC: Array) -> pd.DataFrame:
+def build(
+    sample: pd.DataFrame,
+    config: Config,
+    classes: Sequence[str],
+    ids: Array,
+    probs_NC: Array,
+    decided_NC: Array | None = None,
+) -> pd.DataFrame:
     """Return the sample with its cells filled in, probabilities with all their digits.
 
+    `decided_NC` are the labels or final values, see parts.decisions; None: by the config's rules, without a fit.
     Raises InputError where the sample is wrong, MismatchError where our predictions are: an id missing,
-    unknown or twice, a value that is NaN, infinite or outside [0, 1].
+    unknown or twice, a value that is NaN or infinite, a probability outside [0, 1].
     """
     if defects := check_sample(sample, config, classes):
         raise InputError(*defects)
-    id_name = _id(sample, config)
-    asked = sample[id_name].tolist()
-    if defects := _misfits(asked, ids, probs_NC, config.data.sample_submission):
+    id_column_name = id_name(sample, config)
+    asked = sample[id_column_name].tolist()
+    if defects := _misfits(asked, ids, probs_NC, config):
         raise MismatchError(*defects)
+    if decided_NC is not None and find(config.metric).reads != "labels":
+        probs_NC = decided_NC
     row = {name: n for n, name in enumerate(ids.tolist())}
-    filled_NC = probs_NC[[row[name] for name in asked]]
+    rows_S = np.asarray([row[name] for name in asked])
     built = sample.copy()
-    for column, cells in _cells(sample.drop(columns=id_name), config, classes, filled_NC).items():
-        built[column] = cells
+    for column, cells in _cells(sample, config, _answers(config, classes), probs_NC, decided_NC).items():
+        built[column] = cells[rows_S]
+    built.columns = ["" if UNNAMED.fullmatch(str(column)) else column for column in built.columns]
     return built
 
 
-def _id(sample: pd.DataFrame, config: Config) -> str:
-    """Return the sample's id column: data.id as far as it has one, else its first column."""
-    return id_column(sample, config.data) or str(sample.columns[0])
+def _answers(config: Config, classes: Sequence[str]) -> Sequence[str]:
+    """Return the classes that are handed in: those of several heads are their combinations."""
+    heads = TASKS[config.data.task].heads(classes, config.data) if all("=" in name for name in classes) else ()
+    return composite_names(classes, heads, config.submission.composite) if heads else classes
 
 
-def _misfits(asked: list[str], ids: Array, probs_NC: Array, place: str) -> list[str]:
-    known, wanted = set(ids.tolist()), set(asked)
+def _wanted(sample: pd.DataFrame, config: Config) -> list[str]:
+    own = id_name(sample, config)
+    return [str(name) for name in sample.columns if name != own and not UNNAMED.fullmatch(str(name))]
+
+
+def _misfits(asked: list[str], ids: Array, probs_NC: Array, config: Config) -> list[str]:
+    place, listed = config.data.sample_submission, ids.tolist()
+    known, wanted = set(listed), set(asked)
+    bounds = (-np.inf, np.inf) if TASKS[config.data.task].values else (0, 1)
+    outside_N = ((probs_NC < bounds[0]) | (probs_NC > bounds[1])).any(1)
     kinds = {
         f"ids of {place} are not predicted": [name for name in dict.fromkeys(asked) if name not in known],
-        f"predicted ids are unknown in {place}": [name for name in ids.tolist() if name not in wanted],
-        "ids are predicted twice": [name for name, times in Counter(ids.tolist()).items() if times > 1],
+        f"predicted ids are unknown in {place}": [name for name in listed if name not in wanted],
+        "ids are predicted twice": [name for name, times in Counter(listed).items() if times > 1],
         "ids have a NaN or infinite value": ids[~np.isfinite(probs_NC).all(1)].tolist(),
-        "ids have a value outside [0, 1]": ids[((probs_NC < 0) | (probs_NC > 1)).any(1)].tolist(),
+        "ids have a value outside [0, 1]": ids[outside_N].tolist(),
     }
     return [f"submission: {len(found)} {kind}: {_some(found)}; predict again" for kind, found in kinds.items() if found]
 
 
-def _check_single(column: str, config: Config, classes: Sequence[str]) -> list[str]:
-    known = column in classes or column in (config.submission.columns or {})
-    if config.submission.cell == "probability" and len(classes) > 2 and not known:
+def _cell_problems(wanted: list[str], config: Config, classes: Sequence[str]) -> list[str]:
+    """Return why `submission.cell` does not go with the task or with so many columns."""
+    cell, task = config.submission.cell, TASKS[config.data.task]
+    known = wanted[0] in classes or wanted[0] in (config.submission.columns or {})
+    if (cell == "value") != task.values and cell != "auto":
+        fitting = "value" if task.values else "probability, label, class_id, top"
+        return [f"submission.cell: found {cell}, a {task.name} task has {fitting}"]
+    if len(wanted) > 1:
+        if cell in ("class_id", "top"):
+            return [f"submission.cell: found {cell}, which is one column; the sample has {_some(wanted)}"]
+        return []
+    if task.values and len(classes) > 1 and not known:
+        return [f"{config.data.sample_submission}: has one column, '{wanted[0]}', for the values {_some(classes)}"]
+    if cell == "probability" and len(classes) > 2 and not known:
         return [
-            f"submission.cell: found probability, but '{column}' is one column for {len(classes)} classes; "
+            f"submission.cell: found probability, but '{wanted[0]}' is one column for {len(classes)} classes; "
             "use label, or name its class under submission.columns"
         ]
     return []
 
 
 def _cells(
-    sample: pd.DataFrame, config: Config, classes: Sequence[str], probs_NC: Array
-) -> dict[str, Array | list[str]]:
-    """Return each column's cells; the module's docstring has the rule."""
-    task, named = TASKS[config.data.task], config.submission.columns or {}
-    columns = [str(column) for column in sample.columns]
-    single, cell = len(columns) == 1, config.submission.cell
-    if cell == "auto":
-        cell = "probability" if not single or _is_probability(sample[columns[0]], config, classes) else "label"
-    if single and cell == "label":
-        joiner = config.data.separator or " "
-        labels = task.labels(probs_NC)
-        if task.exclusive:
-            return {columns[0]: [classes[c] for c in labels]}
-        return {columns[0]: [joiner.join(np.asarray(classes)[hits == 1]) for hits in labels]}
-    if cell == "label":
-        labels = task.labels(probs_NC)
-        probs_NC = (labels[:, None] == np.arange(len(classes))).astype(int) if task.exclusive else labels
-    last = classes[-1]
-    return {
-        column: probs_NC[:, list(classes).index(named.get(column, column if column in classes else last))]
-        for column in columns
-    }
+    sample: pd.DataFrame, config: Config, classes: Sequence[str], probs_NC: Array, decided_NC: Array | None
+) -> dict[str, Array]:
+    """Return each column's cells for the predicted rows; the module's docstring has the rule."""
+    named, columns = config.submission.columns or {}, _wanted(sample, config)
+    asked = config.submission.cell
+    cell = _auto(sample[columns], config, classes) if asked == "auto" else asked
+    if len(columns) == 1 and cell in ("label", "class_id", "top"):
+        return {columns[0]: _texts(cell, config, classes, probs_NC, decided_NC)}
+    if cell != "probability":
+        probs_NC = _hard(config, classes, probs_NC, decided_NC)
+    shown = [named.get(column, column if column in classes else classes[-1]) for column in columns]
+    cells = {column: probs_NC[:, list(classes).index(name)] for column, name in zip(columns, shown, strict=True)}
+    if cell == "probability":
+        return cells
+    return {column: _whole(cell_N) for column, cell_N in cells.items()}
 
 
-def _is_probability(cells: pd.Series[str], config: Config, classes: Sequence[str]) -> bool:
-    if str(cells.name) in {*classes, *(config.submission.columns or {})}:
-        return True
-    if len(classes) != 2 or not TASKS[config.data.task].exclusive:
-        return False
-    if METRICS[config.metric].reads != "labels":
-        return True
-    return any(DECIMAL.fullmatch(cell.strip()) for cell in cells)
+def _auto(cells: pd.DataFrame, config: Config, classes: Sequence[str]) -> str:
+    """Return what kind of cell the sample wants."""
+    task, reads, column = TASKS[config.data.task], find(config.metric).reads, str(cells.columns[0])
+    if task.values:
+        return "value"
+    if len(cells.columns) > 1 or column in {*classes, *(config.submission.columns or {})}:
+        return "probability"
+    if reads == "ranking":
+        return "top"
+    if len(classes) != 2 or not task.exclusive:
+        return "label"
+    decimal = any(DECIMAL.fullmatch(cell.strip()) for cell in cells[column])
+    return "probability" if reads != "labels" or decimal else "label"
+
+
+def _texts(cell: str, config: Config, classes: Sequence[str], probs_NC: Array, decided_NC: Array | None) -> Array:
+    """Return a row's label or labels in one cell, or its most probable ones."""
+    own, task = config.submission, TASKS[config.data.task]
+    joiner = own.joiner if own.joiner is not None else config.data.separator or " "
+    names = [str(c) if cell == "class_id" else own.labels.get(name, name) for c, name in enumerate(classes)]
+    if cell == "top":
+        found = [joiner.join(names[c] for c in best_K) for best_K in wide.top(probs_NC, own.top).columns_NK.tolist()]
+    elif task.exclusive:
+        hard_NC = probs_NC if decided_NC is None else decided_NC
+        found = [names[c] for c in hard_NC.argmax(1).tolist()]
+    else:
+        hard_NC = _hard(config, classes, probs_NC, decided_NC)
+        said = [np.flatnonzero(row_C >= 0.5).tolist() for row_C in hard_NC]
+        found = [joiner.join(names[c] for c in row) or config.data.empty or "" for row in said]
+    return np.asarray(found, dtype=object)
+
+
+def _hard(config: Config, classes: Sequence[str], probs_NC: Array, decided_NC: Array | None) -> Array:
+    """Return what was decided, else what the config's rules decide without a fit."""
+    return deciding.unfitted(config, classes, probs_NC) if decided_NC is None else decided_NC
+
+
+def _whole(cell_N: Array) -> Array:
+    """Return whole numbers as integers: a grader of classes refuses 3.0."""
+    return cell_N.astype(np.int64) if (cell_N == np.rint(cell_N)).all() else cell_N
 
 
 def _some(names: Sequence[str]) -> str:

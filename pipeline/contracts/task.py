@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.contracts import cells
+from pipeline.contracts import cells, deciding
 from pipeline.contracts.cells import SHARED, some
 from pipeline.parts import heads as together
 from pipeline.parts.blenders import BLENDERS
@@ -41,6 +41,7 @@ class Task:
     exclusive: bool  # rows sum to 1: exactly one class is true
     losses: tuple[str, ...]
     values: bool = False  # its columns are raw values, no probabilities
+    decisions: tuple[str, ...] = ()  # kinds beside the plain one that it admits
 
     def problems(self, config: Config) -> list[str]:
         """Return what the rest of the config asks that this task does not admit."""
@@ -50,7 +51,8 @@ class Task:
         if self.name not in find(config.metric).tasks:
             fitting = [name for name, metric in METRICS.items() if self.name in metric.tasks]
             found.append(f"metric: found '{config.metric}', a {self.name} task admits {', '.join(fitting)}")
-        return found + self._blend_problems(config) + self._target_problems(config)
+        found += self._blend_problems(config) + self._target_problems(config)
+        return found + deciding.problems(self, config)
 
     def _target_problems(self, config: Config) -> list[str]:
         """Refuse keys of `data` that say nothing here, and corrections of probabilities where there are none."""
@@ -92,9 +94,11 @@ class Task:
         """
         fitting = self.blenders(config.metric)
         asked = {"blender": [config.ensemble.blender], "compare": config.ensemble.compare or []}
+        why = f"but {config.metric} needs probabilities and ranks are none"
+        if self.values:
+            why = f"which blends probabilities, but a {self.name} task has values"
         return [
-            f"ensemble.{key}: found '{name}', but {config.metric} needs probabilities "
-            f"and ranks are none; choose {', '.join(fitting)}"
+            f"ensemble.{key}: found '{name}', {why}; choose {', '.join(fitting)}"
             for key, names in asked.items()
             for name in names
             if name not in ("auto", *fitting)
@@ -102,6 +106,8 @@ class Task:
 
     def blenders(self, metric: str) -> list[str]:
         """Return the blenders that this task and metric admit, in the table's order."""
+        if self.values:
+            return [name for name, blender in BLENDERS.items() if blender.values]
         reads = find(metric).reads
         ranks = reads == "order" or (reads == "labels" and self.exclusive)
         return [name for name, blender in BLENDERS.items() if ranks or not blender.uses_ranks]
@@ -242,12 +248,12 @@ class Task:
         return cells.encode_labels(table[data.targets[0]], data, classes, self.name, self.exclusive)
 
 
+PROBABILITIES = ("cross_entropy", "binary_cross_entropy")
+VALUES = ("mse", "mae", "smooth_l1", "binary_cross_entropy")
 TASKS = {
-    "binary": Task("binary", exclusive=True, losses=("cross_entropy", "binary_cross_entropy")),
-    "multiclass": Task("multiclass", exclusive=True, losses=("cross_entropy", "binary_cross_entropy")),
-    "multilabel": Task("multilabel", exclusive=False, losses=("binary_cross_entropy",)),
-    "ordinal": Task("ordinal", exclusive=True, losses=("cross_entropy", "binary_cross_entropy")),
-    "regression": Task(
-        "regression", exclusive=False, losses=("mse", "mae", "smooth_l1", "binary_cross_entropy"), values=True
-    ),
+    "binary": Task("binary", True, PROBABILITIES, decisions=("threshold",)),
+    "multiclass": Task("multiclass", True, PROBABILITIES, decisions=("new_class",)),
+    "multilabel": Task("multilabel", False, ("binary_cross_entropy",), decisions=("threshold", "thresholds")),
+    "ordinal": Task("ordinal", True, PROBABILITIES, decisions=("round", "cuts")),
+    "regression": Task("regression", False, VALUES, values=True, decisions=("round", "cuts")),
 }

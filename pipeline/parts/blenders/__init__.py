@@ -11,14 +11,14 @@ from pipeline.parts.blenders.blender import Blender, Fit, Goal, Many, column_ran
 __all__ = ["BLENDERS", "Blender", "Fit", "Goal", "Many", "column_ranks", "equal_weights"]
 
 BLENDERS: dict[str, Blender] = {
-    "mean": Blender(means.mean),
+    "mean": Blender(means.mean, values=True),
     "rank_mean": Blender(means.mean, uses_ranks=True),
     "geometric_mean": Blender(means.geometric_mean),
     "power_mean": Blender(means.power_mean, means.fit_power),
     "slsqp": Blender(means.mean, simplex.slsqp),
-    "nelder_mead": Blender(means.mean, simplex.nelder_mead, scored=simplex.TRIALS),
-    "greedy": Blender(means.mean, greedy.greedy, scored=greedy.STEPS),
-    "greedy_bagged": Blender(means.mean, greedy.greedy_bagged, scored=greedy.BAGS * greedy.STEPS // 2),
+    "nelder_mead": Blender(means.mean, simplex.nelder_mead, scored=simplex.TRIALS, values=True),
+    "greedy": Blender(means.mean, greedy.greedy, scored=greedy.STEPS, values=True),
+    "greedy_bagged": Blender(means.mean, greedy.greedy_bagged, scored=greedy.BAGS * greedy.STEPS // 2, values=True),
     "greedy_negative": Blender(greedy.signed_mean, greedy.greedy_negative, simplex=False, scored=2 * greedy.STEPS),
     "logistic": Blender(stacking.logistic_probs, stacking.fit_logistic, simplex=False),
     "ridge": Blender(stacking.ridge_probs, stacking.fit_ridge, simplex=False),

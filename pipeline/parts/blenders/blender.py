@@ -96,6 +96,7 @@ class Blender:
     uses_ranks: bool = False  # ranks inside a column instead of probabilities
     simplex: bool = True  # weights are never negative and sum to 1
     scored: int = 0  # blends that a fit scores for each member, about: what makes a search slow
+    values: bool = False  # it takes raw values too, not only probabilities
 
     @property
     def fitted(self) -> bool:
