@@ -77,7 +77,7 @@ def write_table(path: Path, table: pd.DataFrame) -> None:
         table.to_csv(beside, index=False, lineterminator="\n")
 
 
-def read_text_table(path: Path | IO[bytes]) -> pd.DataFrame:
+def read_text_table(path: Path | IO[bytes], separator: str = ",") -> pd.DataFrame:
     """Read a CSV with every cell as text: 007 stays 007, an empty cell is ''.
 
     Raises ValueError where it is no CSV. Lines longer than the header are refused too, as pandas would
@@ -87,7 +87,13 @@ def read_text_table(path: Path | IO[bytes]) -> pd.DataFrame:
         warnings.simplefilter("error", pd.errors.ParserWarning)
         try:
             return pd.read_csv(
-                path, dtype=str, keep_default_na=False, na_filter=False, encoding="utf-8-sig", index_col=False
+                path,
+                sep=separator,
+                dtype=str,
+                keep_default_na=False,
+                na_filter=False,
+                encoding="utf-8-sig",
+                index_col=False,
             )
         except pd.errors.ParserWarning:
             raise ValueError("its lines have more cells than its header") from None

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from pipeline.contracts.templates import nearest
 
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
 
     from pipeline.contracts.config import Data
 
+Array = np.ndarray[Any, np.dtype[Any]]
 SHOWN = 20  # defects of one kind that an error lists; `check` writes all of them to a file
 
 
@@ -40,15 +43,64 @@ class Defects:
 
 
 @dataclass(frozen=True)
-class Rows:
-    """Hold a table with the path it came from; the path stands in every defect."""
+class Origin:
+    """Say how a file's rows are called in a message."""
 
     path: Path
+    unit: str = "line"
+    first: int = 2  # the number of the first row: the header is line 1
+    names: Sequence[str] | None = None  # files below path, where a row is a file
+
+    def place(self, row: int) -> str:
+        """Return where a row stands."""
+        if self.names is not None:
+            return f"{self.path}/{self.names[row]}"
+        return f"{self.path}: {self.unit} {row + self.first}"
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Hold a table with where its rows come from; that stands in every defect."""
+
+    path: Path  # what is named where the table as a whole is meant
     table: pd.DataFrame
+    origins: tuple[Origin, ...] = ()  # (): path, a CSV
+    origin_N2: Array | None = None  # [N,2] int64: which origin, the row there; None: the first one's, in order
+
+    def place(self, row: int) -> str:
+        """Return where a row stands, by its number in the table."""
+        origin, number = (0, row) if self.origin_N2 is None else map(int, self.origin_N2[row])
+        return (self.origins or (Origin(self.path),))[origin].place(number)
 
     def lines(self, found: Iterable[tuple[int, str]]) -> list[str]:
-        """Return the defects of rows with the file's line; the header is line 1."""
-        return [f"{self.path}: line {row + 2}: {text}" for row, text in found]
+        """Return the defects of rows, each with its place."""
+        return [f"{self.place(row)}: {text}" for row, text in found]
+
+    def take(self, rows_M: Array) -> Rows:
+        """Return some of the rows, in the order asked for."""
+        numbers_N2 = self._numbers() if self.origin_N2 is None else self.origin_N2
+        table = self.table.iloc[rows_M].reset_index(drop=True)
+        return replace(self, table=table, origin_N2=numbers_N2[rows_M])
+
+    def _numbers(self) -> Array:
+        return np.stack([np.zeros(len(self.table), np.int64), np.arange(len(self.table))], 1)
+
+    @classmethod
+    def below(cls, tables: Sequence[Rows]) -> Rows:
+        """Put tables one below the other; a column that one of them lacks is blank there."""
+        import pandas as pd
+
+        if len(tables) == 1:
+            return tables[0]
+        origins: list[Origin] = []
+        parts = []
+        for rows in tables:
+            numbers_N2 = (rows._numbers() if rows.origin_N2 is None else rows.origin_N2).copy()
+            numbers_N2[:, 0] += len(origins)
+            parts.append(numbers_N2)
+            origins += rows.origins or (Origin(rows.path),)
+        table = pd.concat([rows.table for rows in tables], ignore_index=True).fillna("")
+        return cls(tables[0].path, table, tuple(origins), np.concatenate(parts))
 
 
 def id_column(sample: pd.DataFrame, data: Data) -> str | None:

@@ -19,6 +19,11 @@ FILE, LINK, OTHER = range(3)
 Listing = dict[str, int]  # name -> one of the three
 Source = tuple[str, ...]  # an image's absolute paths, one per plane; () where the test names none that exists
 
+SUFFIXES = {  # of what a folder of images may hold
+    *(".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".dib", ".webp", ".gif"),
+    *(".pgm", ".ppm", ".pnm", ".jp2", ".j2k", ".npy", ".npz", ".dcm", ".dicom"),
+}
+
 
 @dataclass(frozen=True)
 class Resolved:

@@ -16,16 +16,12 @@ from pipeline.contracts.config import Arrays
 from pipeline.contracts.datafolder import KAGGLE_INPUT, find_root
 from pipeline.contracts.defects import SHOWN, Defects, Rows, check_columns, check_ids, id_column
 from pipeline.contracts.errors import InputError
-from pipeline.contracts.imagepaths import ImagePaths, Source
+from pipeline.contracts.imagepaths import SUFFIXES, ImagePaths, Source
 
 if TYPE_CHECKING:
     from pipeline.contracts.config import Config
 
 Array = np.ndarray[Any, np.dtype[Any]]
-SUFFIXES = {
-    *(".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".dib", ".webp", ".gif"),
-    *(".pgm", ".ppm", ".pnm", ".jp2", ".j2k"),
-}
 
 
 @dataclass(frozen=True)
