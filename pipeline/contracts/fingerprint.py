@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from pipeline import ENGINE_VERSION
 from pipeline.contracts.artifacts import read_json, write_json
@@ -25,6 +27,25 @@ def fields(config: Config, keys: tuple[str, ...], **files: str) -> Fields:
             value = value[part]
         _flatten(key, value, found)
     return found
+
+
+def set_keys(config: Config, keys: tuple[str, ...]) -> tuple[str, ...]:
+    """Return those of the dotted keys whose value is not the default: a new key changes no older fingerprint."""
+    found = []
+    for key in keys:
+        *sections, last = key.split(".")
+        section: Any = config
+        for part in sections:
+            section = getattr(section, part)
+        if getattr(section, last) != type(section).model_fields[last].get_default(call_default_factory=True):
+            found.append(key)
+    return tuple(found)
+
+
+def array_hash(*arrays: np.ndarray[Any, Any] | Sequence[str]) -> str:
+    """Return the SHA-256 over texts and numbers, in their order."""
+    listed = [[str(value) for value in np.asarray(array).ravel().tolist()] for array in arrays]
+    return hashlib.sha256(json.dumps(listed, ensure_ascii=False).encode()).hexdigest()
 
 
 def digest(found: Mapping[str, Any]) -> str:

@@ -23,10 +23,10 @@ from pipeline.engine import hardware, network, processes
 from pipeline.engine.checkpoint import Checkpoint
 from pipeline.engine.history import Epoch, History
 from pipeline.engine.keyed import rng, seed64
-from pipeline.engine.loader import Augmentation, Batch, Plan, Rows, TrainingBatches, training_loader
+from pipeline.engine.loader import Array, Augmentation, Batch, Plan, Rows, TrainingBatches, training_loader
+from pipeline.engine.output import Output, pool
 from pipeline.engine.predict import predict
-from pipeline.parts.losses import LOSSES
-from pipeline.parts.mixing import mix_batch
+from pipeline.parts.mixing import mix_batch, unweigh, weigh
 from pipeline.parts.schedules import Options, factor
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ class Fold:
     valid: Rows
     classes: tuple[str, ...]
     folder: Path
+    pool_I: Array | None = None  # number of the validated row that each image of `valid` belongs to; None: its own
 
 
 def fit(
@@ -81,8 +82,15 @@ class Fit:
         meta: dict[str, Any],
     ) -> None:
         self.config, self.fold, self.accelerator = config, fold, accelerator
-        self.meta = {**meta, "fold": fold.number, "classes": list(fold.classes)}
-        self.task, self.loss = TASKS[config.data.task], LOSSES[config.loss.name].function
+        assert fold.train.targets_NC is not None
+        task = TASKS[config.data.task]
+        self.output = Output(
+            task,
+            config.loss.name,
+            task.heads(fold.classes, config.data),
+            task.scale(fold.train.targets_NC, config.loss.name, config.data),
+        )
+        self.meta = {**meta, **self.output.meta, "fold": fold.number, "classes": list(fold.classes)}
         self.setting = network.Setting.of(config)
         self.model, self.origin = network.build(config, fold.classes, self.setting, fold.number, fresh=True)
         self.normalize = network.normalize(self.model, self.setting)
@@ -187,17 +195,18 @@ class Fit:
     def _update(self, epoch: int, group: list[Batch], wrapped: nn.Module) -> Tensor:
         """Make one optimizer step from several batches; return the sum of this process's losses.
 
-        Every row weighs the same, whatever the sizes of the batches, of the last group and of the
-        processes' shares: losses are summed and divided by the rows of the whole group. Distributed
+        Every row weighs the same, or its own weight, whatever the sizes of the batches, of the last group and
+        of the processes' shares: losses are summed and divided by the rows of the whole group. Distributed
         gradients are averaged over processes, hence the factor.
         """
         rows = sum(batch.total for batch in group)
         total = torch.zeros((), device=self.setting.device)
         for number, batch in enumerate(group):
-            images, targets = self._mixed(epoch, batch)
+            images, targets, weights = self._mixed(epoch, batch)
             last = number == len(group) - 1
             with nullcontext() if last else self.accelerator.no_sync(wrapped):
-                loss = self.loss(wrapped(images).float(), targets).sum()
+                losses = self.output.losses(wrapped(images).float(), targets)
+                loss = (losses if weights is None else losses * weights).sum()
                 self.accelerator.backward(loss * (self.accelerator.num_processes / rows))
             total += loss.detach()
         if self.config.train.clip_grad is not None:
@@ -219,19 +228,22 @@ class Fit:
         self.optimizer.step()
         return scaler is None or scaler.get_scale() >= before
 
-    def _mixed(self, epoch: int, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return the images as the model sees them and the targets after smoothing and mixing."""
+    def _mixed(self, epoch: int, batch: Batch) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Return the images as the model sees them, and targets and weights after smoothing and mixing."""
         mix, seed = self.config.mix, self.config.train.seed
         assert batch.targets_BC is not None
-        images = self.normalize(batch.images_BHWC)
-        targets = batch.targets_BC.to(self.setting.device, non_blocking=True)
-        targets = self.task.smooth_targets(targets, self.config.loss.label_smoothing)
+        images, device = self.normalize(batch.images_BHWC), self.setting.device
+        targets = self.output.learned(batch.targets_BC.to(device, non_blocking=True), self.config.loss.label_smoothing)
+        weights = None if batch.weights_B is None else batch.weights_B.to(device, non_blocking=True)
         if mix.kind != "none" and epoch < self.config.train.epochs - mix.off_last_epochs:
             draws = rng(seed, self.fold.number, *batch.of, "mix", self.batches.plan.rank)
-            images, targets = mix_batch(images, targets, draws, mix.kind, mix.patch, mix.alpha, mix.prob)
+            held = targets if weights is None else weigh(targets, weights)
+            images, held = mix_batch(images, held, draws, mix.kind, mix.patch, mix.alpha, mix.prob)
+            targets, weights = (held, None) if weights is None else unweigh(held)
         if batch.of == (0, 0) and self.accelerator.is_main_process:
-            self.history.keep_batch(self.fold, self.normalize.undo(images[:16]), targets[:16].cpu().numpy())
-        return images, targets
+            shown = self.output.restore(targets[:16])
+            self.history.keep_batch(self.fold, self.normalize.undo(images[:16]), shown.cpu().numpy())
+        return images, targets, weights
 
     def _validate(self) -> tuple[float, float]:
         """Return the loss and the metric of the weights that would be kept, over all validation rows."""
@@ -246,12 +258,16 @@ class Fit:
             self.normalize,
             as_logits=True,
         )[0]
-        logits = torch.from_numpy(probs_NVC[:, 0])
-        loss = float(self.loss(logits, torch.from_numpy(valid.targets_NC)).mean())
-        probs = self.task.activate(logits, self.config.loss.name).numpy()
-        if not np.isfinite(probs).all():
+        logits, targets_NC = torch.from_numpy(probs_NVC[:, 0]), valid.targets_NC
+        loss = float(self.output.losses(logits, self.output.learned(torch.from_numpy(targets_NC))).mean())
+        probs_NC = self.output.activate(logits).numpy()
+        if not np.isfinite(probs_NC).all():
             raise TrainingError(f"fold {self.fold.number}: validation predictions are not finite; lower train.lr")
-        return loss, self.task.score(self.config.metric, valid.targets_NC, probs.astype(np.float64))
+        if self.fold.pool_I is not None:
+            _, first, rows_I = np.unique(self.fold.pool_I, return_index=True, return_inverse=True)
+            pooled_NVC = pool(probs_NC[:, None], rows_I, len(first), self.config.data.pool, self.output.blocks)
+            probs_NC, targets_NC = pooled_NVC[:, 0], targets_NC[first]
+        return loss, self.output.score(self.config.metric, targets_NC, probs_NC.astype(np.float64))
 
     def _evaluated(self) -> nn.Module:
         """Return the network whose weights count: the moving average where there is one."""

@@ -71,11 +71,12 @@ class Augmentation(Protocol):
 
 @dataclass(frozen=True)
 class Rows:
-    """Hold what the engine sees of a table: an image, an id and, in training, a soft target per row."""
+    """Hold what the engine sees of a table: an image, its id and, in training, a soft target and a weight per row."""
 
     images: Images
-    ids: Array  # [N] str
+    ids: Array  # [N] str, of the images
     targets_NC: Array | None = None  # float32
+    weights_N: Array | None = None  # float32, mean 1; None: all the same
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -90,11 +91,13 @@ class Batch:
     rows: Array
     total: int  # rows of this step over all processes
     of: tuple[int, int]  # epoch, step
+    weights_B: Tensor | None = None
 
     def pin_memory(self) -> Batch:
         """Return the batch in page-locked memory, from which copies to a GPU overlap with its work."""
         targets_BC = None if self.targets_BC is None else self.targets_BC.pin_memory()
-        return replace(self, images_BHWC=self.images_BHWC.pin_memory(), targets_BC=targets_BC)
+        weights_B = None if self.weights_B is None else self.weights_B.pin_memory()
+        return replace(self, images_BHWC=self.images_BHWC.pin_memory(), targets_BC=targets_BC, weights_B=weights_B)
 
 
 def split_steps(rows: int, batch_size: int, processes: int = 1) -> int:
@@ -150,8 +153,10 @@ class TrainingBatches(Dataset[Batch]):
             )
             for n in numbers
         ]
-        assert self.rows.targets_NC is not None
-        return Batch(stack(images), torch.from_numpy(self.rows.targets_NC[numbers]), numbers, total, of)
+        targets_NC, weights_N = self.rows.targets_NC, self.rows.weights_N
+        assert targets_NC is not None
+        weights_B = None if weights_N is None else torch.from_numpy(weights_N[numbers])
+        return Batch(stack(images), torch.from_numpy(targets_NC[numbers]), numbers, total, of, weights_B)
 
 
 class PredictionBatches(Dataset[Batch]):

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.contracts.config import Config
-from pipeline.contracts.task import TASKS
 from pipeline.engine import hardware, processes
 from pipeline.engine.keyed import rng
 from pipeline.engine.loader import (
@@ -23,6 +22,7 @@ from pipeline.engine.loader import (
     stack,
 )
 from pipeline.engine.network import Setting
+from pipeline.engine.output import Output
 from pipeline.parts import views as views_table
 
 
@@ -35,15 +35,18 @@ def predict(
     normalize: Normalize,
     *,
     augment: Augmentation | None = None,
+    outputs: Sequence[Output] | None = None,
     as_logits: bool = False,
     progress: str | None = None,
 ) -> list[Array]:
-    """Return one array [N,V,C] float32 per network: probabilities, or logits.
+    """Return one array [N,V,C] float32 per network: probabilities or values, or logits.
 
-    Rows are read in their order; with several processes each reads every P-th run of rows, and all get
-    the whole result. `augment` makes the views `augment.N`, with draws keyed by (seed, view, id).
+    `outputs` say what each network's columns mean; None: neither heads nor a scale. Rows are read in their order;
+    with several processes each reads every P-th run of rows, and all get the whole result. `augment` makes the views
+    `augment.N`, with draws keyed by (seed, view, id).
     """
     batch_size = config.predict.batch_size
+    means = outputs or [Output.of(config, {})] * len(networks)
     own = np.arange(len(rows))[processes.rank() :: processes.count()]
     for network in networks:
         network.eval()
@@ -72,7 +75,7 @@ def predict(
                 for n, network in enumerate(networks):
                     with setting.autocast():
                         logits = network(changed).float()
-                    seen[n].append(logits if as_logits else TASKS[config.data.task].activate(logits, config.loss.name))
+                    seen[n].append(logits if as_logits else means[n].activate(logits))
             for n in range(len(networks)):
                 parts[n].append(torch.stack(seen[n], dim=1).cpu().numpy())
             bar.update(len(batch.rows))
@@ -103,4 +106,6 @@ def _assemble(parts: list[Array], own: Array, rows: int, views: int) -> Array:
 def subset(rows: Rows, numbers: Array) -> Rows:
     """Return some of the rows, without copying images."""
     targets_NC = None if rows.targets_NC is None else rows.targets_NC[numbers]
-    return replace(rows, images=rows.images.take(numbers), ids=rows.ids[numbers], targets_NC=targets_NC)
+    weights_N = None if rows.weights_N is None else rows.weights_N[numbers]
+    images, ids = rows.images.take(numbers), rows.ids[numbers]
+    return replace(rows, images=images, ids=ids, targets_NC=targets_NC, weights_N=weights_N)

@@ -109,3 +109,19 @@ def mix_batch(
     partner = rng.permutation(len(images_BCHW)).tolist()
     mixed_BCHW, lam = MIXERS[kind](images_BCHW, images_BCHW[partner], rng, alpha, patch)
     return mixed_BCHW, targets_BC * lam + targets_BC[partner] * (1 - lam)
+
+
+def weigh(targets_BC: Tensor, weights_B: Tensor) -> Tensor:
+    """Return weighted targets with the weights as one more column, [B,C+1], to be mixed as targets are.
+
+    What `unweigh` then gives makes a loss that is linear in the target lam·w_a·L(a) + (1−lam)·w_b·L(b).
+    """
+    held_BC = targets_BC.new_empty((len(targets_BC), targets_BC.shape[1] + 1))
+    held_BC[:, :-1], held_BC[:, -1] = targets_BC * weights_B[:, None], weights_B
+    return held_BC
+
+
+def unweigh(held_BC: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the targets and the weights of rows that `weigh` made and that may have been mixed since."""
+    weights_B = held_BC[:, -1]
+    return held_BC[:, :-1] / weights_B[:, None].clamp(min=1e-12), weights_B
