@@ -19,8 +19,9 @@ from pipeline.contracts.config import Config
 from pipeline.contracts.errors import FoldlineError, MismatchError
 from pipeline.contracts.foldrows import FoldRows
 from pipeline.contracts.foldtable import FoldTable
+from pipeline.contracts.imagepaths import Source
 from pipeline.engine import effort
-from pipeline.engine.cache import ImageSet, lacking, open_images, size_for
+from pipeline.engine.cache import ImageSet, lacking, open_config
 from pipeline.engine.effort import Effort, duration
 
 Lines = list[str]
@@ -44,7 +45,7 @@ def describe(config: Config, only: Sequence[int] | None = None, force: bool = Fa
     """Return the plan as text; raises InputError where the tables are wrong, as `check` would."""
     competition = load(config)
     paths = list(dict.fromkeys([*competition.images, *competition.test_images]))
-    missing = lacking(paths, size_for(config), config.data.cache)
+    missing = lacking(config, paths)
     lines = {"check": [f"reads the tables; {len(missing)} of {len(paths)} images are to be decoded"]}
     stage = "folds"
     try:
@@ -127,11 +128,11 @@ def _states(
     return found
 
 
-def _known(config: Config, paths: Sequence[Path]) -> ImageSet | None:
+def _known(config: Config, sources: Sequence[Source]) -> ImageSet | None:
     """Open the images where the cache holds them all."""
-    if config.data.cache.dir is None or lacking(paths, size_for(config), config.data.cache):
+    if config.data.cache.dir is None or lacking(config, sources):
         return None
-    return open_images(paths, size_for(config), config.data.cache, progress=False)
+    return open_config(config, sources, progress=False)
 
 
 def _training(
@@ -231,7 +232,7 @@ def _closing(config: Config, table: FoldTable | None, only: Sequence[int] | None
 
 
 def _costs(
-    config: Config, competition: Competition, states: Sequence[FoldState], missing: Sequence[Path], force: bool
+    config: Config, competition: Competition, states: Sequence[FoldState], missing: Sequence[Source], force: bool
 ) -> dict[str, Lines]:
     """Estimate the time from this run's epochs or a short measurement, and the disk from sizes."""
     from pipeline.engine import measure

@@ -45,7 +45,7 @@ def test_before_anything_exists(competition: Path, monkeypatch: pytest.MonkeyPat
         raise AssertionError("a dry run decodes nothing")
 
     monkeypatch.setattr(images, "decode_bytes", refuse)
-    monkeypatch.setattr("pipeline.engine.fill.decode_bytes", refuse)
+    monkeypatch.setattr("pipeline.engine.fill.decode_planes", refuse)
     found = plan(competition, "tta=[identity, hflip]", "train.epochs=3", "train.keep=best")
     assert files(competition.parent) == before
     assert found["check"] == ["reads the tables; 60 of 60 images are to be decoded"]

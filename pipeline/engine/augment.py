@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.contracts.config import Config
 from pipeline.contracts.errors import InputError
 from pipeline.engine.images import resize
-from pipeline.parts.lookup import lookup
-from pipeline.parts.presets import PRESETS
+from pipeline.parts.presets import preset
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else its import asks PyPI for a newer version
 
@@ -41,8 +41,10 @@ class Augment:
     Equal generators give equal images, in any process and order. The image passed is not written to.
     """
 
-    def __init__(self, spec: str | list[dict[str, Any]], size_hw: tuple[int, int], transforms: list[Any]) -> None:
-        self.spec, self.size_hw = spec, (int(size_hw[0]), int(size_hw[1]))
+    def __init__(
+        self, spec: str | list[dict[str, Any]], size_hw: tuple[int, int], transforms: list[Any], channels: int = 3
+    ) -> None:
+        self.spec, self.size_hw, self.channels = spec, (int(size_hw[0]), int(size_hw[1])), channels
         self._transforms = transforms
         self._draws = _Draws()
 
@@ -62,7 +64,7 @@ class Augment:
         return np.ascontiguousarray(image_HWC)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return build, (self.spec, self.size_hw)
+        return build, (self.spec, self.size_hw, self.channels)
 
 
 class _Draws(random.Random):
@@ -80,24 +82,30 @@ class _Draws(random.Random):
         return int.from_bytes(self.rng.bytes((k + 7) // 8), "little") >> (-k % 8)
 
 
-def build(spec: str | list[dict[str, Any]], size_hw: tuple[int, int]) -> Augment:
-    """Make the augmentation of a preset or a list.
+def of(config: Config) -> Augment:
+    """Make the augmentation that a config asks for, at its size and for its channels."""
+    return build(config.augment.train, config.model.size_hw, config.data.in_chans)
+
+
+def build(spec: str | list[dict[str, Any]], size_hw: tuple[int, int], channels: int = 3) -> Augment:
+    """Make the augmentation of a preset or a list; presets leave their colour changes out where nothing is RGB.
 
     Raises InputError with every transform that is unknown, has unknown or unfit arguments, or cannot work on
-    an image alone: each is tried once.
+    an image of so many channels alone: each is tried once.
     """
     defects: list[str] = []
     try:
-        listed = lookup(PRESETS, spec, "preset") if isinstance(spec, str) else spec
+        listed = preset(spec, channels) if isinstance(spec, str) else spec
     except ValueError as error:
         raise InputError(f"augment.train: {error}") from None
-    transforms = _make_all(listed, size_hw, "augment.train", defects) if listed else []
+    shape_HWC = (int(size_hw[0]), int(size_hw[1]), channels)
+    transforms = _make_all(listed, shape_HWC, "augment.train", defects) if listed else []
     if defects:
         raise InputError(*defects)
-    return Augment(spec, size_hw, transforms)
+    return Augment(spec, size_hw, transforms, channels)
 
 
-def _make_all(listed: Any, size_hw: tuple[int, int], place: str, defects: list[str]) -> list[Any]:
+def _make_all(listed: Any, shape_HWC: tuple[int, int, int], place: str, defects: list[str]) -> list[Any]:
     """Make the transforms of a list; note in `defects` what is wrong with the others."""
     made: list[Any] = []
     if not isinstance(listed, list) or not listed:
@@ -111,18 +119,18 @@ def _make_all(listed: Any, size_hw: tuple[int, int], place: str, defects: list[s
         ((name, arguments),) = entry.items()
         here = f"{here}.{name}"
         if name in COMPOSITES and isinstance(arguments, dict):
-            children = _make_all(arguments.get("transforms"), size_hw, f"{here}.transforms", defects)
+            children = _make_all(arguments.get("transforms"), shape_HWC, f"{here}.transforms", defects)
             if not children:
                 continue
             arguments = {**arguments, "transforms": children}
         try:
-            made.append(_make(str(name), arguments, size_hw))
+            made.append(_make(str(name), arguments, shape_HWC))
         except Exception as error:  # its hundred constructors fail in many ways, all from what the config says
             defects.append(f"{here}: {_reason(error)}")
     return made
 
 
-def _make(name: str, arguments: Any, size_hw: tuple[int, int]) -> Any:
+def _make(name: str, arguments: Any, shape_HWC: tuple[int, int, int]) -> Any:
     """Make one transform; raise whatever its constructor raises, and its warnings, where that cannot be."""
     if name in ENGINES_OWN:
         raise ValueError(f"leave it out, {ENGINES_OWN[name]}")
@@ -137,28 +145,29 @@ def _make(name: str, arguments: Any, size_hw: tuple[int, int]) -> Any:
         warnings.simplefilter("error")  # Albumentations drops unknown arguments with a mere warning
         if name in COMPOSITES:
             return kind(**given)
-        _fill_size(kind, given, size_hw)
+        _fill_size(kind, given, shape_HWC[:2])
         transform = kind(**given)
-    _try(transform, size_hw)
+        _try(transform, shape_HWC)  # some only warn of what they cannot do on so many channels
     return transform
 
 
-def _try(transform: Any, size_hw: tuple[int, int]) -> None:
+def _try(transform: Any, shape_HWC: tuple[int, int, int]) -> None:
     """Raise ValueError where a transform fails on an image alone, or returns something else than one."""
-    reason = ""
+    reason, (height, width, channels) = "", shape_HWC
     for factor in (1, 2):  # a fixed crop may need the room that a larger cache gives
         rng = np.random.default_rng(0)
-        image = rng.integers(0, 256, (size_hw[0] * factor, size_hw[1] * factor, 3), dtype=np.uint8)
+        image = rng.integers(0, 256, (height * factor, width * factor, channels), dtype=np.uint8)
         transform.set_random_state(rng, random.Random(0))
         try:
             result = transform(image=image, force_apply=True)["image"]
         except Exception as error:  # 100 transforms fail in as many ways
             reason = reason or f"{type(error).__name__}: {' '.join(str(error).split())}"
             continue
-        if isinstance(result, np.ndarray) and result.dtype == np.uint8 and result.shape[2:] == (3,):
+        if isinstance(result, np.ndarray) and result.dtype == np.uint8 and result.shape[2:] == (channels,):
             return
-        reason = reason or "it returns no image of three channels and the same depth"
-    raise ValueError(f"cannot be used on an image alone ({reason})")
+        reason = reason or f"it returns no image of {channels} channels and the same depth"
+    of = "" if channels == 3 else f" of {channels} channel{'s' * (channels > 1)}"
+    raise ValueError(f"cannot be used on an image{of} alone ({reason})")
 
 
 @cache

@@ -5,9 +5,9 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from pipeline.contracts.config import Config
+from pipeline.contracts.imagepaths import Source
 from pipeline.engine.cache import size_for
 from pipeline.engine.images import read_bytes, stored_bytes
 
@@ -71,13 +71,14 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def disk(config: Config, missing: Sequence[Path], weight_bytes: int, folds: int, cells: int) -> str:
+def disk(config: Config, missing: Sequence[Source], weight_bytes: int, folds: int, cells: int) -> str:
     """Say what will be written: images that the cache lacks, `folds` sets of weights, `cells` probabilities."""
     height, width = size_for(config)
     cached = 0.0
     if missing and config.data.cache.dir is not None:
         some = missing[:: -(-len(missing) // HEADERS)]
-        cached = sum(map(_pixel_bytes, some)) / len(some) * height * width * len(missing)
+        depth = sum(_pixel_bytes(source, config.data.in_chans) for source in some) / len(some)
+        cached = depth * height * width * len(missing)
     copies = 2 if config.train.keep == "best" else 1  # the last epoch's too
     parts = {
         "cache": cached,
@@ -91,9 +92,9 @@ def disk(config: Config, missing: Sequence[Path], weight_bytes: int, folds: int,
     return f"about {_size(sum(parts.values()))}: {text}{held}; {_size(shutil.disk_usage(where).free)} free at {where}"
 
 
-def _pixel_bytes(path: Path) -> int:
+def _pixel_bytes(source: Source, channels: int) -> int:
     try:
-        return stored_bytes(read_bytes(path))
+        return stored_bytes([read_bytes(path) for path in source], channels)
     except ValueError:  # check will say what is wrong with it
         return 0
 

@@ -21,8 +21,9 @@ import numpy as np
 from tqdm import tqdm
 
 from pipeline.contracts.errors import SpaceError
-from pipeline.engine.images import decode_bytes, read_bytes, stored_bytes
-from pipeline.engine.store import File, Found, Writer, locked, lookup_files
+from pipeline.engine.arrays import Window
+from pipeline.engine.images import decode_planes, read_bytes, stored_bytes
+from pipeline.engine.store import JOIN, File, Found, Shape, Writer, locked, lookup_files
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -33,7 +34,8 @@ COMMIT_SECONDS = 2.0  # what a kill loses at most
 CHUNK = 4  # files per task
 NOT_WRITABLE = {"ENOSPC", "EDQUOT", "EACCES", "EROFS", "EPERM", "ENOENT", "ENOTDIR", "EEXIST"}
 
-_checked: dict[File, bytes] = {}  # without a cache: contents that this process decoded without a defect
+# without a cache: contents that this process decoded without a defect, for so many channels and this window
+_checked: dict[tuple[int, Window | None], dict[File, bytes]] = {}
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,8 @@ def fill(
     folder: Path,
     max_gb: float | None,
     files: Sequence[File],
-    size_hw: tuple[int, int],
+    shape_HWC: Shape,
+    window: Window | None,
     workers: int,
     progress: Progress,
     defects: dict[int, str],
@@ -83,20 +86,20 @@ def fill(
     Unreadable files are added to `defects` by number. Raises SpaceError.
     """
     try:
-        with locked(folder), contextlib.closing(Writer(folder, size_hw)) as writer:
-            found = lookup_files(folder, size_hw, files)
+        with locked(folder), contextlib.closing(Writer(folder, shape_HWC)) as writer:
+            found = lookup_files(folder, shape_HWC, files)
             missing = [n for n in np.flatnonzero(found.kinds_N < 0).tolist() if n not in defects]
             if not missing:
                 return found, 0
             known = writer.hashes()
-            allowed = _check_space(folder, max_gb, [files[n] for n in missing], size_hw, known, progress)
+            allowed = _check_space(folder, max_gb, [files[n] for n in missing], shape_HWC, known, progress)
             decoded = 0
             try:
                 with progress.bar(len(missing)) as bar:
-                    for one in _decode_all(files, missing, size_hw, workers, known):
+                    for one in _decode_all(files, missing, shape_HWC, window, workers, known):
                         decoded += _keep(one, writer, files[one.number], found, defects)
                         if writer.appended_bytes > allowed:
-                            raise _too_large(folder, writer.appended_bytes, allowed, len(missing), size_hw)
+                            raise _too_large(folder, writer.appended_bytes, allowed, len(missing), shape_HWC)
                         writer.commit(COMMIT_SECONDS)
                         bar.update()
                 _settle_copies(writer, files, missing, found, defects)
@@ -115,33 +118,39 @@ def fill(
 
 
 def check_files(
-    files: Sequence[File], size_hw: tuple[int, int], workers: int, progress: Progress, defects: dict[int, str]
+    files: Sequence[File],
+    shape_HWC: Shape,
+    window: Window | None,
+    workers: int,
+    progress: Progress,
+    defects: dict[int, str],
 ) -> tuple[Found, int]:
     """Decode all files once without storing them, so that a damaged one is met here and not in an epoch.
 
     This process does not repeat it for files that did not change.
     """
-    missing = [n for n, file in enumerate(files) if n not in defects and file not in _checked]
+    checked = _checked.setdefault((shape_HWC[2], window), {})
+    missing = [n for n, file in enumerate(files) if n not in defects and file not in checked]
     reasons: dict[bytes, str] = {}
     decoded = 0
     if missing:
         with progress.bar(len(missing)) as bar:
-            for one in _decode_all(files, missing, size_hw, workers, set()):
+            for one in _decode_all(files, missing, shape_HWC, window, workers, set()):
                 decoded += one.image is not None
                 if one.reason:
                     defects[one.number] = one.reason
                     reasons[one.content_hash] = one.reason
                 else:
-                    _checked[files[one.number]] = one.content_hash
+                    checked[files[one.number]] = one.content_hash
                 bar.update()
     found = Found(len(files))
     for n, file in enumerate(files):
-        content_hash = _checked.get(file)
+        content_hash = checked.get(file)
         if content_hash is None or n in defects:
             continue
         if content_hash in reasons:
             defects[n] = reasons[content_hash]
-            del _checked[file]
+            del checked[file]
         else:
             found.hashes_N32[n] = np.frombuffer(content_hash, np.uint8)
     return found, decoded
@@ -179,7 +188,8 @@ def _settle_copies(
 def _decode_all(
     files: Sequence[File],
     numbers: Sequence[int],
-    size_hw: tuple[int, int],
+    shape_HWC: Shape,
+    window: Window | None,
     workers: int,
     known: set[bytes],
 ) -> Iterator[Decoded]:
@@ -189,12 +199,13 @@ def _decode_all(
     def one(number: int) -> Decoded:
         content_hash = b""
         try:
-            content = read_bytes(files[number][0])
-            content_hash = hashlib.sha256(content).digest()
+            contents = read_planes(files[number])
+            content_hash = hash_of(contents)
             with guard:
                 new = content_hash not in known
                 known.add(content_hash)
-            return Decoded(number, content_hash, _slim(decode_bytes(content, size_hw)) if new else None, "")
+            image = _slim(decode_planes(contents, shape_HWC[:2], shape_HWC[2], window)) if new else None
+            return Decoded(number, content_hash, image, "")
         except ValueError as error:
             return Decoded(number, content_hash, None, str(error))
 
@@ -212,8 +223,19 @@ def _decode_all(
             pool.shutdown(cancel_futures=True)
 
 
+def read_planes(file: File) -> list[bytes]:
+    """Return the contents of an image's files; raise ValueError with the reason where there is none."""
+    return [read_bytes(path) for path in file[0].split(JOIN)]
+
+
+def hash_of(contents: Sequence[bytes]) -> bytes:
+    """Return the SHA-256 of a file's content; of several files, that of their hashes in order."""
+    hashes = [hashlib.sha256(content).digest() for content in contents]
+    return hashes[0] if len(hashes) == 1 else hashlib.sha256(b"".join(hashes)).digest()
+
+
 def _slim(image: Array) -> Array:
-    """Return one channel where all three are equal, in one piece of memory."""
+    """Return one channel where all are equal, in one piece of memory."""
     if image.ndim == 3:
         first = image[..., 0]
         middle = image.shape[0] // 2  # a look at one row spares most colour images the rest
@@ -226,36 +248,37 @@ def _check_space(
     folder: Path,
     max_gb: float | None,
     files: Sequence[File],
-    size_hw: tuple[int, int],
+    shape_HWC: Shape,
     known: set[bytes],
     progress: Progress,
 ) -> float:
     """Return the bytes that may be added; raise SpaceError where a sample says that the files need more."""
-    sampled = [files[n][0] for n in np.linspace(0, len(files) - 1, min(SAMPLE, len(files))).astype(int)]
-    needed = float(np.mean([_pixel_bytes(path, known) for path in sampled])) * size_hw[0] * size_hw[1] * len(files)
+    height, width, channels = shape_HWC
+    sampled = [files[n] for n in np.linspace(0, len(files) - 1, min(SAMPLE, len(files))).astype(int)]
+    needed = float(np.mean([_pixel_bytes(file, channels, known) for file in sampled])) * height * width * len(files)
     disk = shutil.disk_usage(folder)
     allowed = disk.free - min(RESERVE_GB * GB, disk.total / 20)
     if max_gb is not None:
         used = sum(path.stat().st_size for path in folder.parent.rglob("*") if path.is_file())
         allowed = min(allowed, max_gb * GB - used)
     if needed > allowed:
-        raise _too_large(folder, needed, allowed, len(files), size_hw)
-    progress.say(f"{len(files):,} files at {size_hw[0]}x{size_hw[1]}, about {needed / GB:.3f} GB in {folder.parent}")
+        raise _too_large(folder, needed, allowed, len(files), shape_HWC)
+    progress.say(f"{len(files):,} files at {height}x{width}, about {needed / GB:.3f} GB in {folder.parent}")
     return allowed
 
 
-def _pixel_bytes(path: str, known: set[bytes]) -> int:
+def _pixel_bytes(file: File, channels: int, known: set[bytes]) -> int:
     """Return the bytes per pixel that a file will add to the store."""
     try:
-        content = read_bytes(path)
+        contents = read_planes(file)
     except ValueError:
         return 0
-    return 0 if hashlib.sha256(content).digest() in known else stored_bytes(content)
+    return 0 if hash_of(contents) in known else stored_bytes(contents, channels)
 
 
-def _too_large(folder: Path, needed: float, allowed: float, count: int, size_hw: tuple[int, int]) -> SpaceError:
+def _too_large(folder: Path, needed: float, allowed: float, count: int, shape_HWC: Shape) -> SpaceError:
     return SpaceError(
-        f"{folder.parent}: {count:,} images at {size_hw[0]}x{size_hw[1]} need about {needed / GB:.3f} GB, "
+        f"{folder.parent}: {count:,} images at {shape_HWC[0]}x{shape_HWC[1]} need about {needed / GB:.3f} GB, "
         f"{max(0.0, allowed) / GB:.3f} GB may be added; raise data.cache.max_gb, "
         "set data.cache.dir to another disk, lower data.cache.size, or data.cache.dir=null to do without"
     )

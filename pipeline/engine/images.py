@@ -1,49 +1,70 @@
-"""Decode image files: one contract for training and prediction.
+"""Decode images: one contract for training and prediction.
 
-The result is always RGB, upright (EXIF orientation 1-8 applied), the first frame of an animation, at the
-source's depth (uint8 or uint16). Transparency is dropped, the stored colours are kept. Gray is repeated
-over the three channels. Pillow reads everything; OpenCV reads 16-bit colour, which Pillow cuts to 8 bits.
-A damaged or truncated file is refused, never padded.
+The result has the channels that are asked for, upright (EXIF orientation 1-8 applied), the first frame of an
+animation, at the source's depth (uint8 or uint16). With three channels transparency is dropped, the stored
+colours are kept, gray is repeated; one channel is gray; other numbers take what the file or files hold: RGBA,
+the samples or pages of a TIFF, an array's planes, a file per plane. Pillow reads most pictures; OpenCV reads
+16-bit colour, which Pillow cuts to 8 bits. A damaged or truncated file is refused, never padded.
 """
 
 from __future__ import annotations
 
-import io
-import threading
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-from PIL import Image, ImageChops, ImageFile, ImageOps, UnidentifiedImageError
+
+from pipeline.contracts import archives
+from pipeline.contracts.imagepaths import Source
+from pipeline.engine import arrays, dicom, pictures
+from pipeline.engine.arrays import Window
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 DECODE_VERSION = 1  # raised when the same file would give other pixels; part of a cache's name
-FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "DIB", "WEBP", "GIF", "PPM", "JPEG2000")
-ORIENTATION = 0x0112  # EXIF and TIFF tag
-BITS_PER_SAMPLE = 258  # TIFF tag
-
-cv2.setNumThreads(0)  # its own threads fight the loader's
-cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)  # damaged files are raised below
+PLANES = 4  # that OpenCV resizes and warps at once
 
 
-def decode(path: Path, size_hw: tuple[int, int] | None) -> Array:
-    """Read an image file as HxWx3 uint8 or uint16, resized to exactly `size_hw`; None keeps its own size.
+def decode(
+    source: Source | Path | str, size_hw: tuple[int, int] | None, channels: int = 3, window: Window | None = None
+) -> Array:
+    """Read an image as HxWxC uint8 or uint16, resized to exactly `size_hw`; None keeps its own size.
 
-    Raises ValueError with the reason where the file is missing, empty, truncated or no image.
+    A source without a path is mid-gray. Floats become uint16 by `window`, the values that are black and white.
+    Raises ValueError with the reason where a file is missing, empty, truncated, no image or of other channels.
     """
-    return rgb(decode_bytes(read_bytes(path), size_hw))
+    paths = as_source(source)
+    if not paths:
+        return blank(size_hw or (1, 1), channels)
+    return spread(decode_planes([read_bytes(path) for path in paths], size_hw, channels, window), channels)
+
+
+def as_source(source: Source | Path | str) -> Source:
+    """Return an image's paths, also where it is one."""
+    return source if isinstance(source, tuple) else (os.fspath(source),)
+
+
+def blank(size_hw: tuple[int, int], channels: int = 3) -> Array:
+    """Return the mid-gray that stands for an image which is not there."""
+    return np.full((*size_hw, channels), 128, np.uint8)
 
 
 def read_bytes(path: Path | str) -> bytes:
-    """Return a file's content; raise ValueError with the reason where there is none."""
+    """Return the content of a file, which may lie in an archive; raise ValueError with the reason where there is none.
+
+    A path runs through an archive as through a folder.
+    """
     try:
         with open(path, "rb") as stream:
             content = stream.read()
+    except NotADirectoryError as error:
+        inside = archives.split(os.fspath(path))
+        if inside is None:
+            raise ValueError(f"cannot be read: {error.strerror}") from None
+        content = archives.read(*inside)
     except OSError as error:
         raise ValueError(f"cannot be read: {error.strerror}") from None
     if not content:
@@ -51,20 +72,40 @@ def read_bytes(path: Path | str) -> bytes:
     return content
 
 
-def decode_bytes(content: bytes, size_hw: tuple[int, int] | None) -> Array:
+def decode_planes(
+    contents: Sequence[bytes], size_hw: tuple[int, int] | None, channels: int = 3, window: Window | None = None
+) -> Array:
+    """Decode the content of one file as `decode_bytes` does, or that of several as planes side by side.
+
+    P files make P channels, each read as gray, or 3P of colour; two make three with their mean as the third,
+    for networks made for RGB. An image of 8 bits beside one of 16 is stretched to 16.
+    """
+    if len(contents) == 1:
+        return decode_bytes(contents[0], size_hw, channels, window)
+    each = 3 if channels == 3 * len(contents) else 1
+    if each == 1 and (len(contents), channels) != (2, 3) and channels != len(contents):
+        count = len(contents)
+        raise ValueError(f"{count} files for {channels} channels; set data.channels={count}, or {3 * count} for colour")
+    planes = [spread(decode_bytes(content, size_hw, each, window), each) for content in contents]
+    if len({plane.shape for plane in planes}) > 1:
+        raise ValueError(f"planes of different sizes: {', '.join(f'{p.shape[0]}x{p.shape[1]}' for p in planes)}")
+    if len({plane.dtype for plane in planes}) > 1:
+        planes = [plane if plane.dtype == np.uint16 else plane.astype(np.uint16) * np.uint16(257) for plane in planes]
+    return _fit(np.concatenate(planes, axis=2), channels)
+
+
+def decode_bytes(
+    content: bytes, size_hw: tuple[int, int] | None, channels: int = 3, window: Window | None = None
+) -> Array:
     """Decode a file's content as `decode` does, but leave gray images as HxW."""
-    try:
-        with _quiet():
-            image = _open(content)
-            deep = _is_deep_colour(image, content)
-            if size_hw is not None and image.format in {"JPEG", "MPO"}:
-                turned = image.getexif().get(ORIENTATION, 1) in {5, 6, 7, 8}
-                image.draft(None, size_hw if turned else size_hw[::-1])
-            pixels = _deep_pixels(image, content) if deep else _pixels(image)
-    except Image.DecompressionBombError:
-        raise ValueError(f"more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels; store it smaller") from None
-    except (OSError, SyntaxError, EOFError, cv2.error, OverflowError, MemoryError) as error:
-        raise ValueError(f"damaged or truncated: {' '.join(str(error).split())}") from None
+    if arrays.is_array(content):
+        pixels = arrays.read(content, channels, window)
+    elif dicom.is_dicom(content):
+        with pictures.quiet():
+            pixels = dicom.read(content, window)
+    else:
+        pixels = pictures.read(content, size_hw, channels, window)
+    pixels = _fit(pixels, channels)
     return pixels if size_hw is None else resize(pixels, size_hw)
 
 
@@ -75,6 +116,11 @@ def resize(image: Array, size_hw: tuple[int, int]) -> Array:
     OpenCV's INTER_AREA alone would turn linear as soon as one side grows.
     """
     height, width = image.shape[:2]
+    if image.ndim == 3 and image.shape[2] > PLANES:  # OpenCV refuses more here
+        parts = [resize(image[..., at : at + PLANES], size_hw) for at in range(0, image.shape[2], PLANES)]
+        return np.concatenate(parts, axis=2)
+    if image.ndim == 3 and image.shape[2] == 1:  # and drops an axis of one
+        return resize(image[..., 0], size_hw)[..., None]
     small = (min(height, size_hw[0]), min(width, size_hw[1]))
     if small != (height, width):
         image = cv2.resize(image, small[::-1], interpolation=cv2.INTER_AREA)
@@ -85,129 +131,37 @@ def resize(image: Array, size_hw: tuple[int, int]) -> Array:
     return image
 
 
-def rgb(image: Array) -> Array:
-    """Return HxWx3, writable and in one piece of memory; gray HxW is repeated."""
-    return cv2.cvtColor(image, cv2.COLOR_GRAY2RGB) if image.ndim == 2 else np.require(image, requirements=["C", "W"])
+def spread(image: Array, channels: int = 3) -> Array:
+    """Return HxWxC, writable and in one piece of memory; gray HxW is repeated."""
+    if image.ndim == 3:
+        return np.require(image, requirements=["C", "W"])
+    return cv2.cvtColor(image, cv2.COLOR_GRAY2RGB) if channels == 3 else np.repeat(image[..., None], channels, axis=2)
 
 
-def stored_bytes(content: bytes) -> int:
-    """Return the bytes per pixel that an image will take decoded, from its header: 1, 2, 3 or 6.
+def stored_bytes(contents: Sequence[bytes], channels: int = 3) -> int:
+    """Return the bytes per pixel that an image will take decoded, from its header: 1, 2, 3 or 6 for RGB and gray.
 
     An unreadable one counts as 3: the decoder says later what is wrong with it.
     """
-    try:
-        with _quiet():
-            image = _open(content)
-            if image.mode in {"1", "L", "LA", "La"}:
-                return 1
-            if image.mode.startswith("I"):
-                return 2
-            return 6 if _is_deep_colour(image, content[:64]) else 3
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-        return 3
+    deep = arrays.is_array(contents[0]) or dicom.is_dicom(contents[0])
+    found = 6 if deep else pictures.stored_bytes(contents[0])
+    if len(contents) == 1 and channels == 3:
+        return found
+    return (2 if found in (2, 6) else 1) * channels
 
 
-def _open(content: bytes) -> Image.Image:
-    """Open without decoding; tell apart what is no image at all."""
-    ImageFile.LOAD_TRUNCATED_IMAGES = False  # other libraries switch it on, which blackens what is missing
-    try:
-        return Image.open(io.BytesIO(content), formats=FORMATS)
-    except UnidentifiedImageError:
-        known = content.startswith((b"\xff\xd8", b"\x89PNG", b"II*\0", b"MM\0*", b"BM", b"RIFF", b"GIF8"))
-        if known:
-            raise ValueError("damaged, truncated or of an unsupported pixel format") from None
-        raise ValueError(f"not an image (it begins with {content[:12]!r})") from None
+def _fit(pixels: Array, channels: int) -> Array:
+    """Return HxW where it is gray and one or three channels are wanted, else HxWxC.
 
-
-def _is_deep_colour(image: Image.Image, head: bytes) -> bool:
-    """Tell whether Pillow would cut 16 bits per channel to 8."""
-    if image.format == "PNG":
-        return head[24] == 16 and not image.mode.startswith("I")  # IHDR's bit depth
-    if image.format == "TIFF" and not image.mode.startswith(("I", "F")):
-        bits = image.tag_v2.get(BITS_PER_SAMPLE, (8,))  # type: ignore[attr-defined]
-        return bool(max(bits) == 16)
-    if image.format == "PPM" and image.mode == "RGB":
-        return head.split(maxsplit=4)[3:4] not in ([], [b"255"]) and int(head.split(maxsplit=4)[3]) > 255
-    return False
-
-
-def _pixels(image: Image.Image) -> Array:
-    """Return HxW or HxWx3 from an opened image, upright."""
-    image.load()
-    source = image.format
-    image = ImageOps.exif_transpose(image)
-    mode = image.mode
-    if mode.startswith("I"):
-        return _sixteen(np.asarray(image))
-    if mode == "F":
-        raise ValueError("32-bit float pixels, expected 8 or 16 bits; convert the files")
-    if mode in {"L", "RGB"}:
-        return np.asarray(image)
-    if mode == "CMYK" and source == "JPEG" and "adobe" not in image.info:
-        image = ImageChops.invert(image)  # Pillow takes every CMYK JPEG for Adobe's, which are stored inverted
-    if mode in {"1", "LA", "La"}:
-        return np.asarray(image.convert("LA").getchannel(0) if mode == "La" else image.convert("L"))
-    if mode in {"P", "PA"}:
-        image = image.convert("RGBA")  # directly to RGB, Pillow warns about transparent palettes
-    return np.asarray(image.convert("RGB"))
-
-
-def _sixteen(values: Array) -> Array:
-    """Return integers of a gray image as uint16; raise ValueError where they do not fit."""
-    low, high = int(values.min()), int(values.max())
-    if low < 0 or high > 65535:
-        raise ValueError(f"32-bit integer pixels from {low} to {high}, expected 0 to 65535; convert the files")
-    return values.astype(np.uint16)
-
-
-def _deep_pixels(image: Image.Image, content: bytes) -> Array:
-    """Return 16-bit colour, upright; Pillow loads it too, for it alone refuses truncated files."""
-    orientation = image.getexif().get(ORIENTATION, 1)
-    turned_by_opencv = image.format == "TIFF"
-    image.load()
-    pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
-    if pixels is None or pixels.dtype != np.uint16:
-        raise ValueError("16-bit pixels of an unsupported layout; convert the files to plain 16-bit PNG")
-    if pixels.ndim == 3:
-        pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB if pixels.shape[2] == 3 else cv2.COLOR_BGRA2RGB)
-    if image.mode in {"LA", "L"} and pixels.ndim == 3:
-        pixels = pixels[..., 0]
-    return pixels if turned_by_opencv else upright(pixels, orientation)
-
-
-def upright(pixels: Array, orientation: int) -> Array:
-    """Apply EXIF orientation 1-8 to HxW or HxWxC; other values leave the image as it is."""
-    if orientation in {5, 6, 7, 8}:
-        pixels = pixels.swapaxes(0, 1)
-    if orientation in {2, 3, 6, 7}:
-        pixels = pixels[:, ::-1]
-    if orientation in {3, 4, 7, 8}:
-        pixels = pixels[::-1]
-    return np.ascontiguousarray(pixels)
-
-
-_entered = 0
-_guard = threading.Lock()
-_filters = warnings.catch_warnings()
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Mute warnings of the decoders, in any number of threads at once.
-
-    `catch_warnings` alone is not made for threads: the last to leave could restore another's filters.
+    Raises ValueError where the channels are others.
     """
-    global _entered, _filters
-    with _guard:
-        if _entered == 0:
-            _filters = warnings.catch_warnings()
-            _filters.__enter__()
-            warnings.simplefilter("ignore")
-        _entered += 1
-    try:
-        yield
-    finally:
-        with _guard:
-            _entered -= 1
-            if _entered == 0:
-                _filters.__exit__(None, None, None)
+    if pixels.ndim == 3 and pixels.shape[2] == 1:
+        pixels = pixels[..., 0]
+    found = pixels.shape[2] if pixels.ndim == 3 else 1
+    if found == channels or (found, channels) == (1, 3):
+        return pixels
+    if (found, channels) == (3, 1):
+        return cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_RGB2GRAY)
+    if (found, channels) == (2, 3):
+        return np.dstack([pixels, np.rint(pixels.mean(axis=2)).astype(pixels.dtype)])
+    raise ValueError(f"{found} channel{'s' * (found > 1)}, expected {channels}; set data.channels to what all have")

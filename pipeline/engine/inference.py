@@ -22,11 +22,11 @@ from pipeline.contracts.artifacts import read_text_table, write_table
 from pipeline.contracts.config import Config, load
 from pipeline.contracts.defects import SHOWN
 from pipeline.contracts.errors import InputError, MismatchError
+from pipeline.contracts.imagepaths import Source
 from pipeline.contracts.newimages import NewImages, find
 from pipeline.engine import hardware, network, processes
-from pipeline.engine.cache import size_for
+from pipeline.engine.cache import decode_config
 from pipeline.engine.cores import cores
-from pipeline.engine.images import decode
 from pipeline.engine.loader import Array, Decoded, Rows
 from pipeline.engine.network import Setting
 from pipeline.engine.predict import predict
@@ -104,9 +104,9 @@ def _average(networks: Sequence[nn.Module], new: NewImages, config: Config, sett
     """Return the mean over networks, then views, [N,C] float64; tell all unreadable images together."""
     augment = None
     if any(is_augment(view) for view in config.tta):
-        from pipeline.engine.augment import build
+        from pipeline.engine.augment import of
 
-        augment = build(config.augment.train, config.model.size_hw)
+        augment = of(config)
     here = config.model_copy(update={"train": config.train.model_copy(update={"workers": 0})})  # decoded already
     normalize, size = network.normalize(networks[0], setting), config.predict.batch_size
     means: list[Array] = []
@@ -114,9 +114,9 @@ def _average(networks: Sequence[nn.Module], new: NewImages, config: Config, sett
     hidden = None if processes.is_main() else True  # None: shown on a terminal only
     with tqdm(total=len(new.ids), desc="predict", unit="image", disable=hidden, leave=False) as bar:
         batch: list[Array] = []
-        for n, image in enumerate(_decoded(new.images, size_for(config), AHEAD * size)):
+        for n, image in enumerate(_decoded(config, new.images, AHEAD * size)):
             if isinstance(image, str):
-                defects.append(f"{new.images[n]}: {image}; replace the file or leave it out")
+                defects.append(f"{', '.join(new.images[n])}: {image}; replace the file or leave it out")
             elif not defects:  # with one damaged image there is nothing to predict, only others to find
                 batch.append(image)
             if batch and not defects and (len(batch) == size or n == len(new.ids) - 1):
@@ -132,20 +132,20 @@ def _average(networks: Sequence[nn.Module], new: NewImages, config: Config, sett
     return np.concatenate(means)
 
 
-def _decoded(paths: Sequence[Path], size_hw: tuple[int, int], ahead: int) -> Iterator[Array | str]:
+def _decoded(config: Config, sources: Sequence[Source], ahead: int) -> Iterator[Array | str]:
     """Yield each image, or why it cannot be read, in order; threads decode some of them in advance."""
 
-    def one(path: Path) -> Array | str:
+    def one(source: Source) -> Array | str:
         try:
-            return decode(path, size_hw)
+            return decode_config(config, source)
         except ValueError as error:
             return str(error)
 
     with ThreadPoolExecutor(cores(), "decode") as pool:
         pending: deque[Future[Array | str]] = deque()
         try:
-            for path in paths:
-                pending.append(pool.submit(one, path))
+            for source in sources:
+                pending.append(pool.submit(one, source))
                 if len(pending) > ahead:
                     yield pending.popleft().result()
             while pending:

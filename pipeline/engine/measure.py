@@ -12,6 +12,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,10 +21,11 @@ from timm.utils import ModelEmaV3
 from torch import nn
 
 from pipeline.contracts.config import Config
+from pipeline.contracts.imagepaths import Source
 from pipeline.engine import augment, hardware, network
+from pipeline.engine.cache import decode_config
 from pipeline.engine.cores import cores
 from pipeline.engine.fit import Fit, Fold, accelerator, optimizer
-from pipeline.engine.images import decode
 from pipeline.engine.loader import Array, Images, Plan, Rows, TrainingBatches
 from pipeline.engine.network import Setting
 from pipeline.engine.predict import predict, subset
@@ -56,15 +58,15 @@ def spread(rows: int, most: int) -> Array:
     return np.linspace(0, rows - 1, min(most, rows)).astype(np.int64)
 
 
-def decoding(paths: Sequence[Path], size_hw: tuple[int, int], seconds: float = 2.0) -> float:
+def decoding(config: Config, sources: Sequence[Source], seconds: float = 2.0) -> float:
     """Return images/s of decoding originals on all cores, what every epoch would wait for without a cache."""
-    threads = cores()
+    threads, read = cores(), partial(decode_config, config)
     with ThreadPoolExecutor(threads, "decode") as pool:
-        list(pool.map(lambda path: decode(path, size_hw), paths[:threads]))  # the first read is the disk's
+        list(pool.map(read, sources[:threads]))  # the first read is the disk's
         begin, done = time.perf_counter(), 0
         while (spent := time.perf_counter() - begin) < seconds or done == 0:
-            chunk = [paths[(done + n) % len(paths)] for n in range(8 * threads)]
-            list(pool.map(lambda path: decode(path, size_hw), chunk))
+            chunk = [sources[(done + n) % len(sources)] for n in range(8 * threads)]
+            list(pool.map(read, chunk))
             done += len(chunk)
     return done / max(spent, time.perf_counter() - begin)
 
@@ -72,7 +74,7 @@ def decoding(paths: Sequence[Path], size_hw: tuple[int, int], seconds: float = 2
 def reading(config: Config, rows: Rows, seconds: float = 1.5) -> float:
     """Return images/s of one process that reads from the cache, augments and stacks training batches."""
     plan = Plan(len(rows), config.train.batch_size, config.train.seed, 0)
-    batches = TrainingBatches(rows, plan, augment.build(config.augment.train, config.model.size_hw))
+    batches = TrainingBatches(rows, plan, augment.of(config))
     work = ((epoch, step) for epoch in itertools.count() for step in range(plan.steps))
     batches[next(work)]
     begin, done = time.perf_counter(), 0
@@ -109,7 +111,7 @@ class Loop:
     def __init__(self, config: Config, rows: Rows, classes: Sequence[str], folder: Path) -> None:
         long = config.model_copy(update={"train": config.train.model_copy(update={"epochs": EPOCHS})})
         setting = Setting.of(config)
-        change = augment.build(config.augment.train, config.model.size_hw)
+        change = augment.of(config)
         fold = Fold(0, rows, rows, tuple(classes), folder)
         self.fit = Fit(long, fold, change, accelerator(setting), {})
         self.stream, self.wrapped = self.fit.open()
@@ -139,7 +141,7 @@ class BareStep:
         self.scaler = torch.amp.GradScaler(self.setting.device.type, enabled=self.setting.precision == "fp16")
         self.loss = LOSSES[config.loss.name].function
         form = torch.channels_last if self.setting.channels_last else torch.contiguous_format
-        images_BCHW = torch.randn(batch_size, 3, *config.model.size_hw, device=self.setting.device)
+        images_BCHW = torch.randn(batch_size, config.data.in_chans, *config.model.size_hw, device=self.setting.device)
         self.images = images_BCHW.contiguous(memory_format=form)
         self.targets = torch.rand(batch_size, classes, device=self.setting.device).softmax(-1)
         self.called: nn.Module = torch.compile(self.model) if train.compile else self.model  # type: ignore[assignment]
@@ -199,14 +201,14 @@ def quick(config: Config, classes: Sequence[str], steps: int = 2) -> Quick:
 class Originals(Images):
     """Decode an image at every access, as a data set without a cache does."""
 
-    def __init__(self, paths: Sequence[Path], size_hw: tuple[int, int]) -> None:
-        self.paths, self.size_hw = paths, size_hw
+    def __init__(self, config: Config, sources: Sequence[Source]) -> None:
+        self.config, self.sources = config, sources
 
     def __len__(self) -> int:
-        return len(self.paths)
+        return len(self.sources)
 
     def __getitem__(self, number: int, /) -> Array:
-        return decode(self.paths[number], self.size_hw)
+        return decode_config(self.config, self.sources[number])
 
 
 def forward(config: Config, rows: Rows, classes: Sequence[str], seconds: float = 2.0) -> float:
@@ -248,7 +250,7 @@ class _Prediction:
         self.config, self.setting = config, Setting.of(config)
         self.model, _ = network.build(config, classes, self.setting, 0, fresh=False)
         self.normalize = network.normalize(self.model, self.setting)
-        self.augment = augment.build(config.augment.train, config.model.size_hw)
+        self.augment = augment.of(config)
 
     def __call__(self, rows: Rows, networks: int, views: Sequence[str]) -> None:
         same = [self.model] * networks

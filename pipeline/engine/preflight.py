@@ -16,7 +16,7 @@ def defects(config: Config) -> list[str]:
     looks: tuple[Callable[[], object], ...] = (
         lambda: check_name(config.model.name),
         lambda: check_optimizer(config.train.optimizer),
-        lambda: augment.build(config.augment.train, config.model.size_hw),
+        lambda: augment.of(config),
     )
     found: list[str] = []
     for look in looks:

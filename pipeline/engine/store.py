@@ -1,9 +1,9 @@
 """Keep decoded images of one size on disk: data files that only grow, and an SQLite index of their slots.
 
-A folder holds `index.sqlite` and, per kind of pixels, `<kind>-<token>.bin`: slot i begins at i times the
-slot's bytes. Pixels are flushed before the index names their slot, so a kill leaves at most bytes that nobody
-refers to and that the next writer overwrites. The token, made with the index, keeps an open set from reading
-the slots of a store that was remade in the meantime.
+A folder holds images of one height, width and number of channels: `index.sqlite` and, per kind of pixels,
+`<kind>-<token>.bin`, where slot i begins at i times the slot's bytes. Pixels are flushed before the index names
+their slot, so a kill leaves at most bytes that nobody refers to and that the next writer overwrites. The token,
+made with the index, keeps an open set from reading the slots of a store that was remade in the meantime.
 """
 
 from __future__ import annotations
@@ -24,9 +24,11 @@ from typing import Any
 import numpy as np
 
 Array = np.ndarray[Any, np.dtype[Any]]
-File = tuple[str, int, int]  # absolute path, size, mtime_ns
+File = tuple[str, int, int]  # absolute paths, joined by JOIN; their size, the newest mtime_ns
+Shape = tuple[int, int, int]  # height, width, channels of a store's images
 
-KINDS: tuple[tuple[str, int], ...] = (("uint8", 1), ("uint8", 3), ("uint16", 1), ("uint16", 3))
+JOIN = "\0"  # no path holds it
+KINDS = (("uint8", False), ("uint8", True), ("uint16", False), ("uint16", True))  # with all channels, or gray
 SCHEMA = """
 CREATE TABLE about (token TEXT NOT NULL);
 CREATE TABLE slots (pixels BLOB PRIMARY KEY, kind INTEGER NOT NULL, slot INTEGER NOT NULL) WITHOUT ROWID;
@@ -36,27 +38,27 @@ CREATE TABLE files (path TEXT PRIMARY KEY, size INTEGER, mtime_ns INTEGER, hash 
 WAIT_SECONDS = 60  # for another process's commit
 
 
-def slot_shape(kind: int, size_hw: tuple[int, int]) -> tuple[int, ...]:
-    """Return the shape of one stored image: HxW for gray, HxWx3 for colour."""
-    return size_hw if KINDS[kind][1] == 1 else (*size_hw, 3)
+def slot_shape(kind: int, shape_HWC: Shape) -> tuple[int, ...]:
+    """Return the shape of one stored image: HxW for gray, else HxWxC."""
+    return shape_HWC if KINDS[kind][1] else shape_HWC[:2]
 
 
-def slot_bytes(kind: int, size_hw: tuple[int, int]) -> int:
+def slot_bytes(kind: int, shape_HWC: Shape) -> int:
     """Return the bytes of one stored image."""
-    return np.dtype(KINDS[kind][0]).itemsize * math.prod(slot_shape(kind, size_hw))
+    return np.dtype(KINDS[kind][0]).itemsize * math.prod(slot_shape(kind, shape_HWC))
 
 
-def data_path(folder: Path, kind: int, token: str) -> Path:
+def data_path(folder: Path, kind: int, token: str, shape_HWC: Shape) -> Path:
     """Return the data file of a kind of pixels."""
-    name, channels = KINDS[kind]
-    return folder / f"{name}x{channels}-{token}.bin"
+    name, whole = KINDS[kind]
+    return folder / f"{name}x{shape_HWC[2] if whole else 1}-{token}.bin"
 
 
-def map_slots(folder: Path, kind: int, token: str, size_hw: tuple[int, int]) -> Array:
+def map_slots(folder: Path, kind: int, token: str, shape_HWC: Shape) -> Array:
     """Map a data file read-only as an array of images."""
-    path = data_path(folder, kind, token)
-    count = path.stat().st_size // slot_bytes(kind, size_hw)
-    return np.memmap(path, dtype=KINDS[kind][0], mode="r", shape=(count, *slot_shape(kind, size_hw)))
+    path = data_path(folder, kind, token, shape_HWC)
+    count = path.stat().st_size // slot_bytes(kind, shape_HWC)
+    return np.memmap(path, dtype=KINDS[kind][0], mode="r", shape=(count, *slot_shape(kind, shape_HWC)))
 
 
 class Found:
@@ -69,7 +71,7 @@ class Found:
         self.hashes_N32 = np.zeros((count, 32), dtype=np.uint8)
 
 
-def lookup_files(folder: Path, size_hw: tuple[int, int], files: Sequence[File]) -> Found:
+def lookup_files(folder: Path, shape_HWC: Shape, files: Sequence[File]) -> Found:
     """Find files by (path, size, mtime_ns) with one query, without a lock and without writing.
 
     A store that is missing or damaged knows nothing. Slots beyond the end of a data file are unknown.
@@ -99,8 +101,8 @@ def lookup_files(folder: Path, size_hw: tuple[int, int], files: Sequence[File]) 
     for kind in range(len(KINDS)):
         rows_of_kind = found.kinds_N == kind
         if rows_of_kind.any():
-            data = data_path(folder, kind, token)
-            count = data.stat().st_size // slot_bytes(kind, size_hw) if data.is_file() else 0
+            data = data_path(folder, kind, token, shape_HWC)
+            count = data.stat().st_size // slot_bytes(kind, shape_HWC) if data.is_file() else 0
             found.kinds_N[rows_of_kind & (found.slots_N >= count)] = -1
     return found
 
@@ -121,8 +123,8 @@ def locked(folder: Path) -> Iterator[None]:
 class Writer:
     """Add images to a store whose lock is held; nothing is visible before `commit`."""
 
-    def __init__(self, folder: Path, size_hw: tuple[int, int]) -> None:
-        self._folder, self._size_hw = folder, size_hw
+    def __init__(self, folder: Path, shape_HWC: Shape) -> None:
+        self._folder, self._shape_HWC = folder, shape_HWC
         self._index = self._open()
         self.token: str = self._index.execute("SELECT token FROM about").fetchone()[0]
         self.appended_bytes = 0
@@ -139,7 +141,7 @@ class Writer:
             if index.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
                 raise sqlite3.DatabaseError("damaged")
             for kind, last in index.execute("SELECT kind, max(slot) FROM slots GROUP BY kind").fetchall():
-                if len(map_slots(self._folder, kind, token, self._size_hw)) <= last:
+                if len(map_slots(self._folder, kind, token, self._shape_HWC)) <= last:
                     raise sqlite3.DatabaseError("a data file was cut")
             return index
         except (sqlite3.Error, TypeError, OSError, ValueError, IndexError):
@@ -163,7 +165,7 @@ class Writer:
 
     def add(self, content_hash: bytes, image: Array) -> tuple[int, int]:
         """Store the image of a content, unless its pixels are there already; return kind and slot."""
-        kind = KINDS.index((image.dtype.name, 1 if image.ndim == 2 else 3))
+        kind = KINDS.index((image.dtype.name, image.ndim == 3))
         pixels = hashlib.sha256(image.data).digest() + bytes([kind])
         row = self._index.execute("SELECT slot FROM slots WHERE pixels = ?", (pixels,)).fetchone()
         slot = int(row[0]) if row else self._append(kind, image)
@@ -178,7 +180,7 @@ class Writer:
 
     def _append(self, kind: int, image: Array) -> int:
         if kind not in self._data:
-            path = data_path(self._folder, kind, self.token)
+            path = data_path(self._folder, kind, self.token, self._shape_HWC)
             self._data[kind] = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o644), "r+b")
             last = self._index.execute("SELECT max(slot) FROM slots WHERE kind = ?", (kind,)).fetchone()[0]
             self._next[kind] = 0 if last is None else int(last) + 1

@@ -11,12 +11,15 @@
 
 Mirrors must not change the label: take `digits` for signs, left and right hands, arrows. `size` of crops is
 filled in by the engine. On images that are not square a quarter turn is resized back, which distorts it.
-Presets are starting points: copy a list into the config to change it.
+Presets are starting points: copy a list into the config to change it. On images of other channels than RGB
+they leave out what changes hue and saturation.
 """
 
 from __future__ import annotations
 
 from typing import Any
+
+from pipeline.parts.lookup import lookup
 
 Transforms = list[dict[str, Any]]
 
@@ -149,3 +152,24 @@ PRESETS: dict[str, Transforms] = {
     "digits": DIGITS,
     "text": DIGITS,
 }
+
+COLOURLESS: dict[str, Transforms] = {  # what takes the place of transforms that need RGB
+    "HueSaturationValue": [],
+    "ColorJitter": [{"RandomBrightnessContrast": {"brightness_limit": 0.3, "contrast_limit": 0.3, "p": 0.7}}],
+}
+
+
+def preset(name: str, channels: int) -> Transforms:
+    """Return a preset for images of so many channels; raise ValueError where there is none of that name."""
+    listed = lookup(PRESETS, name, "preset")
+    return listed if channels == 3 else _colourless(listed)
+
+
+def _colourless(listed: Transforms) -> Transforms:
+    found: Transforms = []
+    for entry in listed:
+        ((name, arguments),) = entry.items()
+        if "transforms" in arguments:
+            arguments = {**arguments, "transforms": _colourless(arguments["transforms"])}
+        found += COLOURLESS.get(name, [{name: arguments}])
+    return found

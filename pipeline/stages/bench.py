@@ -10,7 +10,7 @@ from typing import Any
 from pipeline.contracts.competition import load
 from pipeline.contracts.config import Config
 from pipeline.engine import effort, hardware, measure, processes
-from pipeline.engine.cache import open_images, size_for
+from pipeline.engine.cache import open_config
 from pipeline.engine.effort import Speeds, duration
 from pipeline.engine.loader import Rows
 from pipeline.engine.network import Setting
@@ -35,18 +35,18 @@ def run(config: Config, quiet: bool = False, seconds: float = 24.0) -> dict[str,
     begin = time.perf_counter()
     competition = load(config)
     threads = hardware.prepare(config.train, processes.count())
-    chosen, size_hw = measure.spread(len(competition.ids), ROWS), size_for(config)
-    paths, ids = [competition.images[n] for n in chosen], competition.ids[chosen]
-    decode = measure.decoding(paths, size_hw)
-    images = open_images(paths, size_hw, config.data.cache, label="bench", progress=not quiet)
+    chosen = measure.spread(len(competition.ids), ROWS)
+    sources, ids = [competition.images[n] for n in chosen], competition.ids[chosen]
+    decode = measure.decoding(config, sources)
+    images = open_config(config, sources, "bench", progress=not quiet)
     rows, classes = Rows(images, ids, competition.targets_NC[chosen]), competition.classes
     reading = measure.reading(config, rows)
     step = measure.training(config, rows, classes, seconds)
     forward = measure.forward(config, rows, classes)
     sizes = effort.fold_sizes(config, len(competition.ids))
     passes = len(sizes) * len(config.views)
-    few = max(4, min(64, len(paths), round(PREDICT_SECONDS * forward / passes)))
-    originals = Rows(measure.Originals(paths[:few], size_hw), ids[:few])
+    few = max(4, min(64, len(sources), round(PREDICT_SECONDS * forward / passes)))
+    originals = Rows(measure.Originals(config, sources[:few]), ids[:few])
     predict = measure.predicting(config, originals, classes, len(sizes))
     every = len(competition.ids) + len(competition.test_ids)
     work = effort.whole(config, sizes, len(competition.test_ids), every)

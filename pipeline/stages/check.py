@@ -86,10 +86,10 @@ def run(config: Config, images: bool = True) -> Path:
 
 def _fill_cache(config: Config, competition: Competition) -> int:
     """Open every image once, so that all unreadable ones are told together; return how many were decoded."""
-    from pipeline.engine.cache import open_images, size_for
+    from pipeline.engine.cache import open_config
 
-    paths = list(dict.fromkeys([*competition.images, *competition.test_images]))
-    return open_images(paths, size_for(config), config.data.cache, label="check").decoded
+    sources = list(dict.fromkeys([*competition.images, *competition.test_images]))
+    return open_config(config, sources, "check").decoded
 
 
 def _table_hashes(config: Config) -> dict[str, str]:

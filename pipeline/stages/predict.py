@@ -17,7 +17,7 @@ from pipeline.contracts.competition import load
 from pipeline.contracts.config import Config, dump
 from pipeline.contracts.errors import MismatchError
 from pipeline.engine import augment, hardware, network, processes
-from pipeline.engine.cache import open_images, size_for
+from pipeline.engine.cache import open_config, size_for
 from pipeline.engine.images import DECODE_VERSION
 from pipeline.engine.loader import Rows
 from pipeline.engine.network import Setting
@@ -36,9 +36,9 @@ def run(config: Config, folds: Sequence[int] | None = None, parts: Sequence[str]
     competition = load(config)
     table = foldtable.read(config)
     foldtable.verify(table, competition)
-    images = open_images(competition.images, size_for(config), config.data.cache, label="training images")
+    images = open_config(config, competition.images, "training images")
     if "test" in parts:
-        test_images = open_images(competition.test_images, size_for(config), config.data.cache, label="test images")
+        test_images = open_config(config, competition.test_images, "test images")
     hardware.prepare(config.train, processes.count())
     jobs = _Jobs(config, table.fold_hash)
     with lock(config.run_dir) if processes.is_main() else contextlib.nullcontext():
@@ -117,7 +117,7 @@ class _Jobs:
                 self.config,
                 self.setting,
                 network.normalize(networks[0], self.setting),
-                augment=augment.build(self.config.augment.train, self.config.model.size_hw),
+                augment=augment.of(self.config),
                 progress=f"{kind}, {len(missing)} views",
             )
             if processes.is_main():

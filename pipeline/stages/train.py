@@ -16,7 +16,7 @@ from pipeline.contracts.config import Config, dump
 from pipeline.contracts.errors import InputError, MismatchError
 from pipeline.contracts.foldtable import FoldTable
 from pipeline.engine import augment, hardware, processes
-from pipeline.engine.cache import open_images, size_for
+from pipeline.engine.cache import open_config, size_for
 from pipeline.engine.fit import Fold, Watch, accelerator, fit
 from pipeline.engine.images import DECODE_VERSION
 from pipeline.engine.loader import Rows
@@ -33,7 +33,7 @@ def run(config: Config, folds: Sequence[int] | None = None, force: bool = False,
     competition = load(config)
     table = foldtable.read(config)
     foldtable.verify(table, competition)
-    images = open_images(competition.images, size_for(config), config.data.cache, label="training images")
+    images = open_config(config, competition.images, "training images")
     wanted = _wanted(folds, table.n)
     threads = hardware.prepare(config.train, processes.count())
     joined = accelerator(Setting.of(config))
@@ -59,7 +59,7 @@ def run(config: Config, folds: Sequence[int] | None = None, force: bool = False,
             history = fit(
                 config,
                 _fold(config, table, competition, rows, fold),
-                augment.build(config.augment.train, config.model.size_hw),
+                augment.of(config),
                 joined,
                 {"fold_hash": table.fold_hash, "folds": table.n, "task": config.data.task},
                 watch,

@@ -239,11 +239,11 @@ from pipeline.contracts.config import Cache
 from pipeline.engine import fill
 from pipeline.engine.cache import open_images
 fill.COMMIT_SECONDS = 0.01
-decode = fill.decode_bytes
+decode = fill.decode_planes
 def slow(*arguments):
     time.sleep(float(sys.argv[2]))
     return decode(*arguments)
-fill.decode_bytes = slow
+fill.decode_planes = slow
 paths = sorted(Path(sys.argv[3]).glob("*.png"))
 print("decoded", open_images(paths, (12, 16), Cache(dir=sys.argv[1]), workers=2, progress=False).decoded)
 """

@@ -12,8 +12,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from pipeline.contracts.config import Config
 from pipeline.contracts.config import load as load_config
 from pipeline.contracts.errors import InputError, MismatchError
+from pipeline.contracts.imagepaths import Source
 from pipeline.contracts.newimages import id_pattern
 from pipeline.engine import inference
 from pipeline.engine.inference import predict_new
@@ -125,13 +127,13 @@ def test_every_unreadable_image_is_listed_and_nothing_is_written(moved: Path, tm
 
 def test_every_image_is_decoded_once(moved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     decoded: list[Path] = []
-    real = inference.decode
+    real = inference.decode_config
 
-    def counted(path: Path, size_hw: tuple[int, int] | None) -> np.ndarray:
-        decoded.append(path)
-        return real(path, size_hw)
+    def counted(config: Config, source: Source) -> np.ndarray:
+        decoded.append(Path(source[0]))
+        return real(config, source)
 
-    monkeypatch.setattr(inference, "decode", counted)
+    monkeypatch.setattr(inference, "decode_config", counted)
     predict_new(moved / "run", str(moved / "images"), tmp_path / "found.csv", ["tta=[d4]"])
     assert sorted(path.name for path in decoded) == [f"{n:04d}.png" for n in range(48, 60)]
 

@@ -79,8 +79,7 @@ class Run:
 
     def images(self, rows: list[int]) -> list[Array]:
         """Return training images by their row number, from the cache."""
-        from pipeline.engine.cache import open_images, size_for
+        from pipeline.engine.cache import open_config
 
-        paths = [self.competition.images[row] for row in rows]
-        images = open_images(paths, size_for(self.config), self.config.data.cache, progress=False)
-        return [np.asarray(images[i]) for i in range(len(paths))]
+        images = open_config(self.config, [self.competition.images[row] for row in rows], progress=False)
+        return [images[i] for i in range(len(images))]

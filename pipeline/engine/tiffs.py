@@ -1,0 +1,48 @@
+"""Read TIFF files of more channels than Pillow knows; needs tifffile, the extra `tiff`."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the latter two: BigTIFF
+
+
+def is_tiff(content: bytes) -> bool:
+    """Tell whether a file's content is a TIFF file."""
+    return content.startswith(MAGIC)
+
+
+def read(content: bytes) -> Array:
+    """Return HxW or HxWxC: the samples of a page, planar or not, or its pages where it has several of one size.
+
+    Raises ValueError where tifffile is absent, or the file is truncated or damaged: tifffile itself would fill
+    what is missing with zeros.
+    """
+    try:
+        import tifffile
+    except ImportError:
+        raise ValueError(
+            "a TIFF file of a layout that only tifffile reads; install it with: pip install 'foldline[tiff]'"
+        ) from None
+    try:
+        with tifffile.TiffFile(io.BytesIO(content)) as file:
+            for page in file.pages:
+                ends = (at + size for at, size in zip(page.dataoffsets, page.databytecounts, strict=True))
+                if max(ends, default=0) > len(content):
+                    raise ValueError("its last strip lies behind the end of the file")
+            series = file.series[0]
+            values, axes = np.asarray(series.asarray()), str(series.axes)
+    except Exception as error:  # a hundred kinds of damage, and compressions that need imagecodecs
+        reason = " ".join(str(error).split()) or type(error).__name__
+        if "imagecodecs" in reason:
+            raise ValueError(f"a compressed TIFF file: {reason}; install it with: pip install imagecodecs") from None
+        raise ValueError(f"damaged or truncated: {reason}") from None
+    places = [axes.index(axis) for axis in "YX"]
+    others = [number for number in range(values.ndim) if number not in places]
+    values = values.transpose([*places, *others]).reshape(*(values.shape[place] for place in places), -1)
+    return values[..., 0] if values.shape[2] == 1 else values
