@@ -101,7 +101,7 @@ def _is_run(folder: Path) -> bool:
 
 def _read_run(name: str, folder: Path, config: configs.Config, table: FoldTable) -> Member:
     """Read a run with the views of its own config; this run's config is the one at hand."""
-    made = runs.read(folder, table)
+    made = runs.read(folder, table, composite=config.submission.composite)
     own = config if folder == config.run_dir else configs.load([folder / "config.yaml"])
     if own.data.task != config.data.task:
         raise MismatchError(f"{folder}: a {own.data.task} run, expected {config.data.task} as in this config")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,8 @@ import numpy as np
 from pipeline.contracts.artifacts import Predictions
 from pipeline.contracts.errors import FoldlineError, InputError, MismatchError
 from pipeline.contracts.foldtable import FoldTable
+from pipeline.parts import heads as together
+from pipeline.parts.heads import Heads
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -63,8 +65,10 @@ def predicted_folds(folder: Path, table: FoldTable) -> list[int]:
     return [fold for fold in range(table.n) if (folder / f"fold{fold}" / "valid.npz").is_file()]
 
 
-def read(folder: Path, table: FoldTable, *, partial: bool = False, test: bool = True) -> RunPredictions:
-    """Read `fold<k>/{valid,test}.npz` of every fold.
+def read(
+    folder: Path, table: FoldTable, *, composite: str | None = None, partial: bool = False, test: bool = True
+) -> RunPredictions:
+    """Read `fold<k>/{valid,test}.npz` of every fold; of several heads the composite classes, called by the template.
 
     Raises MismatchError listing every defect: files that are missing or damaged, another fold hash or class
     list, ids that are not predicted exactly once by the model that did not see them. `partial` takes the
@@ -74,9 +78,9 @@ def read(folder: Path, table: FoldTable, *, partial: bool = False, test: bool = 
     if not folds:
         raise MismatchError(f"{folder}: no fold is predicted; predict with: foldline predict")
     defects: list[str] = []
-    valid = _load(prediction_files(folder, folds, ["valid"]), defects)
+    valid = _load(prediction_files(folder, folds, ["valid"]), composite, defects)
     test_paths = prediction_files(folder, folds, ["test"]) if test else []
-    tests = _load([path for path in test_paths if path.is_file() or not partial], defects)
+    tests = _load([path for path in test_paths if path.is_file() or not partial], composite, defects)
     if defects:
         raise MismatchError(*defects)
     first_path, first = next(iter(valid.items()))
@@ -130,13 +134,24 @@ def _some(names: Sequence[str], most: int = 20) -> str:
     return "[" + ", ".join(names[:most]) + (f", … {len(names)} in all]" if len(names) > most else "]")
 
 
-def _load(paths: Sequence[Path], defects: list[str]) -> dict[Path, Predictions]:
+def composed(made: Predictions, template: str | None) -> Predictions:
+    """Return predictions of several heads as those of their composite classes; others as they are."""
+    heads: Heads = tuple((str(name), int(start), int(stop)) for name, start, stop in made.meta.get("heads") or ())
+    if not heads:
+        return made
+    names = together.composite_names(made.classes, heads, template)
+    return replace(made, classes=names, probs_NVC=together.composite(made.probs_NVC, heads))
+
+
+def _load(paths: Sequence[Path], composite: str | None, defects: list[str]) -> dict[Path, Predictions]:
     made = {}
     for path in paths:
         try:
-            made[path] = Predictions.load(path)
+            made[path] = composed(Predictions.load(path), composite)
         except FoldlineError as error:
             defects += error.defects
+        except ValueError as error:
+            defects.append(f"submission.composite: {error}")
     return made
 
 

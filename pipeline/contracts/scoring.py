@@ -11,6 +11,7 @@ from pipeline.contracts.config import Config
 from pipeline.contracts.errors import MismatchError
 from pipeline.contracts.foldtable import FoldTable
 from pipeline.contracts.task import TASKS, Task
+from pipeline.parts import heads as together
 from pipeline.parts.honesty import fold_scores
 from pipeline.parts.metrics import find
 
@@ -18,15 +19,22 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 
 def truth(config: Config, table: FoldTable, ids: Array, classes: Sequence[str]) -> Array:
-    """Return the soft targets [N,C] of the ids, from the fold table.
+    """Return the soft targets, or values, [N,C] of the ids, from the fold table; of heads, of composite classes.
 
     Raises MismatchError where its labels are not among the classes.
     """
-    rows = np.searchsorted(table.ids, ids)
-    targets_NC, wrong = TASKS[config.data.task].encode(table.targets, config.data, classes)
+    rows, task, data = np.searchsorted(table.ids, ids), TASKS[config.data.task], config.data
+    encoded = task.classes(table.targets, data) if data.heads else classes
+    targets_NC, wrong = task.encode(table.targets, data, encoded)
     if wrong:
         place = config.folds_path
         raise MismatchError(*(f"{place}: id '{table.ids[row]}': {text}; train again" for row, text in wrong[:20]))
+    if heads := task.heads(encoded, data):
+        if (count := together.count(heads)) != len(classes):
+            raise MismatchError(
+                f"{config.folds_path}: {count} composite classes, {len(classes)} predicted; train again"
+            )
+        return together.composite(targets_NC[rows], heads)
     return targets_NC[rows]
 
 

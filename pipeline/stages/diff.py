@@ -131,7 +131,7 @@ def _same_folds(folders: Sequence[Path]) -> None:
 def _read(folder: Path, config: Config, table: FoldTable) -> Side:
     """Read a run's folds, those it has, or a blend's OOF rows."""
     if any(folder.glob("fold*/valid.npz")):
-        made = runs.read(folder, table, partial=True, test=False)
+        made = runs.read(folder, table, composite=config.submission.composite, partial=True, test=False)
         return Side(folder.name, made.classes, made.ids, made.fold_N, made.oof(config.tta))
     path = folder / "blend_oof.csv"
     if not path.is_file():

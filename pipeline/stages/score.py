@@ -68,7 +68,7 @@ def fields(config: Config, folds: Sequence[int]) -> fingerprint.Fields:
 def _score(
     config: Config, table: foldtable.FoldTable, partial: bool
 ) -> tuple[dict[str, Any], pd.DataFrame, pd.DataFrame]:
-    made = runs.read(config.run_dir, table, partial=partial)
+    made = runs.read(config.run_dir, table, composite=config.submission.composite, partial=partial)
     task, metric = TASKS[config.data.task], find(config.metric)
     targets_NC = truth(config, table, made.ids, made.classes)
     tta_NC = made.oof(config.tta)
@@ -99,7 +99,8 @@ def _score(
 
 def _last_epoch(config: Config, table: foldtable.FoldTable, partial: bool) -> dict[str, Any]:
     """Score the last epoch, which was not chosen on these rows, on the views it was predicted with."""
-    made = runs.read(config.run_dir / "last", table, partial=partial, test=False)
+    names = config.submission.composite
+    made = runs.read(config.run_dir / "last", table, composite=names, partial=partial, test=False)
     views = config.tta if set(config.tta) <= set(made.views) else ["identity"]
     targets_NC = truth(config, table, made.ids, made.classes)
     task = TASKS[config.data.task]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pipeline.contracts import runs
 from pipeline.contracts.artifacts import Predictions
 from pipeline.contracts.config import Config, load
 from pipeline.contracts.errors import MismatchError
@@ -76,7 +77,7 @@ def find_rival(setup: Setup) -> Rival | None:
 def read_rows(config: Config, table: FoldTable, fold: int, folder: Path) -> Rows:
     """Return a fold's rows as the run of this config in `folder` predicted them, over the views of its `tta`."""
     path = folder / f"fold{fold}" / "valid.npz"
-    made = Predictions.load(path)
+    made = runs.composed(Predictions.load(path), config.submission.composite)
     ids, order = table.valid_ids(fold), np.argsort(made.ids)
     if not np.array_equal(made.ids[order], ids):
         raise MismatchError(f"{path}: other ids than the fold table's; remove {folder} and start again")
