@@ -193,6 +193,12 @@ def _most_probable(said_NC: Array, rows: Array, probs_RC: Array, count: int) -> 
     said_NC[rows[:, None], order_RC] = True
 
 
+def brief(params: Params, most: int = 6) -> str:
+    """Return the numbers that were fitted as text, of many the first."""
+    numbers = params.get("cuts", params.get("thresholds", [value for value in params.values() if np.isscalar(value)]))
+    return " ".join([f"{value:.3g}" for value in numbers[:most]] + (["…"] if len(numbers) > most else []))
+
+
 DECISIONS: dict[str, Callable[[Rules], Decision]] = {
     "plain": plain,
     "threshold": threshold,

@@ -146,6 +146,9 @@ def _fitted(report: dict[str, Any], mean: float | None) -> tuple[float | None, f
         found = report.get(what)
         if found and found["chosen"] != "none" and (what == "calibration" or variant.endswith("_smoothed")):
             learnt.append(found["candidates"][found["chosen"]]["in_sample"])
+    decision = report.get("decision")
+    if decision and decision["chosen"] != "plain":
+        learnt.append(decision["candidates"][decision["chosen"]]["in_sample"])
     return (learnt[-1], mean) if learnt else (mean, None)
 
 

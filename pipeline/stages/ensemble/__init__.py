@@ -22,8 +22,8 @@ from pipeline.stages.ensemble.judge import Array, Judge
 from pipeline.stages.ensemble.printing import summary
 
 KEYS = (
-    *("metric", "tta", "ensemble", "submission"),
-    *("data.task", "data.target", "data.separator", "data.id"),
+    *("metric", "tta", "ensemble", "decision", "submission"),
+    *("data.task", "data.target", "data.separator", "data.empty", "data.range", "data.id"),
 )
 
 
@@ -84,7 +84,14 @@ def _blend(config: Config, table: foldtable.FoldTable, sample: pd.DataFrame) -> 
     judge = _judge(config, table, first)
     made = blend_all(config, read, judge)
     filled = {
-        name: submission.build(sample, config, first.classes, first.test_ids, variant.test_TC)
+        name: submission.build(
+            sample,
+            config,
+            first.classes,
+            first.test_ids,
+            variant.test_TC,
+            None if variant.decided is None else variant.decided.test_TC,
+        )
         for name, variant in made.variants.items()
     }
     report = _report(config, judge, made, filled)
@@ -114,7 +121,13 @@ def _report(config: Config, judge: Judge, made: Blended, filled: dict[str, pd.Da
         name: {
             "alpha": variant.alpha,
             "threshold": config.ensemble.smoothing.threshold,
-            **scores(task, config.metric, judge.targets_NC, variant.oof_NC, judge.fold_N),
+            **scores(
+                task,
+                config.metric,
+                judge.targets_NC,
+                variant.oof_NC if variant.decided is None else variant.decided.oof_NC,
+                judge.fold_N,
+            ),
             "equal_to": next((other for other in _before(filled, name) if filled[other].equals(filled[name])), None),
         }
         for name, variant in made.variants.items()

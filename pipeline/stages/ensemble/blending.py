@@ -1,4 +1,4 @@
-"""Carry members through views, blender, calibration and smoothing to the four variants."""
+"""Carry members through views, blender, calibration, smoothing and decision to the four variants."""
 
 from __future__ import annotations
 
@@ -12,19 +12,21 @@ from pipeline.contracts.config import Config
 from pipeline.contracts.members import SUM_TOLERANCE, Member
 from pipeline.contracts.task import TASKS
 from pipeline.parts.blenders import BLENDERS
-from pipeline.stages.ensemble import finish, stack
+from pipeline.stages.ensemble import decide, finish, stack
 from pipeline.stages.ensemble.compare import MOST_SCORED, compare, correlation, leave_one_out, search, work
+from pipeline.stages.ensemble.decide import Decided
 from pipeline.stages.ensemble.judge import Array, Judge
 from pipeline.stages.ensemble.stack import Stack
 
 
 @dataclass(frozen=True)
 class Variant:
-    """Hold one way to read the members, its OOF cross-fitted, and how it was smoothed."""
+    """Hold one way to read the members, its OOF cross-fitted, how it was smoothed and what it decides."""
 
     oof_NC: Array
     test_TC: Array
     alpha: float
+    decided: Decided | None  # None: argmax, cells of at least ½, values as they are
 
 
 @dataclass(frozen=True)
@@ -38,16 +40,21 @@ class Blended:
 def blend_all(config: Config, members: Sequence[Member], judge: Judge) -> Blended:
     """Return the variants plain, tta and both smoothed.
 
-    Everything is decided and weighted on the submitted one of plain and tta, then applied to both.
+    Everything is chosen and weighted on the submitted one of plain and tta, then applied to both.
     """
     kind = config.submission.variant.removesuffix("_smoothed")
     made, views = stack.build(members, judge)
     name, crossed, found = _choose(config, made, kind, judge)
     flows = {kind: finish.flow(name, crossed, made, kind, judge) for kind in ("plain", "tta")}
     flows, calibrated = finish.calibrate(config.ensemble.calibrate, flows, kind, judge)
-    smoothed, alphas, smoothing = finish.smooth(config.ensemble, flows, kind, judge)
-    variants = {name: Variant(one.cross_NC, one.test_TC, 0.0) for name, one in flows.items()}
-    variants |= {f"{name}_smoothed": Variant(one.cross_NC, one.test_TC, alphas[name]) for name, one in smoothed.items()}
+    if TASKS[config.data.task].values:
+        smoothed, alphas, smoothing = flows, dict.fromkeys(flows, 0.0), None
+    else:
+        smoothed, alphas, smoothing = finish.smooth(config.ensemble, flows, kind, judge)
+    four = {**flows, **{f"{name}_smoothed": one for name, one in smoothed.items()}}
+    decided, decision = decide.decide(config, members[0].classes, four, judge)
+    alpha = {**dict.fromkeys(flows, 0.0), **{f"{name}_smoothed": alphas[name] for name in smoothed}}
+    variants = {name: Variant(one.cross_NC, one.test_TC, alpha[name], decided.get(name)) for name, one in four.items()}
     weights = [float(weight) for weight in crossed.final.weights_M]
     report = {
         "blender": name,
@@ -58,6 +65,7 @@ def blend_all(config: Config, members: Sequence[Member], judge: Judge) -> Blende
         "views": views,
         "calibration": calibrated,
         "smoothing": smoothing,
+        "decision": decision,
         **found,
     }
     return Blended(variants, report)

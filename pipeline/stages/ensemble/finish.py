@@ -5,15 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from pipeline.contracts.config import Ensemble
 from pipeline.parts.blenders import BLENDERS, Fit
-from pipeline.parts.calibration import CALIBRATIONS, Calibration, smoothing
+from pipeline.parts.calibration import CALIBRATIONS, Calibration, Score, smoothing
 from pipeline.stages.ensemble.judge import Array, Crossed, Judge
 from pipeline.stages.ensemble.stack import Stack
 
 LEAST_ALPHA = 0.001  # of the smoothed variants where none is configured or chosen
+Found = TypeVar("Found")
+
+
+class Step(Protocol[Found]):
+    """Name what a calibration and a decision have in common."""
+
+    @property
+    def fit(self) -> Callable[[Array, Array, bool, Score], Found]:
+        """Return how it is fitted."""
+
+    @property
+    def apply(self) -> Callable[[Array, Found, bool], Array]:
+        """Return how it is applied."""
 
 
 @dataclass(frozen=True)
@@ -52,22 +65,21 @@ def fixed(made: Flow, calibration: Calibration, number: float, judge: Judge) -> 
     return Flow(lambda part: change(made.at(part)), change(made.cross_NC), change(made.test_TC))
 
 
-def fitted(made: Flow, calibration: Calibration, judge: Judge) -> tuple[Crossed[float], Flow]:
-    """Fit a calibration to all rows and without each part, and apply it."""
+def fitted(made: Flow, step: Step[Found], judge: Judge) -> tuple[Crossed[Found], Flow]:
+    """Fit a calibration or a decision to all rows and without each part, and apply it."""
 
-    def fit(part: int | None, rows: Array | slice) -> float:
+    def fit(part: int | None, rows: Array | slice) -> Found:
         targets_NC, probs_NC = judge.targets_NC[rows], made.at(part)[rows]
-        return calibration.fit(targets_NC, probs_NC, judge.exclusive, lambda probs: judge.gain(probs, rows))
+        return step.fit(targets_NC, probs_NC, judge.exclusive, lambda probs: judge.gain(probs, rows))
 
-    def apply(part: int | None, number: float, rows: Array | slice) -> Array:
-        return calibration.apply(made.at(part)[rows], number, judge.exclusive)
+    def apply(part: int | None, found: Found, rows: Array | slice) -> Array:
+        return step.apply(made.at(part)[rows], found, judge.exclusive)
 
     def at(part: int | None) -> Array:
-        number = crossed.final if part is None else crossed.by_part[part]
-        return calibration.apply(made.at(part), number, judge.exclusive)
+        return step.apply(made.at(part), crossed.final if part is None else crossed.by_part[part], judge.exclusive)
 
     crossed = judge.cross_fit(fit, apply)
-    test_TC = calibration.apply(made.test_TC, crossed.final, judge.exclusive)
+    test_TC = step.apply(made.test_TC, crossed.final, judge.exclusive)
     return crossed, Flow(at, crossed.cross_NC, test_TC)
 
 

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pipeline.parts.decisions import brief
+
 MOST = 12  # members that are listed; of more, those with the largest weights
 STEPS = 8  # of a greedy search that are listed
 
@@ -25,7 +27,7 @@ def summary(report: dict[str, Any], path: Path) -> list[str]:
         lines.append(f"{name:<18}{spread:>17}{_text(variant['pooled']):>9}  {', '.join(notes)}".rstrip())
     if "comparison" in report:
         lines += _comparison(report) + _members(report) + _trace(report)
-    lines += _views(report) + _numbers(report)
+    lines += _views(report) + _numbers(report) + _decision(report)
     if any(" ?" in line for line in lines):
         lines.append("?: not to be relied on, as too few groups or rows vary or many resamples lack a class")
     return [*lines, f"written: {path}"]
@@ -110,6 +112,19 @@ def _numbers(report: dict[str, Any]) -> list[str]:
                 verdict = "used" if name == report[what]["chosen"] else "not used"
                 lead = _lead(one["over_none"])
                 lines.append(f"{what}: {name} {one['number']:.4g}; {lead} over none: {verdict}")
+    return lines
+
+
+def _decision(report: dict[str, Any]) -> list[str]:
+    """Say what each decision found, its score on other folds, by how much fitting flatters, and its lead."""
+    found: dict[str, Any] = report.get("decision") or {"candidates": {}}
+    lines = []
+    for name, one in found["candidates"].items():
+        if name != "plain":
+            verdict = "used" if name == found["chosen"] else "not surely better, so plain"
+            numbers = f"cross-fit {_text(one['cross_fitted'])}, gap {_text(one['gap'])}"
+            line = f"decision: {' '.join(filter(None, (name, brief(one['params']))))}; {numbers}"
+            lines.append(f"{line}; {_lead(one['over_plain'])} over plain: {verdict}")
     return lines
 
 

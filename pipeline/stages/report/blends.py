@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.parts import page, plots
+from pipeline.parts.decisions import brief
 from pipeline.stages.report.files import MOST, Card, Run
 
 
@@ -98,7 +99,7 @@ def search(run: Run) -> Card | None:
 
 
 def chosen(run: Run) -> Card | None:
-    """What was decided about views, calibration and smoothing, and on what evidence."""
+    """What was chosen of views, calibration, smoothing and decisions, and on what evidence."""
     blend = run.json("ensemble.json")
     rows = []
     for name, one in blend.get("views", {}).items():
@@ -110,11 +111,17 @@ def chosen(run: Run) -> Card | None:
             if name != "none":
                 verdict = "used" if blend[what]["chosen"] == name else "not used"
                 rows.append([what, f"{name} {one['number']:.4g}", one["in_sample"], *_lead(one, "over_none"), verdict])
+    for name, one in (blend.get("decision") or {"candidates": {}})["candidates"].items():
+        if name != "plain":
+            verdict = "used" if blend["decision"]["chosen"] == name else "not used"
+            label = f"{name} {brief(one['params'])}"
+            rows.append(["decision", label, one["in_sample"], *_lead(one, "over_plain"), verdict])
     if not rows:
         return None
     lead = "Each was fitted on the other folds; its lead is over changing nothing, and `auto` takes it only where sure."
     head = ["what", "found", "in-sample", "cross-fitted", "lead", "interval", ""]
-    return Card("Views, calibration, smoothing", lead, None, page.table(head, rows))
+    title = "Views, calibration, smoothing" + (", decision" if blend.get("decision") else "")
+    return Card(title, lead, None, page.table(head, rows))
 
 
 def _lead(one: dict[str, Any], over: str) -> list[Any]:
