@@ -25,10 +25,11 @@ COMMANDS = {
     "tune": "search the config with Optuna, fold by fold",
     "leaderboard": "list runs beside their leaderboard scores; `add RUN` enters one",
     "diff": "compare two runs: their configs, and their scores fold by fold",
+    "init": "look at a competition's folder and write a first config",
     "bench": "measure where the time goes",
     "example": "write an example competition: digits or elpv",
 }
-WITHOUT_CONFIG = {"example", "leaderboard", "diff"}
+WITHOUT_CONFIG = {"example", "init", "leaderboard", "diff"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -102,6 +103,8 @@ def _parser() -> argparse.ArgumentParser:
     made["tune"].add_argument("--until", type=float, help=argparse.SUPPRESS)
     made["example"].add_argument("name", choices=["digits", "elpv"])
     made["example"].add_argument("--root", help="folder to write to; default data/NAME")
+    made["init"].add_argument("folder", metavar="DIR", help="where the competition's files lie")
+    made["init"].add_argument("--out", metavar="FILE", help="config to write; default configs/NAME.yaml")
     made["bench"].add_argument("--json", action="store_true", help="for machines")
     return parser
 

@@ -16,7 +16,7 @@ LAYERS = ("parts", "contracts", "engine", "stages")  # the lowest first
 ABOVE = {"__init__", "__main__", "cli", "dry", "installed", "run"}  # the files beside the layers
 MAY_USE_STAGES = {"cli", "run", "dry"}
 TUNE_RUNS = {("train",), ("predict",), ("folds",)}  # a trial is a run; folds of another seed judge the winner
-LIGHT = ["tune", "folds", "score", "ensemble", "report", "check", "leaderboard", "diff"]
+LIGHT = ["tune", "folds", "score", "ensemble", "report", "check", "leaderboard", "diff", "init"]
 MODULES = sorted(path.relative_to(ROOT) for path in PACKAGE.rglob("*.py"))
 
 
