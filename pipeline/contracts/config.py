@@ -7,7 +7,9 @@ Unknown keys are errors. Nothing is written into a config at run time.
 from __future__ import annotations
 
 import difflib
+import itertools
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
@@ -79,6 +81,25 @@ class Derived(Section):
     edges: Annotated[list[float], Field(min_length=1)] | None = None  # [29, 59]: below 29, 29 to below 59, from 59 on
     names: list[str] | None = None  # of the classes that edges make; null: 0, 1, …
     values: dict[str, str] | None = None  # cell -> new cell; a cell that is not there stays as it is
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Derived:
+        ways = [name for name in ("pattern", "edges", "values") if getattr(self, name) is not None]
+        problems = []
+        if len(ways) != 1:
+            problems.append(f"found {' and '.join(ways) or 'none of them'}, expected one of pattern, edges, values")
+        if self.pattern is not None:
+            try:
+                re.compile(self.pattern)
+            except re.error as error:
+                problems.append(f"pattern: found {self.pattern!r}, no regular expression: {error}")
+        if self.edges is not None and any(a >= b for a, b in itertools.pairwise(self.edges)):
+            problems.append(f"edges: found {self.edges}, expected rising numbers")
+        if self.names is not None and len(self.names) != len(self.edges or ()) + 1:
+            problems.append(f"names: found {len(self.names)}, expected one more than edges")
+        if problems:
+            raise ValueError("\n".join(problems))
+        return self
 
 
 class Arrays(Section):
@@ -317,7 +338,7 @@ class Submission(Section):
     id: str | None = None  # the sample's id column; null: data.id, whatever its case
     columns: dict[str, str] | None = None  # sample column -> class, where the names differ
     cell: Literal["auto", "probability", "label", "class_id", "top", "value"] = "auto"  # class_id: 0, 1, …
-    top: Count = 5  # cell top: how many labels, the most probable first
+    top: Count | None = None  # cell top: how many labels, the most probable first; null: the metric's K, else 5
     joiner: str | None = None  # between the labels of a cell; null: data.separator, or a space
     labels: dict[str, str] = {}  # class -> what the cell says, where it differs
     composite: str | None = None  # data.heads: a template over the heads, "{mask}-{age}"; null: 0, 1, … in order

@@ -45,6 +45,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 DECIMAL = re.compile(r"[+-]?(\d+\.\d*|\.\d+)([eE][+-]?\d+)?|[+-]?\d+[eE][+-]?\d+")
 UNNAMED = re.compile(r"(Unnamed: \d+)?")  # what pandas calls a column without a name
 SHOWN = 5  # ids that a defect lists
+TOP = 5  # labels of a list whose metric names no number
 
 
 def read_sample(config: Config) -> pd.DataFrame:
@@ -229,7 +230,8 @@ def _texts(cell: str, config: Config, classes: Sequence[str], probs_NC: Array, d
     joiner = own.joiner if own.joiner is not None else config.data.separator or " "
     names = [str(c) if cell == "class_id" else own.labels.get(name, name) for c, name in enumerate(classes)]
     if cell == "top":
-        found = [joiner.join(names[c] for c in best_K) for best_K in wide.top(probs_NC, own.top).columns_NK.tolist()]
+        best_NK = wide.top(probs_NC, own.top or _length(config.metric)).columns_NK
+        found = [joiner.join(names[c] for c in best_K) for best_K in best_NK.tolist()]
     elif task.exclusive:
         hard_NC = probs_NC if decided_NC is None else decided_NC
         found = [names[c] for c in hard_NC.argmax(1).tolist()]
@@ -238,6 +240,12 @@ def _texts(cell: str, config: Config, classes: Sequence[str], probs_NC: Array, d
         said = [np.flatnonzero(row_C >= 0.5).tolist() for row_C in hard_NC]
         found = [joiner.join(names[c] for c in row) or config.data.empty or "" for row in said]
     return np.asarray(found, dtype=object)
+
+
+def _length(metric: str) -> int:
+    """Return how many labels a ranking metric reads."""
+    named = re.fullmatch(r"[a-z]+@([0-9]+)", metric)
+    return int(named[1]) if named else TOP
 
 
 def _hard(config: Config, classes: Sequence[str], probs_NC: Array, decided_NC: Array | None) -> Array:
