@@ -2,49 +2,30 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.contracts.artifacts import read_text_table
-from pipeline.contracts.config import Arrays
+from pipeline.contracts import extras, trainrows
 from pipeline.contracts.datafolder import KAGGLE_INPUT, find_root
-from pipeline.contracts.defects import (
-    SHOWN,
-    Defects,
-    Rows,
-    check_columns,
-    check_ids,
-    check_sample_ids,
-    id_column,
-)
+from pipeline.contracts.defects import SHOWN, Defects, Rows, check_columns, check_ids, check_sample_ids
 from pipeline.contracts.errors import InputError
-from pipeline.contracts.imagepaths import ImagePaths, Source
+from pipeline.contracts.extras import Extra
+from pipeline.contracts.imagepaths import Source
+from pipeline.contracts.reading import Found, Reader, predicted, sample_column, texts
 from pipeline.contracts.submission import check_sample
+from pipeline.contracts.tables import repeats
 from pipeline.contracts.task import TASKS
-from pipeline.contracts.templates import nearest
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from pipeline.contracts.config import Config, Data, Images
+    from pipeline.contracts.config import Config
 
 Array = np.ndarray[Any, np.dtype[Any]]
-
-
-@dataclass(frozen=True)
-class Extra:
-    """Hold rows that are trained on and never validated."""
-
-    ids: Array  # [E] str, each once, beginning with `extra:` (or `test:`)
-    images: list[Source]  # [E]
-    groups: Array | None  # [E] str, '' where the table has none; None where the competition has none
-    targets_EC: Array  # float32
-    weights_E: Array  # float32
 
 
 @dataclass(frozen=True)
@@ -87,132 +68,136 @@ def survey(config: Config) -> tuple[Competition | None, Defects]:
     if root is None:
         defects.add("folders", [_no_root(data.root)])
         return None, defects
-    train = _read(root / data.tables[0], "data.train", defects)
-    sample = _read(root / data.sample_submission, "data.sample_submission", defects)
-    test = _read(root / data.test, "data.test", defects) if data.test is not None else _test_of(sample, data)
-    if train is not None:
-        _check_train(train, config, defects)
-    if test is not None and data.test is not None:
-        check_columns(test, {"data.id": [data.id]}, defects)
-        check_ids(test, data.id, defects)
-    if sample is not None:
-        check_sample_ids(sample, test if data.test is not None else None, data, defects)
-    classes, targets_NC = _targets(train, data, defects)
+    reader = Reader(config, root, defects)
+    train = reader.rows(data.tables, "data.train", "train", data.image)
+    sample = reader.table(data.sample_submission, "data.sample_submission")
+    test = _test_rows(reader, sample)
+    train = None if train is None else trainrows.kept(train, reader)
+    found = None if train is None else reader.images(train, data.image, "data.image")
+    if train is not None and found is not None:
+        train, found = trainrows.present(train, found, reader)
+    key = "data.image" if data.test_image is None else "data.test_image"
+    test_found = None if test is None else reader.images(test, data.test_image or data.image, key)
+    test_ids, _, test_rows_J = _predicted(test, config, defects)
+    _check_sample_ids(sample, test, test_ids, config, defects)
+    classes, targets_IC = _targets(train, config, defects)
+    ids, first_N, rows_I = _predicted(train, config, defects)
+    if train is not None and data.predict_id is not None:
+        trainrows.check_same(train, targets_IC, first_N, rows_I, data, defects)
+    weights_I = None if train is None else trainrows.weights(train, data.weight, defects)
+    extra = extras.read(reader, classes) if train is not None and classes else None
     if sample is not None and classes:
         defects.add("columns of the sample submission", check_sample(sample.table, config, classes))
-    paths = ImagePaths(root)
-    images = _images(paths, train, data.image, "data.image", defects)
-    key = "data.image" if data.test_image is None else "data.test_image"
-    test_images = _images(paths, test, data.test_image or data.image, key, defects)
-    if defects.kinds or train is None or test is None or sample is None:
+    for rows, images, skip in ((train, found, False), (test, test_found, data.missing == "skip")):
+        if rows is not None and images is not None:
+            wrong = images.refused if skip else images.wrong
+            defects.add("missing or refused images", rows.lines(wrong))
+    if defects.kinds or train is None or test is None or sample is None or found is None or test_found is None:
         return None, defects
-    ids, test_ids = _texts(train.table[data.id]), _texts(test.table[data.id])
+    named = () if TASKS[data.task].values else classes  # values are in no row by being 0
+    single = len(ids) == len(rows_I)
+    kept = train if single else train.take(first_N)
+    targets_NC = targets_IC if single else targets_IC[first_N]
+    test_images = _without(test_found, reader.notes, test.path.name) if data.missing == "skip" else test_found.images
     return (
         Competition(
             ids=ids,
-            images=images,
-            rows_I=np.arange(len(ids)),
-            image_ids=ids,
-            table=train.table,
-            groups=_texts(train.table[data.group]) if data.group else None,
+            images=found.images,
+            rows_I=rows_I,
+            image_ids=texts(train.table[data.id]),
+            table=kept.table,
+            groups=texts(kept.table[data.group]) if data.group else None,
             classes=classes,
             targets_NC=targets_NC,
-            weights_N=None,
+            weights_N=None if weights_I is None else _mean(weights_I, rows_I, len(ids)),
             test_ids=test_ids,
             test_images=test_images,
-            test_rows_J=np.arange(len(test_ids)),
-            test_image_ids=test_ids,
-            extra=None,
+            test_rows_J=test_rows_J,
+            test_image_ids=texts(test.table[data.id]),
+            extra=extra,
             sample=sample.table,
-            notes=tuple(_notes(images, test_images, classes, targets_NC)),
+            notes=(
+                *reader.notes,
+                *_notes(found.images, test_images, named, targets_NC),
+            ),
         ),
         defects,
     )
 
 
-def _read_csv(path: Path) -> pd.DataFrame:
-    table = read_text_table(path)
-    if table.empty:
-        raise ValueError("it has no rows")
-    return table
-
-
-READERS: dict[str, Callable[[Path], pd.DataFrame]] = {".csv": _read_csv}  # by the file's ending
-
-
-def _read(path: Path, key: str, defects: Defects) -> Rows | None:
-    if not path.is_file():
-        names = sorted(entry.name for entry in os.scandir(path.parent)) if path.parent.is_dir() else []
-        defects.add("files", [f"{path}: {key} is missing{nearest(path.name, names)}"])
-        return None
-    reader = READERS.get(path.suffix.lower())
-    if reader is None:
-        defects.add("files", [f"{path}: {key} is a {path.suffix or 'bare'} file, expected {', '.join(READERS)}"])
-        return None
-    try:
-        return Rows(path, reader(path))
-    except (OSError, ValueError) as error:  # pandas' parser and decoding errors are ValueErrors
-        defects.add("files", [f"{path}: not readable: {' '.join(str(error).split())}; expected UTF-8 CSV"])
-        return None
-
-
-def _test_of(sample: Rows | None, data: Data) -> Rows | None:
-    """Take the test rows from the sample submission, each id once."""
-    column = None if sample is None else id_column(sample.table, data)
+def _test_rows(reader: Reader, sample: Rows | None) -> Rows | None:
+    """Return the test table's rows, or the sample submission's ids, each once."""
+    data, defects = reader.data, reader.defects
+    if data.test is not None:
+        test = reader.rows([data.test], "data.test", "test", data.test_image or data.image)
+        if test is None:
+            return None
+        check_columns(test, {"data.id": [data.id]}, defects)
+        check_ids(test, data.id, defects, twice=data.duplicates == "error")
+        if data.id not in test.table:
+            return None
+        return repeats.once(test, data, False, defects, reader.notes) if data.duplicates != "error" else test
+    column = None if sample is None else sample_column(sample.table, reader.config)
     if sample is None or column is None:
         return None
-    once = sample.table.drop_duplicates(column).reset_index(drop=True)
-    return Rows(sample.path, once.rename(columns={column: data.id}))
+    once = sample.take(np.flatnonzero(~sample.table[column].duplicated().to_numpy()))
+    return reader.complete(replace(once, table=once.table.rename(columns={column: data.id})), "test")
 
 
-def _check_train(train: Rows, config: Config, defects: Defects) -> None:
-    data, stratify = config.data, config.folds.stratify
-    wanted = {
-        "data.id": [data.id],
-        "data.target": data.targets,
-        "data.group": [data.group] if data.group else [],
-        "folds.stratify": [stratify] if isinstance(stratify, str) else stratify or [],
-    }
-    check_columns(train, wanted, defects)
-    check_ids(train, data.id, defects)
-    if data.group in train.table:
-        blank = np.flatnonzero((train.table[data.group].str.strip() == "").to_numpy())
-        lines = train.lines((int(row), f"{data.group} is blank, expected the row's group") for row in blank)
-        defects.add("blank group cells", lines)
+def _without(found: Found, notes: list[str], name: str) -> list[Source]:
+    """Return the test images, () where one is absent: every id is answered all the same."""
+    if not found.absent:
+        return found.images
+    absent = {row for row, _ in found.absent}
+    notes.append(f"{len(absent)} rows of {name} have no image and are predicted from mid-gray: {found.absent[0][1]}")
+    return [() if row in absent else image for row, image in enumerate(found.images)]
 
 
-def _targets(train: Rows | None, data: Data, defects: Defects) -> tuple[tuple[str, ...], Array]:
+def _predicted(rows: Rows | None, config: Config, defects: Defects) -> tuple[Array, Array, Array]:
+    if rows is None:
+        return np.zeros(0, np.str_), np.zeros(0, np.int64), np.zeros(0, np.int64)
+    return predicted(rows, config, defects)
+
+
+def _check_sample_ids(sample: Rows | None, test: Rows | None, ids: Array, config: Config, defects: Defects) -> None:
+    if sample is None:
+        return
+    column = sample_column(sample.table, config)
+    if column is None:
+        key = "data.id" if config.submission.id is None else "submission.id"
+        check_columns(sample, {key: [config.submission.id or config.data.id]}, defects)
+        return
+    named = test if config.data.test is not None else None
+    check_sample_ids(sample, column, named, ids.tolist(), defects)
+
+
+def _targets(train: Rows | None, config: Config, defects: Defects) -> tuple[tuple[str, ...], Array]:
+    data = config.data
     if train is None or any(column not in train.table for column in data.targets):
         return (), np.zeros((0, 0), dtype=np.float32)
     task = TASKS[data.task]
     classes = task.classes(train.table, data)
     if (problem := task.class_problem(classes)) is not None:
         defects.add("classes", [f"{train.path}: {problem}"])
-    targets_NC, wrong = task.encode(train.table, data, classes)
+    targets_IC, wrong = task.encode(train.table, data, classes)
     defects.add("bad labels", train.lines(wrong))
-    return tuple(classes), targets_NC
+    return tuple(classes), targets_IC
 
 
-def _images(paths: ImagePaths, rows: Rows | None, template: Images, key: str, defects: Defects) -> list[Source]:
-    if rows is None or isinstance(template, Arrays):
-        return []
-    try:
-        found = paths.resolve(rows.table, [template] if isinstance(template, str) else template)
-    except ValueError as error:
-        defects.add("templates", [f"{key}: {error}, in {rows.path}"])
-        return []
-    defects.add("missing or refused images", rows.lines(sorted([*found.absent, *found.refused])))
-    return found.images
+def _mean(weights_I: Array, rows_I: Array, count: int) -> Array:
+    """Return the mean over each prediction's images, [N] float32."""
+    total_N = np.bincount(rows_I, weights=weights_I, minlength=count)
+    return (total_N / np.bincount(rows_I, minlength=count)).astype(np.float32)
 
 
 def _notes(images: list[Source], test_images: list[Source], classes: Sequence[str], targets_NC: Array) -> list[str]:
     notes = []
-    if shared := set(images) & set(test_images):
+    if shared := (set(images) & set(test_images)) - {()}:
         first = " + ".join(min(shared))
         notes.append(f"{len(shared)} images belong to training and to test rows, first {first}")
     if repeated := len(images) - len(set(images)):
         notes.append(f"{repeated} training rows show an image of another row; name a group to keep them in one fold")
-    if empty := [name for name, total in zip(classes, targets_NC.sum(0), strict=True) if total == 0]:
+    if empty := [name for name, total in zip(classes, targets_NC.sum(0).tolist(), strict=False) if not total]:
         notes.append(f"no training row has the class {', '.join(empty[:8])}")
     return notes
 
@@ -221,7 +206,3 @@ def _no_root(root: str) -> str:
     slug = Path(root).name
     remedy = f"make it with: foldline example {slug}" if slug in {"digits", "elpv"} else "correct data.root"
     return f"{root}: data.root is no folder, neither here nor under {KAGGLE_INPUT}; {remedy}"
-
-
-def _texts(column: pd.Series[str]) -> Array:
-    return np.asarray(column.tolist(), dtype=np.str_)

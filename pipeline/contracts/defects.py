@@ -72,6 +72,11 @@ class Rows:
         origin, number = (0, row) if self.origin_N2 is None else map(int, self.origin_N2[row])
         return (self.origins or (Origin(self.path),))[origin].place(number)
 
+    def called(self, row: int, beside: int) -> str:
+        """Return how a row is called in a message about another one: its line alone, in the same file."""
+        place, prefix = self.place(row), f"{self.path}: "
+        return place.removeprefix(prefix) if self.place(beside).startswith(prefix) else place
+
     def lines(self, found: Iterable[tuple[int, str]]) -> list[str]:
         """Return the defects of rows, each with its place."""
         return [f"{self.place(row)}: {text}" for row, text in found]
@@ -118,34 +123,40 @@ def check_columns(rows: Rows, wanted: dict[str, list[str]], defects: Defects) ->
     defects.add("columns", [f"{rows.path}: no column '{name}' ({key}){nearest(name, have)}" for key, name in missing])
 
 
-def check_ids(rows: Rows, column: str, defects: Defects) -> None:
-    """Find ids that are blank or stand twice."""
+def check_ids(rows: Rows, column: str, defects: Defects, twice: bool = True) -> None:
+    """Find ids that are blank or, unless they may, stand twice."""
     if column not in rows.table:
         return
-    first: dict[str, int] = {}
-    blank, twice = [], []
-    for row, name in enumerate(rows.table[column]):
-        if not name.strip():
-            blank.append((row, f"{column} is blank, expected an id"))
-        elif first.setdefault(name, row) != row:
-            twice.append((row, f"id '{name}' stands in line {first[name] + 2} already; keep one of them"))
-    defects.add("blank ids", rows.lines(blank))
-    defects.add("ids that stand twice", rows.lines(twice))
+    ids = rows.table[column]
+    blank_N = ids.str.strip().eq("").to_numpy()
+    blank = np.flatnonzero(blank_N).tolist()
+    defects.add("blank ids", rows.lines((row, f"{column} is blank, expected an id") for row in blank))
+    repeated = np.flatnonzero(ids.duplicated().to_numpy() & ~blank_N & twice)
+    if len(repeated):
+        names = ids.to_numpy()
+        wanted = set(names[repeated])
+        first: dict[str, int] = {}
+        for row in np.flatnonzero(ids.isin(wanted).to_numpy()).tolist():
+            first.setdefault(names[row], row)
+        found = [(row, names[row], rows.called(first[names[row]], row)) for row in repeated.tolist()]
+        remedy = "keep one of them, or choose data.duplicates"
+        lines = rows.lines((row, f"id '{name}' stands in {place} already; {remedy}") for row, name, place in found)
+        defects.add("ids that stand twice", lines)
 
 
-def check_sample_ids(sample: Rows, test: Rows | None, data: Data, defects: Defects) -> None:
-    """Compare the sample submission with the test table; an id that it repeats is answered in each row."""
-    column = id_column(sample.table, data)
-    if column is None:
-        check_columns(sample, {"data.id": [data.id]}, defects)
-        return
+def check_sample_ids(sample: Rows, column: str, test: Rows | None, test_ids: Iterable[str], defects: Defects) -> None:
+    """Compare the sample submission with the ids of the test table, None where it has none.
+
+    An id that the sample repeats is answered in each row.
+    """
     ids = sample.table[column].tolist()
     if "" in ids:
         defects.add("blank ids", sample.lines((row, f"{column} is blank") for row, name in enumerate(ids) if not name))
-    if test is None or data.id not in test.table:
+    if test is None:
         return
-    asked, known = set(ids), set(test.table[data.id])
-    lacking = dict.fromkeys(name for name in test.table[data.id] if name not in asked)
+    test_ids = list(test_ids)
+    asked, known = set(ids), set(test_ids)
+    lacking = dict.fromkeys(name for name in test_ids if name not in asked)
     unknown = dict.fromkeys(name for name in ids if name not in known)
     where = f"{sample.path}: is it the right sample? "
     defects.add(

@@ -142,8 +142,8 @@ def test_a_table_that_the_system_cannot_read_is_a_defect(competition: Path) -> N
 
 
 def test_an_unknown_ending_is_refused(competition: Path) -> None:
-    (competition / "train.json").write_text("[]")
-    assert "is a .json file, expected .csv" in "\n".join(defects(competition, "data.train=train.json"))
+    (competition / "train.xlsx").write_bytes(b"PK")
+    assert "is a .xlsx file, expected .csv" in "\n".join(defects(competition, "data.train=train.xlsx"))
 
 
 def test_unknown_labels_name_the_classes(competition: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +36,7 @@ def read(root: Path, spec: str) -> pd.DataFrame:
 
     columns, pattern = _pattern(root, spec)
     found: list[list[str]] = [[] for _ in columns]
-    groups: list[str | int] = list(pattern.groupindex) or list(range(1, len(columns) + 1))
+    groups: Sequence[int | str] = list(pattern.groupindex) or range(1, len(columns) + 1)
     paths = []
     for path, match in _matches(root, spec, pattern):
         paths.append(path)
