@@ -165,3 +165,130 @@ def test_read_sample(tmp_path: Path) -> None:
     path.unlink()
     with pytest.raises(InputError, match=r"data.sample_submission is missing"):
         read_sample(config)
+
+
+MULTILABEL = {
+    "data__task": "multilabel",
+    "data__separator": " ",
+    "loss__name": "binary_cross_entropy",
+    "metric": "f1_micro",
+}
+VALUES = {"data__task": "regression", "loss__name": "mse", "metric": "rmse", "data__target": "age"}
+
+
+def test_an_index_column_without_a_name_is_copied_and_every_row_is_answered() -> None:
+    sample = ",Id,Category\n5,009,0\n6,007,0\n7,009,0\n8,008,0\n"
+    assert fill(sample) == ",Id,Category\n5,009,eel\n6,007,cat\n7,009,eel\n8,008,dog\n"
+
+
+def test_the_sample_s_id_column_is_named_or_the_first_that_is_none_of_ours() -> None:
+    sample = "cat,prediction_id\n0,007\n0,008\n0,009\n"
+    named = fill(sample, submission__id="prediction_id", submission__cell="probability")
+    assert named.splitlines()[:2] == ["cat,prediction_id", "0.7,007"]
+    assert fill("prediction_id,label\n007,0\n008,0\n009,0\n").splitlines()[1] == "007,cat"
+    config = make_config(Path("nowhere"), submission__id="predictionid")
+    assert "did you mean 'prediction_id'" in check_sample(table(sample), config, CLASSES)[0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"submission__cell": "class_id"}, ["0", "1", "2"]),
+        ({"submission__labels": {"cat": "felis catus", "eel": "anguilla"}}, ["felis catus", "dog", "anguilla"]),
+        ({"metric": "map@2"}, ["cat dog", "dog eel", "eel cat"]),
+        ({"metric": "mrr", "submission__joiner": "|"}, ["cat|dog|eel", "dog|eel|cat", "eel|cat|dog"]),
+        ({"submission__cell": "top", "submission__top": 1, "submission__labels": {"cat": "7"}}, ["7", "dog", "eel"]),
+        ({**MULTILABEL, "data__empty": "none"}, ["cat", "dog", "eel"]),
+        ({**MULTILABEL, "decision__min_labels": 2, "data__separator": "|"}, ["cat|dog", "dog|eel", "cat|eel"]),
+        (
+            {**MULTILABEL, "decision__kind": "threshold", "decision__threshold": 0.65, "data__empty": "-"},
+            ["cat", "-", "-"],
+        ),
+        (
+            {**MULTILABEL, "decision__min_labels": 2, "decision__alone": "eel", "submission__joiner": "+"},
+            ["cat+dog", "dog", "eel"],
+        ),
+        ({**MULTILABEL, "submission__cell": "class_id", "decision__min_labels": 2}, ["0 1", "1 2", "0 2"]),
+    ],
+)
+def test_one_column_of_labels(changes: dict[str, Any], expected: list[str]) -> None:
+    found = fill("id,labels\n007,\n008,\n009,\n", **changes)
+    assert [line.partition(",")[2] for line in found.splitlines()[1:]] == expected
+
+
+def test_what_was_decided_is_what_is_said() -> None:
+    config, decided_NC = make_config(Path("nowhere")), np.eye(3)[[2, 2, 0]]
+    sample = table("id,label\n007,\n008,\n009,\n")
+    assert build(sample, config, CLASSES, IDS, PROBS, decided_NC)["label"].tolist() == ["eel", "eel", "cat"]
+    wide = table("id,cat,dog,eel\n007,,,\n008,,,\n009,,,\n")
+    assert build(wide, config, CLASSES, IDS, PROBS, decided_NC)["cat"].tolist() == PROBS[:, 0].tolist()
+    hard = make_config(Path("nowhere"), submission__cell="label")
+    assert build(wide, hard, CLASSES, IDS, PROBS, decided_NC)["cat"].tolist() == [0, 0, 1]
+    config = make_config(Path("nowhere"), data__task="binary", metric="probabilistic_f1")
+    two_NC = PROBS[:, :2] / PROBS[:, :2].sum(1, keepdims=True)
+    made = build(sample, config, ("0", "1"), IDS, two_NC, np.eye(2)[[1, 0, 1]])
+    assert made["label"].tolist() == [1, 0, 1]
+
+
+def test_values_are_written_as_they_were_decided() -> None:
+    values_NC = np.array([[-3.5], [50.25], [120.0]])
+    sample = "id,age\n007,0\n008,0\n009,0\n"
+    assert fill(sample, values_NC, ("age",), **VALUES) == "id,age\n007,-3.5\n008,50.25\n009,120.0\n"
+    clipped = fill(sample, values_NC, ("age",), **VALUES, data__range=[1, 100])
+    assert clipped == "id,age\n007,1.0\n008,50.25\n009,100.0\n"
+    config = make_config(Path("nowhere"), **VALUES)
+    whole = build(table(sample), config, ("age",), IDS, values_NC, np.array([[1.0], [2.0], [3.0]]))
+    assert whole.to_csv(index=False) == "id,age\n007,1\n008,2\n009,3\n"
+    both = {**VALUES, "data__target": ["age", "mass"]}
+    made = fill("id,mass,age\n007,0,0\n008,0,0\n009,0,0\n", np.hstack([values_NC, -values_NC]), ("age", "mass"), **both)
+    assert made.splitlines()[1:3] == ["007,3.5,-3.5", "008,-50.25,50.25"]
+
+
+def test_ordered_classes_and_composite_ones_are_labels() -> None:
+    ordinal = {"data__task": "ordinal", "metric": "quadratic_weighted_kappa"}
+    assert fill("id,grade\n007,0\n008,0\n009,0\n", classes=("0", "1", "2"), **ordinal).splitlines()[1:] == [
+        *("007,0", "008,1", "009,2")
+    ]
+    heads = {"data__target": ["mask", "age"], "data__heads": True, "submission__composite": "{mask}-{age}"}
+    config = make_config(Path("nowhere"), **heads)
+    sample = table("id,label\n007,0\n008,0\n009,0\n")
+    assert check_sample(sample, config, ("mask=no", "mask=yes", "age=old", "age=young")) == []
+    names = ("no-old", "no-young", "yes-old", "yes-young")
+    probs_NC = np.eye(4)[[3, 0, 1]]
+    assert build(sample, config, names, IDS, probs_NC)["label"].tolist() == ["yes-young", "no-old", "no-young"]
+
+
+@pytest.mark.parametrize(
+    ("sample", "classes", "changes", "words"),
+    [
+        (
+            "id,label\n007,0\n",
+            CLASSES,
+            {"submission__labels": {"cow": "1"}},
+            ["submission.labels: unknown class 'cow'"],
+        ),
+        ("id,cat,dog,eel\n007,0,0,0\n", CLASSES, {"submission__cell": "top"}, ["found top, which is one column"]),
+        ("id,label\n007,0\n", CLASSES, {"submission__cell": "value"}, ["a multiclass task has probability, label"]),
+        ("id,age\n007,0\n", ("age",), {**VALUES, "submission__cell": "label"}, ["a regression task has value"]),
+        ("id,x\n007,0\n", ("age", "mass"), {**VALUES, "data__target": ["age", "mass"]}, ["for the values age, mass"]),
+        ("id,label\n007,0\n", CLASSES, {"decision__new_class": "emu"}, ["decision.new_class: unknown class 'emu'"]),
+        (
+            "id,labels\n007,0\n",
+            CLASSES,
+            {**MULTILABEL, "decision__alone": "emu"},
+            ["decision.alone: unknown class 'emu'"],
+        ),
+        (",id\n0,007\n", CLASSES, {}, ["expected one to fill in"]),
+        (
+            "id,label\n007,0\n",
+            ("mask=no", "mask=yes", "age=old", "age=young"),
+            {"data__target": ["mask", "age"], "data__heads": True, "submission__composite": "{mask}"},
+            ["submission.composite: two combinations"],
+        ),
+    ],
+)
+def test_cells_that_do_not_fit_are_refused(
+    sample: str, classes: tuple[str, ...], changes: dict[str, Any], words: list[str]
+) -> None:
+    defects = "\n".join(check_sample(table(sample), make_config(Path("nowhere"), **changes), classes))
+    assert all(word in defects for word in words), defects
