@@ -87,7 +87,7 @@ def _score(
         "selected_on_valid": config.train.keep == "best" or config.train.patience is not None,
         "variants": {"plain": of(made.oof(["identity"])), "tta": of(tta_NC)},
         "views": {view: of(made.oof([view])) for view in made.views},
-        "metrics": {name: of(tta_NC, name) for name, other in METRICS.items() if task.name in other.tasks},
+        "metrics": {name: of(tta_NC, name) for name in _shown(task.name, config.metric)},
         "per_class": _per_class(targets_NC, tta_NC, made.classes, task.exclusive),
     }
     if config.train.keep == "best":
@@ -95,6 +95,11 @@ def _score(
     labels = task.label_text(targets_NC, made.classes)
     oof = _table([made.ids, made.fold_N, np.asarray(labels, dtype=object)], tta_NC, made.classes)
     return report, oof, _table([made.test_ids], made.test(config.tta), made.classes)
+
+
+def _shown(task: str, metric: str) -> list[str]:
+    usual = [name for name, other in METRICS.items() if task in other.usual]
+    return usual if metric in usual else [metric, *usual]
 
 
 def _last_epoch(config: Config, table: foldtable.FoldTable, partial: bool) -> dict[str, Any]:
