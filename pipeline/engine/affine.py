@@ -7,11 +7,14 @@ several times the warp. Here the product is written out. Imported only by `augme
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import albumentations
 import cv2
 import numpy as np
+
+from pipeline.engine.images import PLANES
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -38,9 +41,16 @@ class Affine(albumentations.Affine):  # type: ignore[misc]  # albumentations is 
         return {"matrix": matrix, "output_shape": (height, width)}
 
     def apply(self, img: Array, matrix: Array, output_shape: tuple[int, int], **params: Any) -> Array:
-        """Warp an image of up to four channels."""
-        fill = self.fill if isinstance(self.fill, tuple | list) else (self.fill,) * img.shape[-1]
-        return cv2.warpAffine(
+        """Warp an image; of more than four channels, which OpenCV does not take, four at a time."""
+        channels = img.shape[-1]
+        fill = self.fill if isinstance(self.fill, tuple | list) else (self.fill,) * channels
+        if channels > PLANES:
+            parts = [slice(at, at + PLANES) for at in range(0, channels, PLANES)]
+            return np.dstack([self._warp(img[..., part], matrix, output_shape, fill[part]) for part in parts])
+        return self._warp(img, matrix, output_shape, fill).reshape(*output_shape, channels)
+
+    def _warp(self, img: Array, matrix: Array, output_shape: tuple[int, int], fill: Sequence[float]) -> Array:
+        warped: Array = cv2.warpAffine(
             img,
             matrix,
             output_shape[::-1],
@@ -48,3 +58,4 @@ class Affine(albumentations.Affine):  # type: ignore[misc]  # albumentations is 
             borderMode=self.border_mode,
             borderValue=fill,
         )
+        return warped

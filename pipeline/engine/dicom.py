@@ -56,7 +56,8 @@ def _share(file: Any, values: Array, window: Window | None) -> Array:
     if table := file.get("VOILUTSequence"):
         from pydicom.pixels.processing import apply_voi_lut
 
-        return np.asarray(apply_voi_lut(values, file), np.float64) / (2 ** int(table[0].LUTDescriptor[2]) - 1)
+        shown: Array = np.asarray(apply_voi_lut(values, file), np.float64)
+        return shown / (2 ** int(table[0].LUTDescriptor[2]) - 1)
     if file.get("WindowWidth") is None or file.get("WindowCenter") is None:
         return _between(values, float(values.min()), float(values.max()))
     center, width = _first(file.WindowCenter), _first(file.WindowWidth)

@@ -93,7 +93,7 @@ class Fit:
         self.meta = {**meta, **self.output.meta, "fold": fold.number, "classes": list(fold.classes)}
         self.setting = network.Setting.of(config)
         self.model, self.origin = network.build(config, fold.classes, self.setting, fold.number, fresh=True)
-        self.normalize = network.normalize(self.model, self.setting)
+        self.normalize = network.normalize(self.model, self.setting, config.data.in_chans)
         if accelerator.scaler is not None:  # fp16; the last fold's scale must not shape this one's first steps
             accelerator.scaler = torch.amp.GradScaler(accelerator.device.type)
         self.optimizer = accelerator.prepare_optimizer(optimizer(config, self.model))

@@ -108,7 +108,7 @@ def _average(networks: Sequence[nn.Module], new: NewImages, config: Config, sett
 
         augment = of(config)
     here = config.model_copy(update={"train": config.train.model_copy(update={"workers": 0})})  # decoded already
-    normalize, size = network.normalize(networks[0], setting), config.predict.batch_size
+    normalize, size = network.normalize(networks[0], setting, config.data.in_chans), config.predict.batch_size
     means: list[Array] = []
     defects: list[str] = []
     hidden = None if processes.is_main() else True  # None: shown on a terminal only

@@ -25,7 +25,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 
 class Images(Protocol):
-    """Hold images: index -> H×W×3 uint8 or uint16.
+    """Hold images: index -> H×W×C uint8 or uint16.
 
     `take` and `digest` written here serve a subclass that decodes or holds them; the cache's set has its own.
     """

@@ -249,7 +249,7 @@ class _Prediction:
     def __init__(self, config: Config, classes: Sequence[str]) -> None:
         self.config, self.setting = config, Setting.of(config)
         self.model, _ = network.build(config, classes, self.setting, 0, fresh=False)
-        self.normalize = network.normalize(self.model, self.setting)
+        self.normalize = network.normalize(self.model, self.setting, config.data.in_chans)
         self.augment = augment.of(config)
 
     def __call__(self, rows: Rows, networks: int, views: Sequence[str]) -> None:

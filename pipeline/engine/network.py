@@ -71,6 +71,7 @@ def build(config: Config, classes: Sequence[str], setting: Setting, fold: int, *
             drop_path_rate=model.drop_path_rate,
             pool=model.pool,
             zero_head=model.zero_head,
+            in_chans=config.data.in_chans,
         )
         _try_turned(network, config, len(classes))
         if model.freeze is not None:
@@ -88,7 +89,7 @@ def _try_turned(network: nn.Module, config: Config, classes: int) -> None:
     if height == width or not turns:
         return
     try:
-        models.try_size(network, config.model.name, classes, (width, height))
+        models.try_size(network, config.model.name, classes, (width, height), config.data.in_chans)
     except ValueError as error:
         raise ValueError(
             f"tta: {', '.join(turns)} turn {height} x {width} pixels into {width} x {height}, which "
@@ -96,9 +97,9 @@ def _try_turned(network: nn.Module, config: Config, classes: int) -> None:
         ) from error
 
 
-def normalize(network: nn.Module, setting: Setting) -> Normalize:
+def normalize(network: nn.Module, setting: Setting, in_chans: int = 3) -> Normalize:
     """Return the step from stored images to the network's input."""
-    found = models.normalization(network)
+    found = models.normalization(network, in_chans)
     return Normalize(found.mean, found.std, setting.device, setting.channels_last)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import timm
 import torch
 from timm.data import resolve_model_data_config
+from timm.models import adapt_input_conv
 from timm.utils import freeze as timm_freeze
 from torch import Tensor, nn
 
@@ -36,8 +37,11 @@ def build(
     drop_path_rate: float | None = None,
     pool: str | None = None,
     zero_head: bool = False,
+    in_chans: int = 3,
 ) -> tuple[nn.Module, str]:
     """Return the model and one line that says where its weights came from.
+
+    Pretrained weights for RGB are adapted to other channels as timm does: their sum for one, repeated for more.
 
     Initial weights come from torch's global generator: seed it first. Raises ValueError for an unknown
     name, an option the model does not take, or a local file of which less than 90 % fits: timm itself
@@ -50,6 +54,7 @@ def build(
         "drop_rate": drop_rate,
         "drop_path_rate": drop_path_rate,
         "global_pool": pool,
+        "in_chans": None if in_chans == 3 else in_chans,
     }
     given = {key: value for key, value in options.items() if value is not None}
     try:
@@ -63,12 +68,12 @@ def build(
         ) from error
     origin = f"{name}: timm's pretrained weights" if pretrained is True else f"{name}: weights from scratch"
     if isinstance(pretrained, str):
-        origin = f"{name}: {load_backbone(model, Path(pretrained))}"
+        origin = f"{name}: {load_backbone(model, Path(pretrained), in_chans)}"
     if zero_head:
         for head in _classifier_names(model):  # get_classifier() gives a tuple where there are several
             for parameter in model.get_submodule(head).parameters():
                 nn.init.zeros_(parameter)
-    try_size(model, name, classes, size_hw)
+    try_size(model, name, classes, size_hw, in_chans)
     return model, origin
 
 
@@ -81,12 +86,12 @@ def check_name(name: str) -> None:
         )
 
 
-def try_size(model: nn.Module, name: str, classes: int, size_hw: tuple[int, int]) -> None:
+def try_size(model: nn.Module, name: str, classes: int, size_hw: tuple[int, int], in_chans: int = 3) -> None:
     """Raise ValueError where the model does not take images of this size: the first batch would be too late."""
     height, width = size_hw
     try:
         with torch.inference_mode():
-            shape = model.eval()(torch.zeros(1, 3, height, width)).shape
+            shape = model.eval()(torch.zeros(1, in_chans, height, width)).shape
     except (AssertionError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise ValueError(f"model.size: {name} cannot take {height} x {width} pixels ({reason})") from error
@@ -106,12 +111,15 @@ def _create(name: str, options: dict[str, Any], size_hw: tuple[int, int]) -> nn.
     return model
 
 
-def load_backbone(model: nn.Module, path: Path) -> str:
+def load_backbone(model: nn.Module, path: Path, in_chans: int = 3) -> str:
     """Load a local file of weights but for the head; return how much of it fitted."""
     if not path.is_file():
         raise ValueError(f"model.pretrained: {path} not found, expected true, false or a file of weights")
-    weights = _read_weights(path)
-    own = model.state_dict()
+    own, weights = model.state_dict(), dict(_read_weights(path))
+    for first in _names(model, "first_conv"):
+        key = f"{first}.weight"
+        if key in weights and key in own and weights[key].shape[1] != own[key].shape[1]:
+            weights[key] = adapt_input_conv(in_chans, weights[key])
     head = tuple(f"{prefix}." for prefix in _classifier_names(model))
     wanted = [key for key in own if not key.startswith(head)]
     fitting = {key: weights[key] for key in wanted if key in weights and weights[key].shape == own[key].shape}
@@ -144,7 +152,12 @@ def _read_weights(path: Path) -> Mapping[str, Tensor]:
 
 
 def _classifier_names(model: nn.Module) -> list[str]:
-    names = getattr(model, "default_cfg", {}).get("classifier") or "fc"
+    return _names(model, "classifier") or ["fc"]
+
+
+def _names(model: nn.Module, what: str) -> list[str]:
+    """Return the modules that timm's description of a model names, one or several."""
+    names = getattr(model, "default_cfg", {}).get(what) or []
     return [names] if isinstance(names, str) else list(names)
 
 
@@ -173,10 +186,16 @@ def freeze(model: nn.Module, what: str | list[str]) -> int:
     return sum(parameter.requires_grad for parameter in model.parameters())
 
 
-def normalization(model: nn.Module) -> Normalization:
-    """Return the mean and std of the model's own preprocessing, which is not always ImageNet's."""
+def normalization(model: nn.Module, in_chans: int = 3) -> Normalization:
+    """Return the mean and std of the model's own preprocessing, which is not always ImageNet's.
+
+    Channels that are not RGB all have the mean of the three.
+    """
     found = resolve_model_data_config(model)
-    return Normalization(tuple(found["mean"]), tuple(found["std"]))
+    mean, std = tuple(found["mean"]), tuple(found["std"])
+    if in_chans != len(mean):
+        mean, std = ((sum(values) / len(values),) * in_chans for values in (mean, std))
+    return Normalization(mean, std)
 
 
 class _Fp32Convolution:
