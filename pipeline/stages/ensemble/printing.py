@@ -121,7 +121,7 @@ def _decision(report: dict[str, Any]) -> list[str]:
     lines = []
     for name, one in found["candidates"].items():
         if name != "plain":
-            verdict = "used" if name == found["chosen"] else "not surely better, so plain"
+            verdict = "used" if name == found["chosen"] else "not used"
             numbers = f"cross-fit {_text(one['cross_fitted'])}, gap {_text(one['gap'])}"
             line = f"decision: {' '.join(filter(None, (name, brief(one['params']))))}; {numbers}"
             lines.append(f"{line}; {_lead(one['over_plain'])} over plain: {verdict}")
