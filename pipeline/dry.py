@@ -20,7 +20,7 @@ from pipeline.contracts.errors import FoldlineError, MismatchError
 from pipeline.contracts.foldrows import FoldRows
 from pipeline.contracts.foldtable import FoldTable
 from pipeline.contracts.imagepaths import Source
-from pipeline.engine import effort
+from pipeline.engine import effort, rows
 from pipeline.engine.cache import ImageSet, lacking, open_config
 from pipeline.engine.effort import Effort, duration
 
@@ -44,7 +44,7 @@ class FoldState:
 def describe(config: Config, only: Sequence[int] | None = None, force: bool = False) -> str:
     """Return the plan as text; raises InputError where the tables are wrong, as `check` would."""
     competition = load(config)
-    paths = list(dict.fromkeys([*competition.images, *competition.test_images]))
+    paths = list(dict.fromkeys([*rows.sources(competition), *competition.test_images]))
     missing = lacking(config, paths)
     lines = {"check": [f"reads the tables; {len(missing)} of {len(paths)} images are to be decoded"]}
     stage = "folds"
@@ -103,25 +103,31 @@ def _states(
     else:
         part = config.train.subset, config.train.seed
         sizes = [(len(table.train_ids(k, *part)), len(table.valid_ids(k))) for k in range(table.n)]
-    train_set, test_set = _known(config, competition.images), _known(config, competition.test_images)
-    digest = train_set.digest(competition.ids) if train_set else None
+    train_set, test_set = _known(config, rows.sources(competition)), _known(config, competition.test_images)
+    digest = train_set.digest(rows.names(competition)) if train_set else None
     found: list[FoldState] = []
     defects: Lines = []
     for number, (train, valid) in enumerate(sizes):
         if only is not None and number not in only:
             continue
         try:
-            epochs, text = _training(config, table, number, digest, force)
+            epochs, text = _training(config, table, competition, number, digest, force)
         except MismatchError as error:
             defects += error.defects
             continue
         text = text or f"{epochs} epochs on {train} rows"
         valid_views = test_views = len(config.views)
         if table is not None and not epochs:
-            folder, ids = config.run_dir / f"fold{number}", table.valid_ids(number)
-            valid_set = train_set.take(foldtable.row_numbers(competition.ids, ids)) if train_set else None
-            valid_views -= _kept(config, folder, "valid", ids, valid_set)
-            test_views -= _kept(config, folder, "test", competition.test_ids, test_set)
+            folder, ids = (
+                config.run_dir / f"fold{number}",
+                foldtable.row_numbers(competition.ids, table.valid_ids(number)),
+            )
+            chosen = rows.image_numbers(competition.rows_I, competition.image_ids, ids)
+            names_I, owners_I = competition.image_ids[chosen], competition.ids[competition.rows_I[chosen]]
+            valid_set = train_set.take(chosen) if train_set else None
+            valid_views -= _kept(config, folder, "valid", names_I, owners_I, valid_set)
+            owners_J = competition.test_ids[competition.test_rows_J]
+            test_views -= _kept(config, folder, "test", competition.test_image_ids, owners_J, test_set)
         found.append(FoldState(number, train, valid, epochs, text, valid_views, test_views))
     if defects:
         raise MismatchError(*defects)
@@ -136,7 +142,12 @@ def _known(config: Config, sources: Sequence[Source]) -> ImageSet | None:
 
 
 def _training(
-    config: Config, table: FoldTable | None, number: int, images: str | None, force: bool
+    config: Config,
+    table: FoldTable | None,
+    competition: Competition,
+    number: int,
+    images: str | None,
+    force: bool,
 ) -> tuple[int, str | None]:
     """Return the epochs left and what to say about them, None for a fold from its beginning."""
     from pipeline.stages import train
@@ -145,7 +156,8 @@ def _training(
     if table is None:
         return epochs, None
     old = fingerprint.read_stamp(config.run_dir, f"train-fold{number}") or {}
-    new = train.fields(config, table, str(old.get("images")) if images is None else images)
+    digest = str(old.get("images")) if images is None else images
+    new = train.fields(config, table, digest, rows.hashes(competition))
     if (differs := train.difference(config, number, new)) is not None:
         if not force:
             raise MismatchError(differs)
@@ -168,7 +180,7 @@ def _speeds(folder: Path) -> list[float]:
     return [float(speed) for speed in pd.read_csv(path)["images_per_second"]]
 
 
-def _kept(config: Config, folder: Path, kind: str, ids: Array, images: ImageSet | None) -> int:
+def _kept(config: Config, folder: Path, kind: str, names_I: Array, owners_I: Array, images: ImageSet | None) -> int:
     """Return how many of the wanted views are predicted already, with these weights and images."""
     path = folder / f"{kind}.npz"
     if not path.is_file():
@@ -182,8 +194,9 @@ def _kept(config: Config, folder: Path, kind: str, ids: Array, images: ImageSet 
         except MismatchError:
             have = ()
     else:
-        print_ = predict.fingerprint_of(config, Setting.of(config), predict.weights_hash(folder), images.digest(ids))
-        have = list(predict.kept_views(path, print_, ids))
+        digest = predict.image_digest(images, names_I, owners_I)
+        print_ = predict.fingerprint_of(config, Setting.of(config), predict.weights_hash(folder), digest)
+        have = list(predict.kept_views(path, print_, predict.owned(owners_I)[0]))
     return sum(view in have for view in config.views)
 
 

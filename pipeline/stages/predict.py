@@ -16,11 +16,12 @@ from pipeline.contracts.artifacts import Array, Predictions, lock, write_text
 from pipeline.contracts.competition import load
 from pipeline.contracts.config import Config, dump
 from pipeline.contracts.errors import MismatchError
-from pipeline.engine import augment, hardware, network, processes
+from pipeline.engine import augment, hardware, network, processes, rows
 from pipeline.engine.cache import open_config, size_for
 from pipeline.engine.images import DECODE_VERSION
-from pipeline.engine.loader import Rows
+from pipeline.engine.loader import Images, Rows
 from pipeline.engine.network import Setting
+from pipeline.engine.output import Output, pool
 from pipeline.engine.predict import predict, subset
 
 # What weights were fitted for: with another pooling or activation they still load, and predict nonsense.
@@ -45,15 +46,18 @@ def run(config: Config, folds: Sequence[int] | None = None, parts: Sequence[str]
         trained = _trained(config, table.n, folds)
         if processes.is_main():
             write_text(config.run_dir / "config.yaml", dump(config))
-        rows = Rows(images, competition.ids)
+        held = Rows(images, competition.image_ids)
         for base in (config.run_dir, config.run_dir / "last"):
             for fold in trained if "valid" in parts else []:
                 if (base / f"fold{fold}" / "model.safetensors").is_file():
                     numbers = foldtable.row_numbers(competition.ids, table.valid_ids(fold))
-                    jobs.predict([base / f"fold{fold}"], "valid", subset(rows, numbers))
+                    chosen = rows.image_numbers(competition.rows_I, competition.image_ids, numbers)
+                    owners_I = competition.ids[competition.rows_I[chosen]]
+                    jobs.predict([base / f"fold{fold}"], "valid", subset(held, chosen), owners_I)
         if "test" in parts:
-            test = Rows(test_images, competition.test_ids)
-            jobs.predict([config.run_dir / f"fold{fold}" for fold in trained], "test", test)
+            test = Rows(test_images, competition.test_image_ids)
+            owners_J = competition.test_ids[competition.test_rows_J]
+            jobs.predict([config.run_dir / f"fold{fold}" for fold in trained], "test", test, owners_J)
     return config.run_dir
 
 
@@ -77,7 +81,7 @@ def _trained(config: Config, count: int, folds: Sequence[int] | None) -> list[in
     there = [fold for fold in wanted if (config.run_dir / f"fold{fold}" / "model.safetensors").is_file()]
     if not there or (folds and there != wanted):
         raise MismatchError(f"{config.run_dir}: trained folds are {there}, wanted {wanted}; run: foldline train")
-    asked = fingerprint.fields(config, FITTED)
+    asked = fingerprint.fields(config, (*FITTED, *fingerprint.set_keys(config, ("data.heads",))))
     del asked["engine"]  # a later version may predict with earlier weights
     for fold in there:
         stamp = fingerprint.read_stamp(config.run_dir, f"train-fold{fold}") or asked  # none where it was copied
@@ -98,36 +102,40 @@ class _Jobs:
         self.loaded: dict[Path, tuple[nn.Module, dict[str, Any]]] = {}
         self.hashes: dict[Path, str] = {}  # of each folder's weights, read once for all its files
 
-    def predict(self, folders: Sequence[Path], kind: str, rows: Rows) -> None:
-        """Complete the files `kind`.npz of these folders with one pass over the rows."""
+    def predict(self, folders: Sequence[Path], kind: str, rows: Rows, owners_I: Array) -> None:
+        """Complete the files `kind`.npz of these folders with one pass over the images; `owners_I` are their ids."""
         wanted = self.config.views
-        digest = rows.images.digest(rows.ids)
+        ids, rows_I = owned(owners_I)
+        digest = image_digest(rows.images, rows.ids, owners_I)
         prints = {folder: self._fingerprint(folder, digest) for folder in folders}
-        kept = {folder: kept_views(folder / f"{kind}.npz", prints[folder], rows.ids) for folder in folders}
+        kept = {folder: kept_views(folder / f"{kind}.npz", prints[folder], ids) for folder in folders}
         todo = [folder for folder in folders if any(view not in kept[folder] for view in wanted)]
         missing = [view for view in wanted if any(view not in kept[folder] for folder in todo)]
         missing = processes.agree(missing)
         todo = processes.agree(todo)
         if todo:
             networks = [self._network(folder)[0] for folder in todo]
+            outputs = [Output.of(self.config, self._network(folder)[1]) for folder in todo]
             found = predict(
                 networks,
                 rows,
                 missing,
                 self.config,
                 self.setting,
-                network.normalize(networks[0], self.setting),
+                network.normalize(networks[0], self.setting, self.config.data.in_chans),
                 augment=augment.of(self.config),
+                outputs=outputs,
                 progress=f"{kind}, {len(missing)} views",
             )
             if processes.is_main():
-                for folder, probs_NVC in zip(todo, found, strict=True):
+                for folder, output, probs_IVC in zip(todo, outputs, found, strict=True):
+                    probs_NVC = pool(probs_IVC, rows_I, len(ids), self.config.data.pool, output.blocks)
                     views = {**kept[folder], **{view: probs_NVC[:, v] for v, view in enumerate(missing)}}
-                    self._save(folder, kind, rows.ids, views, prints[folder])
+                    self._save(folder, kind, ids, views, prints[folder])
         if processes.is_main():
             names = ", ".join(folder.name for folder in todo) or "nothing"
             print(
-                f"{kind}: {len(rows)} rows, computed {names}"
+                f"{kind}: {len(ids)} rows, computed {names}"
                 + (f" under {', '.join(missing)}" if todo else ", all views are there")
             )
         processes.barrier()
@@ -146,7 +154,7 @@ class _Jobs:
                 "fold_hash": meta["fold_hash"],
                 "fingerprint": print_,
                 "task": self.config.data.task,
-                "heads": None,
+                "heads": meta.get("heads"),
                 "versions": hardware.versions(),
             },
         ).save(folder / f"{kind}.npz")
@@ -168,6 +176,22 @@ class _Jobs:
         return self.loaded[folder]
 
 
+def owned(owners_I: Array) -> tuple[Array, Array]:
+    """Return the ids that images belong to, each once as they first come, and each image's number among them."""
+    ids, first, inverse = np.unique(owners_I, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    place = np.empty(len(ids), dtype=np.int64)
+    place[order] = np.arange(len(ids))
+    return ids[order], place[inverse]
+
+
+def image_digest(images: Images, image_ids: Array, owners_I: Array) -> str:
+    """Return the digest of images by their ids and, where these differ, the ids that they belong to."""
+    if np.array_equal(image_ids, owners_I):
+        return images.digest(image_ids)
+    return images.digest([f"{owner}\x1f{name}" for owner, name in zip(owners_I, image_ids, strict=True)])
+
+
 def weights_hash(folder: Path) -> str:
     """Return the SHA-256 of a fold's weights."""
     return fingerprint.file_hash(folder / "model.safetensors")
@@ -177,7 +201,10 @@ def fingerprint_of(config: Config, setting: Setting, weights: str, images: str) 
     """Return what the predictions of weights of this hash for images of this digest depend on, hashed."""
     found = fingerprint.fields(
         config,
-        ("model.size", "augment", "loss.name", "train.seed", "train.precision", "predict"),
+        (
+            *("model.size", "augment", "loss.name", "train.seed", "train.precision", "predict"),
+            *fingerprint.set_keys(config, ("data.pool",)),
+        ),
         weights=weights,
         images=images,
         image_size=str(size_for(config)),

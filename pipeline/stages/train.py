@@ -6,7 +6,7 @@ import argparse
 import contextlib
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pipeline.contracts import fingerprint, foldtable
@@ -15,11 +15,10 @@ from pipeline.contracts.competition import Competition, load
 from pipeline.contracts.config import Config, dump
 from pipeline.contracts.errors import InputError, MismatchError
 from pipeline.contracts.foldtable import FoldTable
-from pipeline.engine import augment, hardware, processes
-from pipeline.engine.cache import open_config, size_for
+from pipeline.engine import augment, hardware, processes, rows
+from pipeline.engine.cache import ImageSet, open_config, size_for
 from pipeline.engine.fit import Fold, Watch, accelerator, fit
 from pipeline.engine.images import DECODE_VERSION
-from pipeline.engine.loader import Rows
 from pipeline.engine.network import Setting
 from pipeline.engine.predict import subset
 
@@ -33,13 +32,15 @@ def run(config: Config, folds: Sequence[int] | None = None, force: bool = False,
     competition = load(config)
     table = foldtable.read(config)
     foldtable.verify(table, competition)
-    images = open_config(config, competition.images, "training images")
+    images = open_config(config, rows.sources(competition), "training images")
     wanted = _wanted(folds, table.n)
     threads = hardware.prepare(config.train, processes.count())
     joined = accelerator(Setting.of(config))
     with lock(config.run_dir) if processes.is_main() else contextlib.nullcontext():
         todo = processes.agree(
-            _unfinished(config, table, images.digest(competition.ids), wanted, force) if processes.is_main() else None
+            _unfinished(config, table, images.digest(rows.names(competition)), wanted, force, rows.hashes(competition))
+            if processes.is_main()
+            else None
         )
         if processes.is_main():
             write_text(config.run_dir / "config.yaml", dump(config))
@@ -53,12 +54,11 @@ def run(config: Config, folds: Sequence[int] | None = None, force: bool = False,
                         "setting": str(Setting.of(config)),
                     },
                 )
-        rows = Rows(images, competition.ids, competition.targets_NC)
         for fold in todo:
             begin = time.perf_counter()
             history = fit(
                 config,
-                _fold(config, table, competition, rows, fold),
+                _fold(config, table, competition, images, fold),
                 augment.of(config),
                 joined,
                 {"fold_hash": table.fold_hash, "folds": table.n, "task": config.data.task},
@@ -82,29 +82,40 @@ def _wanted(folds: Sequence[int] | None, count: int) -> list[int]:
     return list(folds) if folds else list(range(count))
 
 
-def _fold(config: Config, table: FoldTable, competition: Competition, rows: Rows, number: int) -> Fold:
+def _fold(config: Config, table: FoldTable, competition: Competition, images: ImageSet, number: int) -> Fold:
     """Select one fold's rows, in the fold table's order so that the input file's order changes nothing."""
+    held = rows.of(competition, images)
     wanted = table.train_ids(number, config.train.subset, config.train.seed)
-    train = foldtable.row_numbers(competition.ids, wanted)
-    valid = foldtable.row_numbers(competition.ids, table.valid_ids(number))
+    train = rows.present(held, images, rows.train_numbers(competition, table, number, wanted))
+    validated = foldtable.row_numbers(competition.ids, table.valid_ids(number))
+    valid = rows.image_numbers(competition.rows_I, competition.image_ids, validated)
     if len(train) < 2:
         raise InputError(f"fold {number}: {len(train)} rows are left to train on, expected at least 2")
+    several = len(competition.images) != len(competition.ids)
     return Fold(
         number,
-        subset(rows, train),
-        subset(rows, valid),
+        train,
+        subset(held, valid),
         competition.classes,
         config.run_dir / f"fold{number}",
+        competition.rows_I[valid] if several else None,
     )
 
 
-def _unfinished(config: Config, table: FoldTable, images: str, wanted: Sequence[int], force: bool) -> list[int]:
+def _unfinished(
+    config: Config,
+    table: FoldTable,
+    images: str,
+    wanted: Sequence[int],
+    force: bool,
+    further: Mapping[str, str] | None = None,
+) -> list[int]:
     """Return the folds to train; stamp each with what it is trained from.
 
     The stamp is written at the start and model.safetensors at the end, so that a fold is finished when both
     are there, and an interrupted one knows whether it may go on. `force` replaces the folds that differ, no others.
     """
-    found = fields(config, table, images)
+    found = fields(config, table, images, further)
     todo, defects = [], []
     for fold in wanted:
         differs = difference(config, fold, found)
@@ -145,12 +156,17 @@ def _remove(config: Config, fold: int) -> None:
         shutil.rmtree(base / f"fold{fold}", ignore_errors=True)
 
 
-def fields(config: Config, table: FoldTable, images: str) -> fingerprint.Fields:
+def fields(
+    config: Config, table: FoldTable, images: str, further: Mapping[str, str] | None = None
+) -> fingerprint.Fields:
     """Return what the weights depend on: settings, folds, images, initial weights; no names, no paths.
 
-    The metric only decides where an epoch is chosen or training stops by it.
+    `further` are the hashes of the rows that the fold table does not hold, see engine.rows. The metric only decides
+    where an epoch is chosen or training stops by it. Keys that stand at their default are left out where they came
+    later than the first runs.
     """
     chooses = config.train.keep == "best" or config.train.patience is not None
+    optional = ("data.heads", "data.empty", "data.range", "data.duplicates")
     found = fingerprint.fields(
         config,
         (
@@ -158,6 +174,7 @@ def fields(config: Config, table: FoldTable, images: str) -> fingerprint.Fields:
             "data.target",
             "data.classes",
             "data.separator",
+            *fingerprint.set_keys(config, (*optional, *(["data.pool"] if chooses else []))),
             "model",
             "augment",
             "mix",
@@ -170,6 +187,7 @@ def fields(config: Config, table: FoldTable, images: str) -> fingerprint.Fields:
         images=images,
         image_size=str(size_for(config)),
         decode=str(DECODE_VERSION),
+        **(further or {}),
     )
     for key in ("train.workers", "train.threads"):
         del found[key]
