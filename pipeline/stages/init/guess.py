@@ -12,6 +12,7 @@ from pipeline.contracts.tables import read_table
 from pipeline.contracts.templates import fill
 from pipeline.stages.init import pictures, sources, targets
 from pipeline.stages.init.folder import Folder, words
+from pipeline.stages.init.pictures import Found
 from pipeline.stages.init.sources import Train
 from pipeline.stages.init.targets import Guess
 
@@ -121,13 +122,24 @@ def _composed(train: pd.DataFrame, test: pd.DataFrame, column: str) -> str | Non
 def _test_pictures(
     folder: Folder, train: Train, test: pd.DataFrame | None, sample: pd.DataFrame, id_: str, guesses: list[Guess]
 ) -> None:
+    """Choose data.test_image where data.image leads nowhere: like it but for the folder's name, else anew."""
     if train.found is None:
         return
     rows = sample.rename(columns={sample.columns[0]: id_}).iloc[:, :1] if test is None else test
-    found = pictures.find(rows, folder, "test", [train.found.column, id_])
+    own = train.found.template
+    for template in dict.fromkeys((own, own.replace("train", "test"))):  # few test rows may all lie in one sub-folder
+        try:
+            hits = pictures.count(rows, folder, template)
+        except ValueError:  # a column that the test rows do not have
+            continue
+        if hits == len(rows):
+            found: Found | None = Found(template, id_, hits, len(rows))
+            break
+    else:
+        found = pictures.find(rows, folder, "test", [train.found.column, id_])
     if found is None:
         guesses.append(("data.test_image", f"test/{{{id_}}}.jpg", "no test picture was found: correct it"))
-    elif found.template != train.found.template:
+    elif found.template != own:
         guesses.append(("data.test_image", found.template, f"reaches {found.hits} pictures of {found.rows} rows"))
 
 

@@ -28,11 +28,10 @@ def recipe(folder: Folder, arrays: tuple[int, int] | None) -> list[Guess]:
         size, why = 224, "the pictures' sizes could not be read"
     small = not isinstance(size, list) and size <= SMALL
     name = "resnet18d.ra2_in1k" if small else "tf_efficientnetv2_s.in21k_ft_in1k"
-    preset = "light" if arrays else "medium"
     return [
         ("model.name", name, "a first one: its weights come from the hub, or give a path as model.pretrained"),
         ("model.size", size, why),
-        ("augment.train", preset, "mirrors left and right: take text for signs, flat_medium where nothing is up"),
+        ("augment.train", "medium", "mirrors left and right: take text for signs, flat_medium where nothing is up"),
         ("train.epochs", 10, ""),
         ("tta", ["identity", "hflip"], ""),
     ]
