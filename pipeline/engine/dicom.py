@@ -57,7 +57,8 @@ def _share(file: Any, values: Array, window: Window | None) -> Array:
         from pydicom.pixels.processing import apply_voi_lut
 
         shown: Array = np.asarray(apply_voi_lut(values, file), np.float64)
-        return shown / (2 ** int(table[0].LUTDescriptor[2]) - 1)
+        whole: float = 2.0 ** int(table[0].LUTDescriptor[2]) - 1
+        return shown / whole
     if file.get("WindowWidth") is None or file.get("WindowCenter") is None:
         return _between(values, float(values.min()), float(values.max()))
     center, width = _first(file.WindowCenter), _first(file.WindowWidth)

@@ -20,7 +20,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "DIB", "WEBP", "GIF", "PPM", "JPEG2000")
 ORIENTATION = 0x0112  # EXIF and TIFF tag
-BITS_PER_SAMPLE = 258  # TIFF tag
+BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLES, PLANAR = 258, 262, 277, 284  # TIFF tags
 
 cv2.setNumThreads(0)  # its own threads fight the loader's
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)  # damaged files are raised below
@@ -49,13 +49,23 @@ def _read(content: bytes, size_hw: tuple[int, int] | None, channels: int, window
             return arrays.to_depth(tiffs.read(content), window)
         raise
     deep = _is_deep_colour(image, content)
-    if channels not in (1, 3) and image.format == "TIFF" and getattr(image, "n_frames", 1) > 1:
-        return arrays.to_depth(tiffs.read(content), window) if deep else _pages(image, window)
+    if channels not in (1, 3) and image.format == "TIFF":
+        several = getattr(image, "n_frames", 1) > 1
+        if (several and deep) or _has_planes(image):
+            return arrays.to_depth(tiffs.read(content), window)
+        if several:
+            return _pages(image, window)
     if size_hw is not None and image.format in {"JPEG", "MPO"}:
         turned = image.getexif().get(ORIENTATION, 1) in {5, 6, 7, 8}
         image.draft(None, size_hw if turned else size_hw[::-1])
     pixels = _deep_pixels(image, content, channels) if deep else _pixels(image, window, channels)
     return arrays.to_depth(pixels, window)
+
+
+def _has_planes(image: Image.Image) -> bool:
+    """Tell whether a TIFF holds samples that are no colours, or stores them apart, both of which Pillow misreads."""
+    tags = image.tag_v2  # type: ignore[attr-defined]
+    return bool(tags.get(SAMPLES, 1) > 1 and (tags.get(PHOTOMETRIC, 1) < 2 or tags.get(PLANAR, 1) == 2))
 
 
 def _pages(image: Image.Image, window: Window | None) -> Array:
