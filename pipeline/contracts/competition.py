@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.contracts import extras, trainrows
+from pipeline.contracts import extras, testrows, trainrows
 from pipeline.contracts.datafolder import KAGGLE_INPUT, find_root
-from pipeline.contracts.defects import SHOWN, Defects, Rows, check_columns, check_ids, check_sample_ids
+from pipeline.contracts.defects import SHOWN, Defects, Rows, check_columns, check_sample_ids
 from pipeline.contracts.errors import InputError
 from pipeline.contracts.extras import Extra
 from pipeline.contracts.imagepaths import Source
-from pipeline.contracts.reading import Found, Reader, predicted, sample_column, texts
+from pipeline.contracts.reading import Reader, predicted, sample_column, texts
 from pipeline.contracts.submission import check_sample
-from pipeline.contracts.tables import repeats
 from pipeline.contracts.task import TASKS
 
 if TYPE_CHECKING:
@@ -71,7 +70,7 @@ def survey(config: Config) -> tuple[Competition | None, Defects]:
     reader = Reader(config, root, defects)
     train = reader.rows(data.tables, "data.train", "train", data.image)
     sample = reader.table(data.sample_submission, "data.sample_submission")
-    test = _test_rows(reader, sample)
+    test = testrows.read(reader, sample)
     train = None if train is None else trainrows.kept(train, reader)
     found = None if train is None else reader.images(train, data.image, "data.image")
     if train is not None and found is not None:
@@ -98,7 +97,9 @@ def survey(config: Config) -> tuple[Competition | None, Defects]:
     single = len(ids) == len(rows_I)
     kept = train if single else train.take(first_N)
     targets_NC = targets_IC if single else targets_IC[first_N]
-    test_images = _without(test_found, reader.notes, test.path.name) if data.missing == "skip" else test_found.images
+    test_images = (
+        testrows.with_gray(test_found, reader.notes, test.path.name) if data.missing == "skip" else test_found.images
+    )
     return (
         Competition(
             ids=ids,
@@ -123,34 +124,6 @@ def survey(config: Config) -> tuple[Competition | None, Defects]:
         ),
         defects,
     )
-
-
-def _test_rows(reader: Reader, sample: Rows | None) -> Rows | None:
-    """Return the test table's rows, or the sample submission's ids, each once."""
-    data, defects = reader.data, reader.defects
-    if data.test is not None:
-        test = reader.rows([data.test], "data.test", "test", data.test_image or data.image)
-        if test is None:
-            return None
-        check_columns(test, {"data.id": [data.id]}, defects)
-        check_ids(test, data.id, defects, twice=data.duplicates == "error")
-        if data.id not in test.table:
-            return None
-        return repeats.once(test, data, False, defects, reader.notes) if data.duplicates != "error" else test
-    column = None if sample is None else sample_column(sample.table, reader.config)
-    if sample is None or column is None:
-        return None
-    once = sample.take(np.flatnonzero(~sample.table[column].duplicated().to_numpy()))
-    return reader.complete(replace(once, table=once.table.rename(columns={column: data.id})), "test")
-
-
-def _without(found: Found, notes: list[str], name: str) -> list[Source]:
-    """Return the test images, () where one is absent: every id is answered all the same."""
-    if not found.absent:
-        return found.images
-    absent = {row for row, _ in found.absent}
-    notes.append(f"{len(absent)} rows of {name} have no image and are predicted from mid-gray: {found.absent[0][1]}")
-    return [() if row in absent else image for row, image in enumerate(found.images)]
 
 
 def _predicted(rows: Rows | None, config: Config, defects: Defects) -> tuple[Array, Array, Array]:

@@ -21,8 +21,9 @@ Source = tuple[str, ...]  # an image's absolute paths, one per plane; () where t
 
 SUFFIXES = {  # of what a folder of images may hold
     *(".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".dib", ".webp", ".gif"),
-    *(".pgm", ".ppm", ".pnm", ".jp2", ".j2k", ".npy", ".npz", ".dcm", ".dicom"),
+    *(".pgm", ".ppm", ".pnm", ".jp2", ".j2k", ".dcm", ".dicom"),
 }
+ARRAYS = {".npy", ".npz"}  # images where a table or template says so; our own predictions are called so too
 
 
 @dataclass(frozen=True)

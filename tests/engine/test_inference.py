@@ -16,7 +16,7 @@ from pipeline.contracts.config import Config
 from pipeline.contracts.config import load as load_config
 from pipeline.contracts.errors import InputError, MismatchError
 from pipeline.contracts.imagepaths import Source
-from pipeline.contracts.newimages import id_pattern
+from pipeline.contracts.newfiles import id_pattern
 from pipeline.engine import inference
 from pipeline.engine.inference import predict_new
 from pipeline.stages import folds, predict, score, train

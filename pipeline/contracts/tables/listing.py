@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.contracts import archives
-from pipeline.contracts.imagepaths import SUFFIXES
+from pipeline.contracts.imagepaths import ARRAYS, SUFFIXES
 from pipeline.contracts.templates import BRACES, nearest
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def _pattern(root: Path, spec: str) -> tuple[list[str], re.Pattern[str]]:
 def _matches(root: Path, spec: str, pattern: re.Pattern[str]) -> Iterator[tuple[str, re.Match[str]]]:
     plain = not is_listing(spec)
     for path in _candidates(root, spec):
-        if plain and os.path.splitext(path)[1].lower() not in SUFFIXES:
+        if plain and os.path.splitext(path)[1].lower() not in SUFFIXES | ARRAYS:
             continue
         if (match := pattern.fullmatch(path)) is not None:
             yield path, match
