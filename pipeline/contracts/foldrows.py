@@ -23,17 +23,19 @@ class FoldRows:
     def __init__(self, config: Config, competition: Competition) -> None:
         task, stratify = TASKS[config.data.task], config.folds.stratify
         self.order = np.argsort(competition.ids, kind="stable")
-        hard = task.labels(competition.targets_NC[self.order])
+        targets_NC = competition.targets_NC[self.order]
+        hard, names = task.strata(targets_NC, competition.classes, config.data, config.folds.bins)
         self.n = len(hard)
         if hard.ndim == 1:
-            self.labels, self.several = Labels.of_codes(hard, competition.classes), False
-            self.class_N, self.class_names = hard, competition.classes
+            self.labels, self.several = Labels.of_codes(hard, names), False
+            self.class_N, self.class_names = hard, names
         else:
-            self.labels = Labels.of_matrix(hard, competition.classes)
+            self.labels = Labels.of_matrix(hard, names)
             self.several = bool((hard.sum(1) != 1).any())
             packed = np.unique(np.packbits(hard.astype(bool), axis=1), axis=0, return_index=True, return_inverse=True)
             self.class_N = packed[2].reshape(-1).astype(np.int64)
-            self.class_names = tuple(text or "(none)" for text in task.label_text(hard[packed[1]], competition.classes))
+            joined = ("|".join(np.asarray(names, dtype=object)[row >= 1]) for row in hard[packed[1]])
+            self.class_names = tuple(text or "(none)" for text in joined)
         self.group_names, self.group_N = np.array([""]), None
         if competition.groups is not None:
             self.group_names, self.group_N = np.unique(competition.groups[self.order], return_inverse=True)
@@ -46,6 +48,18 @@ class FoldRows:
     def unit_N(self) -> Array:
         """Return the number of each row's group, or of the row itself."""
         return np.arange(self.n) if self.group_N is None else self.group_N
+
+    def rare(self, below: int) -> tuple[Array, Array]:
+        """Return which rows are trained on in every fold, as all their group is rare, and which rare ones are not.
+
+        A row is rare where one of its labels has fewer than `below` rows.
+        """
+        few_L = np.bincount(self.labels.label_P, minlength=len(self.labels.names)) < below
+        rare_N = np.zeros(self.n, dtype=bool)
+        rare_N[self.labels.row_P[few_L[self.labels.label_P]]] = True
+        common_U = np.bincount(self.unit_N[~rare_N], minlength=int(self.unit_N.max(initial=0)) + 1) > 0
+        held_N = common_U[self.unit_N]
+        return rare_N & ~held_N, rare_N & held_N
 
     def balanced(self, scheme: str) -> tuple[Labels, Array]:
         """Return the labels that the scheme balances, and the code of each row's combination of them.

@@ -12,7 +12,8 @@ from pipeline.contracts import foldtable
 from pipeline.contracts.competition import load
 from pipeline.contracts.errors import InputError, MismatchError
 from pipeline.contracts.foldrows import FoldRows
-from pipeline.parts.folds.encode import choose, combine
+from pipeline.contracts.task import TASKS
+from pipeline.parts.folds.encode import choose
 from pipeline.parts.folds.measure import count_units, deviation, fold_counts, lower_bound
 from pipeline.parts.folds.schemes import assign
 
@@ -77,14 +78,16 @@ def _asked(config: Config, rows: FoldRows) -> Report:
     asked |= {"stratify": list(rows.columns), "target": config.data.targets, "group": config.data.group}
     if scheme == "holdout":
         asked |= {"n": 1, "valid_share": folds.valid_share}
-    if rows.columns:
+    if rows.columns or TASKS[config.data.task].values:
         asked["bins"] = folds.bins
+    if folds.rare == "train":
+        asked |= {"rare": "train", "rare_below": folds.rare_below or folds.n}
     return asked
 
 
 def differences(config: Config, rows: FoldRows, report: Report) -> list[str]:
     """Return how the report of a stored table differs from what the config means, one line per key."""
-    asked = _asked(config, rows)
+    asked = {"rare": None, "rare_below": None, **_asked(config, rows)}
     if report.get("scheme") == "given":
         return []
     section = {"target": "data", "group": "data"}
@@ -101,12 +104,19 @@ def _make(
     folds, scheme = config.folds, asked["scheme"]
     labels, cell_N = rows.balanced(scheme)
     group_N = None if scheme in ("stratified", "multilabel") else rows.group_N  # there, a group is one row
+    dealt = np.ones(rows.n, dtype=bool)
+    if "rare" in asked:
+        dealt = ~rows.rare(asked["rare_below"])[0]
+    class_N, cell_N = (np.unique(code_N[dealt], return_inverse=True)[1] for code_N in (rows.class_N, cell_N))
+    units = None if group_N is None else np.unique(group_N[dealt], return_inverse=True)[1]
     try:
-        found = assign(scheme, labels, combine([rows.class_N]), cell_N, group_N, folds.n, folds.seed, folds.valid_share)
+        found = assign(scheme, labels.of_rows(dealt), class_N, cell_N, units, folds.n, folds.seed, folds.valid_share)
     except ValueError as error:
         raise InputError(f"folds.n: {error}") from None
+    sorted_N = np.full(rows.n, -1, dtype=np.int64)
+    sorted_N[dealt] = found.fold_N
     fold_N = np.empty(rows.n, dtype=np.int64)
-    fold_N[rows.order] = found.fold_N
+    fold_N[rows.order] = sorted_N
     path = config.folds_path
     table = foldtable.of_competition(competition, config.data.targets, fold_N, path)
     report = _report(config, rows, table, asked)
@@ -132,7 +142,7 @@ def _report(config: Config, rows: FoldRows, table: foldtable.FoldTable, asked: R
             }
             for k, row in zip(names, counts_KL, strict=False)
         ],
-        "warnings": _warnings(rows, table.n if table.n > 1 else 2),
+        "warnings": _warnings(rows, table.n if table.n > 1 else 2, asked),
     }
     if asked["scheme"] == "given" and table.n > 1 and table.fold.min() >= 0:
         units = count_units(rows.labels, rows.unit_N, len(np.unique(rows.unit_N)))
@@ -144,13 +154,19 @@ def _report(config: Config, rows: FoldRows, table: foldtable.FoldTable, asked: R
     return report
 
 
-def _warnings(rows: FoldRows, n: int) -> list[str]:
+def _warnings(rows: FoldRows, n: int, asked: Report) -> list[str]:
     """Say what no assignment can mend: labels in too few rows or groups, a group larger than a fold."""
     unit_N, what = rows.unit_N, "row" if rows.group_N is None else "group"
     n_labels = len(rows.labels.names)
     held = np.unique(unit_N[rows.labels.row_P] * n_labels + rows.labels.label_P) % n_labels
     holders_L = np.bincount(held, minlength=n_labels)
     found = []
+    if "rare" in asked:
+        alone, kept = (int(chosen.sum()) for chosen in rows.rare(asked["rare_below"]))
+        rule = f"classes of fewer than {asked['rare_below']} rows"
+        found.append(f"{alone} rows of {rule} are trained on in every fold and never validated")
+        if kept:
+            found.append(f"{kept} rows of {rule} are validated all the same: their groups hold other classes too")
     for name, holders in zip(rows.labels.names, holders_L.tolist(), strict=True):
         if holders == 1:
             found.append(f"label '{name}' lies in one {what}: no model that trained on it can be validated on it")

@@ -38,15 +38,22 @@ def competition(order: list[int] | None = None) -> Competition:
         }
     )
     rows = rows.iloc[order or range(6)].reset_index(drop=True)
+    ids = np.asarray(rows["id"].tolist(), dtype=np.str_)
     return Competition(
-        ids=np.asarray(rows["id"].tolist(), dtype=np.str_),
+        ids=ids,
         images=[],
+        rows_I=np.arange(len(ids)),
+        image_ids=ids,
         table=rows,
         groups=np.asarray(rows["g"].tolist(), dtype=np.str_),
         classes=("x", "y"),
         targets_NC=np.stack([rows["label"] == "x", rows["label"] == "y"], axis=1).astype(np.float32),
+        weights_N=None,
         test_ids=np.array([], dtype=np.str_),
         test_images=[],
+        test_rows_J=np.array([], dtype=np.int64),
+        test_image_ids=np.array([], dtype=np.str_),
+        extra=None,
         sample=pd.DataFrame(),
     )
 

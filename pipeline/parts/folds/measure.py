@@ -31,6 +31,12 @@ class Labels:
         row_P, label_P = np.nonzero(matrix_NL)
         return cls(len(matrix_NL), names, row_P, label_P)
 
+    def of_rows(self, keep_N: Array) -> Labels:
+        """Return the labels of some rows, numbered anew; every name stays."""
+        place_N = np.cumsum(keep_N) - 1
+        kept_P = keep_N[self.row_P]
+        return Labels(int(keep_N.sum()), self.names, place_N[self.row_P[kept_P]], self.label_P[kept_P])
+
     def __add__(self, other: Labels) -> Labels:
         return Labels(
             self.n_rows,
