@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.parts.decisions import Rules, decide, labels
+from pipeline.contracts.artifacts import read_json
+from pipeline.parts.decisions import DECISIONS, Rules, decide, labels
 from pipeline.parts.metrics import find
 
 if TYPE_CHECKING:
@@ -65,6 +67,26 @@ def unfitted(config: Config, classes: Sequence[str], probs_NC: Array) -> Array:
     return labels(probs_NC, own, task.exclusive, fixed)
 
 
+def of_run(folder: Path, config: Config, classes: Sequence[str], probs_NC: Array) -> Array | None:
+    """Return what the run decided when it was blended alone, applied to new rows; None where nothing was fitted.
+
+    What was fitted to calibrated probabilities, to a blend of several runs or to other classes says nothing here.
+    """
+    path = folder / "ensemble.json"
+    if not path.is_file():
+        return None
+    report = read_json(path)
+    found, calibrated = report.get("decision") or {}, report.get("calibration") or {"chosen": "none"}
+    alone = len(report["members"]) == 1 and calibrated["chosen"] == "none"
+    params = found.get("params", {}).get("tta")
+    if params is None or not alone or found["asked"] != asked(config):
+        return None
+    if len(params.get("thresholds", classes)) != len(classes):
+        return None
+    step = DECISIONS[found["chosen"]](rules(config, classes))
+    return step.apply(probs_NC, params, _task(config).exclusive)
+
+
 def problems(task: Task, config: Config) -> list[str]:
     """Return what `decision` asks that the task or the metric does not admit."""
     own, several = config.decision, not (task.exclusive or task.values)
@@ -81,8 +103,8 @@ def problems(task: Task, config: Config) -> list[str]:
             not several and (own.min_labels > 0 or own.max_labels is not None or own.alone is not None)
         ),
         f"decision.max_labels: found {own.max_labels}, expected at least min_labels, {own.min_labels}": limits,
-        f"decision.new_class: a {task.name} task has none": (
-            own.new_class is not None and "new_class" not in task.decisions
+        f"decision.new_class: a {task.name} task, or one of several heads, has none": (
+            own.new_class is not None and ("new_class" not in task.decisions or config.data.heads)
         ),
         "decision.threshold: fixes decision.kind threshold, or the probability of decision.new_class; set one": (
             own.threshold is not None and own.kind != "threshold" and own.new_class is None

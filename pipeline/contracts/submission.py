@@ -33,7 +33,7 @@ from pipeline.contracts.errors import InputError, MismatchError
 from pipeline.contracts.task import TASKS
 from pipeline.contracts.templates import nearest
 from pipeline.parts import wide
-from pipeline.parts.heads import composite_names
+from pipeline.parts.heads import Heads, composite, composite_names
 from pipeline.parts.metrics import find
 
 if TYPE_CHECKING:
@@ -123,12 +123,15 @@ def build(
 ) -> pd.DataFrame:
     """Return the sample with its cells filled in, probabilities with all their digits.
 
-    `decided_NC` are the labels or final values, see parts.decisions; None: by the config's rules, without a fit.
+    Probabilities of several heads side by side are combined. `decided_NC` are the labels or final values, see
+    parts.decisions; None: by the config's rules, without a fit.
     Raises InputError where the sample is wrong, MismatchError where our predictions are: an id missing,
     unknown or twice, a value that is NaN or infinite, a probability outside [0, 1].
     """
     if defects := check_sample(sample, config, classes):
         raise InputError(*defects)
+    if heads := _heads(config, classes):
+        probs_NC, classes = composite(probs_NC, heads), _answers(config, classes)
     id_column_name = id_name(sample, config)
     asked = sample[id_column_name].tolist()
     if defects := _misfits(asked, ids, probs_NC, config):
@@ -138,7 +141,7 @@ def build(
     row = {name: n for n, name in enumerate(ids.tolist())}
     rows_S = np.asarray([row[name] for name in asked])
     built = sample.copy()
-    for column, cells in _cells(sample, config, _answers(config, classes), probs_NC, decided_NC).items():
+    for column, cells in _cells(sample, config, classes, probs_NC, decided_NC).items():
         built[column] = cells[rows_S]
     built.columns = ["" if UNNAMED.fullmatch(str(column)) else column for column in built.columns]
     return built
@@ -146,8 +149,15 @@ def build(
 
 def _answers(config: Config, classes: Sequence[str]) -> Sequence[str]:
     """Return the classes that are handed in: those of several heads are their combinations."""
-    heads = TASKS[config.data.task].heads(classes, config.data) if all("=" in name for name in classes) else ()
+    heads = _heads(config, classes)
     return composite_names(classes, heads, config.submission.composite) if heads else classes
+
+
+def _heads(config: Config, classes: Sequence[str]) -> Heads:
+    """Return the heads that these classes belong to; none where they are combinations already."""
+    names = config.data.targets
+    side_by_side = classes[0].startswith(f"{names[0]}=") and classes[-1].startswith(f"{names[-1]}=")
+    return TASKS[config.data.task].heads(classes, config.data) if side_by_side else ()
 
 
 def _wanted(sample: pd.DataFrame, config: Config) -> list[str]:

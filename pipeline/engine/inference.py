@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tqdm import tqdm
 
-from pipeline.contracts import submission
+from pipeline.contracts import deciding, submission
 from pipeline.contracts.artifacts import read_text_table, write_table
 from pipeline.contracts.config import Config, load
 from pipeline.contracts.defects import SHOWN
@@ -57,7 +57,8 @@ def predict_new(source: Path, test: str | None, out: Path, settings: list[str]) 
     probs_NC = _average(networks, new, config, setting)
     if not np.isfinite(probs_NC).all():
         raise MismatchError(f"{source}: its predictions hold NaN or infinity; use --set train.precision=fp32")
-    filled, why_not = _submission(config, new, classes, probs_NC)
+    decided_NC = deciding.of_run(_config_path(source).parent, config, classes, probs_NC)
+    filled, why_not = _submission(config, new, classes, probs_NC, decided_NC)
     if processes.is_main():
         write_table(out, _table(new.ids, probs_NC, classes))
         notes = [*new.notes, f"written: {out}", f"no submission.csv: {why_not}"]
@@ -164,7 +165,7 @@ def _table(ids: Array, probs_NC: Array, classes: Sequence[str]) -> pd.DataFrame:
 
 
 def _submission(
-    config: Config, new: NewImages, classes: Sequence[str], probs_NC: Array
+    config: Config, new: NewImages, classes: Sequence[str], probs_NC: Array, decided_NC: Array | None
 ) -> tuple[pd.DataFrame | None, str]:
     """Return the sample submission filled in, or None and why.
 
@@ -177,7 +178,7 @@ def _submission(
     except ValueError as error:
         raise InputError(f"{new.sample}: not readable as CSV: {' '.join(str(error).split())}") from None
     try:
-        return submission.build(sample, config, classes, new.ids, probs_NC), ""
+        return submission.build(sample, config, classes, new.ids, probs_NC, decided_NC), ""
     except MismatchError as error:
         if new.sample_is_its_own and set(new.ids.tolist()) & set(sample.iloc[:, 0]):
             raise

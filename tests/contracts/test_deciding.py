@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from synthetic import CLASSES, make_config
 
 from pipeline.contracts import deciding
+from pipeline.contracts.artifacts import write_json
 from pipeline.contracts.errors import InputError
 
 MULTILABEL = {"data__task": "multilabel", "data__separator": " ", "loss__name": "binary_cross_entropy"}
@@ -68,7 +70,7 @@ def test_the_rules_of_a_config() -> None:
             "at least min_labels, 3",
         ),
         ({"decision__threshold": 0.3}, "decision.threshold: fixes"),
-        ({"data__task": "binary", "decision__new_class": "cat"}, "decision.new_class: a binary task has none"),
+        ({"data__task": "binary", "decision__new_class": "cat"}, "decision.new_class: a binary task"),
         ({"decision__clip": [0, 1]}, "decision.clip: bounds values"),
         ({**VALUES, "metric": "rmse", "decision__clip": [5, 1]}, "the smallest value first"),
         (
@@ -85,3 +87,24 @@ def test_decisions_without_sense_are_refused(changes: dict[str, Any], words: str
     with pytest.raises(InputError) as error:
         make_config(Path("nowhere"), **changes)
     assert words in "\n".join(error.value.defects)
+
+
+def test_a_run_decides_on_new_rows_as_it_did_on_its_test(tmp_path: Path) -> None:
+    config = make_config(tmp_path, **MULTILABEL, metric="f1_macro", decision__min_labels=1)
+    probs_NC = np.array([[0.3, 0.3, 0.3], [0.1, 0.05, 0.02]])
+    assert deciding.of_run(tmp_path, config, CLASSES, probs_NC) is None
+    decision = {"asked": "auto", "chosen": "thresholds", "params": {"tta": {"thresholds": [0.2, 0.4, 0.3]}}}
+    report = {"members": ["pets"], "calibration": None, "decision": decision}
+    write_json(tmp_path / "ensemble.json", report)
+    found = deciding.of_run(tmp_path, config, CLASSES, probs_NC)
+    np.testing.assert_array_equal(found, [[1, 0, 1], [1, 0, 0]])
+    assert deciding.of_run(tmp_path, config, CLASSES[:2], probs_NC[:, :2]) is None
+    others: list[dict[str, Any]] = [
+        {"members": ["a", "b"]},
+        {"calibration": {"chosen": "temperature"}},
+        {"decision": None},
+        {"decision": {**decision, "asked": "threshold"}},
+    ]
+    for other in others:
+        write_json(tmp_path / "ensemble.json", {**report, **other})
+        assert deciding.of_run(tmp_path, config, CLASSES, probs_NC) is None

@@ -256,6 +256,9 @@ def test_ordered_classes_and_composite_ones_are_labels() -> None:
     names = ("no-old", "no-young", "yes-old", "yes-young")
     probs_NC = np.eye(4)[[3, 0, 1]]
     assert build(sample, config, names, IDS, probs_NC)["label"].tolist() == ["yes-young", "no-old", "no-young"]
+    beside_NC = np.array([[0.2, 0.8, 0.4, 0.6], [0.9, 0.1, 1, 0], [0.6, 0.4, 0, 1]])
+    classes = ("mask=no", "mask=yes", "age=old", "age=young")
+    assert build(sample, config, classes, IDS, beside_NC)["label"].tolist() == ["yes-young", "no-old", "no-young"]
 
 
 @pytest.mark.parametrize(
