@@ -3,46 +3,30 @@
 from __future__ import annotations
 
 import argparse
-import os
-from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from pipeline.contracts import fingerprint
+from pipeline.contracts import fingerprint, tables
 from pipeline.contracts.artifacts import write_json, write_text
 from pipeline.contracts.competition import Competition, survey
 from pipeline.contracts.datafolder import find_root
 from pipeline.contracts.defects import SHOWN
 from pipeline.contracts.errors import InputError
-from pipeline.contracts.imagepaths import Source
-from pipeline.contracts.task import TASKS
+from pipeline.contracts.summary import all_images, summarize
 
 if TYPE_CHECKING:
     from pipeline.contracts.config import Config
 
 READ = (
-    *(
-        "data.id",
-        "data.image",
-        "data.test_image",
-        "data.task",
-        "data.target",
-        "data.classes",
-        "data.separator",
-    ),
-    *(
-        "data.group",
-        "data.cache.size",
-        "model.size",
-        "folds.stratify",
-        "submission.columns",
-        "submission.cell",
-        "metric",
-    ),
+    *("data.id", "data.image", "data.test_image", "data.task", "data.target", "data.classes", "data.separator"),
+    *("data.group", "data.cache.size", "model.size"),
+    *("folds.stratify", "submission.columns", "submission.cell", "metric"),
 )
-PEEKED = 64  # images whose headers tell the sizes and modes
+READ_IF_SET = (
+    *("data.joins", "data.derive", "data.where", "data.duplicates", "data.missing", "data.predict_id", "data.pool"),
+    *("data.channels", "data.window", "data.heads", "data.empty", "data.range", "data.weight", "data.extra"),
+    *("submission.id", "submission.labels", "submission.composite"),
+)
 
 
 def main(arguments: argparse.Namespace) -> None:
@@ -71,100 +55,78 @@ def run(config: Config, images: bool = True) -> Path:
             shown.append(f"{list_path}: lists all {len(everything)} defects")
         raise InputError(*shown)
     list_path.unlink(missing_ok=True)
-    found = fingerprint.fields(config, READ, **_table_hashes(config), images=str(images))
+    keys = (*READ, *fingerprint.set_keys(config, READ_IF_SET))
+    found = fingerprint.fields(config, keys, **_table_hashes(config), images=str(images))
     known = path.is_file() and fingerprint.is_done(config.run_dir, "check", found)
-    decoded = _fill_cache(config, competition) if images else None
+    decoded, skipped = _fill_cache(config, competition) if images else (None, {})
     if known:
-        print(f"check {config.name}: tables and config are those of the last check{_cache_text(decoded)}")
+        print(f"check {config.name}: tables and config are those of the last check{_cache_text(decoded, skipped)}")
         return path
-    summary = _summarize(config, competition, peek=images)
+    summary = summarize(config, competition, peek=images)
     write_json(path, summary)
     fingerprint.stamp(config.run_dir, "check", found)
-    print(_text(config, summary, decoded))
+    print(_text(config, summary, decoded, skipped))
     return path
 
 
-def _fill_cache(config: Config, competition: Competition) -> int:
-    """Open every image once, so that all unreadable ones are told together; return how many were decoded."""
+def _fill_cache(config: Config, competition: Competition) -> tuple[int, dict[str, str]]:
+    """Open every image once, so that all unreadable ones are told together.
+
+    Returns how many were decoded, and where data.missing is skip: which cannot be read, and why.
+    """
     from pipeline.engine.cache import open_config
 
-    sources = list(dict.fromkeys([*competition.images, *competition.test_images]))
-    return open_config(config, sources, "check").decoded
+    images = open_config(config, list(dict.fromkeys(source for source in all_images(competition) if source)), "check")
+    return images.decoded, images.skipped
 
 
 def _table_hashes(config: Config) -> dict[str, str]:
     data, root = config.data, find_root(config.data.root)
-    tables = {"train": data.tables[0], "test": data.test, "sample_submission": data.sample_submission}
-    return {key: fingerprint.file_hash(root / name) for key, name in tables.items() if root and name}
-
-
-def _summarize(config: Config, competition: Competition, peek: bool) -> dict[str, Any]:
-    targets_NC, task = competition.targets_NC, TASKS[config.data.task]
-    labels = task.labels(targets_NC)
-    count_C = np.bincount(labels, minlength=targets_NC.shape[1]) if task.exclusive else labels.sum(0)
-    soft = not np.isin(targets_NC, (0, 1)).all()
-    images = [*competition.images, *competition.test_images]
-    groups = None
-    if competition.groups is not None:
-        sizes = np.unique(competition.groups, return_counts=True)[1]
-        groups = {"count": len(sizes), "smallest": int(sizes.min()), "largest": int(sizes.max())}
-    return {
-        "rows": len(competition.ids),
-        "test_rows": len(competition.test_ids),
-        "classes": dict(zip(competition.classes, count_C.tolist(), strict=True)),  # rows by their decided class
-        "soft_sums": _sums(targets_NC, competition.classes) if soft else None,
-        "groups": groups,
-        "endings": dict(Counter(os.path.splitext(path)[1] for source in images for path in source).most_common()),
-        "sizes": _peek(images) if peek else None,
-        "notes": [*competition.notes, *_misleading(config, targets_NC, competition.classes)],
+    if root is None:
+        return {}
+    specs = {
+        **{f"train {n}" if n > 1 else "train": spec for n, spec in enumerate(data.tables, 1)},
+        **({"test": data.test} if data.test is not None else {}),
+        "sample_submission": data.sample_submission,
+        **{f"join {n}": join.table for n, join in enumerate(data.joins, 1)},
+        **{f"extra {n}": extra.table for n, extra in enumerate(data.extra, 1)},
     }
+    return {key: tables.digest(root, spec) for key, spec in specs.items()}
 
 
-def _sums(targets_NC: np.ndarray[Any, Any], classes: tuple[str, ...]) -> dict[str, float]:
-    totals_C = targets_NC.sum(0, dtype=np.float64)
-    return {name: round(float(total), 3) for name, total in zip(classes, totals_C, strict=True)}
-
-
-def _peek(images: list[Source]) -> dict[str, int]:
-    """Read the headers of a few images, evenly spread, and count widths × heights and modes."""
-    from PIL import Image
-
-    found: Counter[str] = Counter()
-    for source in images[:: max(1, len(images) // PEEKED)]:
-        with Image.open(source[0]) as image:
-            found[f"{image.width}×{image.height} {image.mode}"] += 1
-    return dict(found.most_common(8))
-
-
-def _misleading(config: Config, targets_NC: np.ndarray[Any, Any], classes: tuple[str, ...]) -> list[str]:
-    """Warn where always naming the same class would score well."""
-    if config.metric != "accuracy" or not TASKS[config.data.task].exclusive:
-        return []
-    shares = targets_NC.mean(0)
-    most = int(shares.argmax())
-    if shares[most] < (1 + 1 / len(classes)) / 2:
-        return []
-    return [f"accuracy misleads: always '{classes[most]}' scores {shares[most]:.3f}; see balanced_accuracy too"]
-
-
-def _text(config: Config, summary: dict[str, Any], decoded: int | None) -> str:
-    counts, groups = summary["classes"], summary["groups"]
-    shown = ", ".join(f"{name} {count}" for name, count in list(counts.items())[:12])
-    soft = "" if summary["soft_sums"] is None else " (soft labels, each row counted where it decides)"
-    lines = [
-        f"check {config.name}: {summary['rows']} training rows, {summary['test_rows']} test rows",
-        f"  {len(counts)} classes: {shown}{', …' if len(counts) > 12 else ''}{soft}",
-    ]
+def _text(config: Config, summary: dict[str, Any], decoded: int | None, skipped: dict[str, str]) -> str:
+    groups, extra = summary["groups"], summary["extra_rows"]
+    rows = f"{summary['rows']} training rows, {summary['test_rows']} test rows"
+    if (summary["images"], summary["test_images"]) != (summary["rows"], summary["test_rows"]):
+        rows += f" of {summary['images']} and {summary['test_images']} images"
+    lines = [f"check {config.name}: {rows}{f', {extra} extra rows' if extra else ''}", f"  {_targets_text(summary)}"]
     if groups is not None:
         rows = f"{groups['smallest']} to {groups['largest']} rows"
         lines.append(f"  {groups['count']} groups ({config.data.group}) of {rows}")
     endings = ", ".join(f"{count} {ending or 'without ending'}" for ending, count in summary["endings"].items())
     sizes = ", ".join(summary["sizes"] or [])
-    lines.append(f"  images: {endings}{'; ' + sizes if sizes else ''}{_cache_text(decoded)}")
+    lines.append(f"  images: {endings}{'; ' + sizes if sizes else ''}{_cache_text(decoded, skipped)}")
     return "\n".join([*lines, *(f"  note: {note}" for note in summary["notes"])])
 
 
-def _cache_text(decoded: int | None) -> str:
+def _targets_text(summary: dict[str, Any]) -> str:
+    if summary["values"] is not None:
+        found = (
+            f"{name} {value['smallest']:g} to {value['largest']:g}, mean {value['mean']:.4g}, std {value['std']:.4g}"
+            for name, value in summary["values"].items()
+        )
+        return f"values: {'; '.join(found)}"
+    counts, rare = summary["classes"], summary["rare"]
+    shown = ", ".join(f"{name} {count}" for name, count in list(counts.items())[:12])
+    soft = "" if summary["soft_sums"] is None else " (soft labels, each row counted where it decides)"
+    few = f"; {rare} classes have fewer rows than folds.n" if rare and len(counts) > 12 else ""
+    return f"{len(counts)} classes: {shown}{', …' if len(counts) > 12 else ''}{soft}{few}"
+
+
+def _cache_text(decoded: int | None, skipped: dict[str, str]) -> str:
     if decoded is None:
         return "; not opened"
-    return f"; {decoded} decoded now"
+    path, why = next(iter(skipped.items()), ("", ""))
+    return f"; {decoded} decoded now" + (
+        f"; {len(skipped)} unreadable are passed over, first {path}: {why}" if path else ""
+    )

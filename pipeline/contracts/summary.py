@@ -1,0 +1,118 @@
+"""Summarize a competition for a reader: its rows, targets, groups, the kinds of its images."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections import Counter
+from collections.abc import Iterable
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipeline.contracts import archives
+from pipeline.contracts.imagepaths import Source
+from pipeline.contracts.task import TASKS
+
+if TYPE_CHECKING:
+    from pipeline.contracts.competition import Competition
+    from pipeline.contracts.config import Config
+
+Array = np.ndarray[Any, np.dtype[Any]]
+PEEKED = 64  # images whose headers tell the sizes and modes
+CHUNK = 1 << 14  # rows looked at together: a copy of all may not fit into memory
+
+
+def all_images(competition: Competition) -> list[Source]:
+    """Return the images of training, test and extra rows; () where one is absent."""
+    extra = [] if competition.extra is None else competition.extra.images
+    return [*competition.images, *competition.test_images, *extra]
+
+
+def summarize(config: Config, competition: Competition, peek: bool) -> dict[str, Any]:
+    """Return what check.json holds; the headers of some images are read where `peek`."""
+    targets_NC, task = competition.targets_NC, TASKS[config.data.task]
+    sizes = None
+    if competition.groups is not None:
+        sizes = np.unique(competition.groups, return_counts=True)[1]
+    count_C = None if task.values else _counts(config, competition)
+    images = all_images(competition)
+    return {
+        "rows": len(competition.ids),
+        "test_rows": len(competition.test_ids),
+        "images": len(competition.images),
+        "test_images": len(competition.test_images),
+        "extra_rows": 0 if competition.extra is None else len(competition.extra.ids),
+        # rows by their decided class
+        "classes": {} if count_C is None else dict(zip(competition.classes, count_C.tolist(), strict=True)),
+        "rare": 0 if count_C is None else int((count_C < config.folds.n).sum()),
+        "values": _values(targets_NC, competition.classes) if task.values else None,
+        "soft_sums": _sums(targets_NC, competition.classes) if not task.values and _is_soft(targets_NC) else None,
+        "groups": None
+        if sizes is None
+        else {"count": len(sizes), "smallest": int(sizes.min()), "largest": int(sizes.max())},
+        "endings": dict(Counter(_ending(path) for path in chain.from_iterable(images)).most_common()),
+        "sizes": _peek([source for source in images if source]) if peek else None,
+        "notes": [*competition.notes, *_misleading(config, targets_NC, competition.classes)],
+    }
+
+
+def _counts(config: Config, competition: Competition) -> Array:
+    """Return the rows of each class, [C]; of heads side by side."""
+    data, task, targets_NC = config.data, TASKS[config.data.task], competition.targets_NC
+    if data.heads:
+        return task.strata(targets_NC, competition.classes, data, config.folds.bins)[0].sum(0)
+    labels = task.labels(targets_NC)
+    return np.bincount(labels, minlength=targets_NC.shape[1]) if task.exclusive else labels.sum(0)
+
+
+def _is_soft(targets_NC: Array) -> bool:
+    chunks = (targets_NC[start : start + CHUNK] for start in range(0, len(targets_NC), CHUNK))
+    return any(bool(((chunk_NC != 0) & (chunk_NC != 1)).any()) for chunk_NC in chunks)
+
+
+def _sums(targets_NC: Array, classes: tuple[str, ...]) -> dict[str, float]:
+    totals_C = targets_NC.sum(0, dtype=np.float64)
+    return {name: round(float(total), 3) for name, total in zip(classes, totals_C, strict=True)}
+
+
+def _values(targets_NC: Array, classes: tuple[str, ...]) -> dict[str, dict[str, float]]:
+    measures = {"smallest": np.min, "largest": np.max, "mean": np.mean, "std": np.std}
+    columns = dict(zip(classes, targets_NC.astype(np.float64).T, strict=True))
+    return {name: {what: float(of(value_N)) for what, of in measures.items()} for name, value_N in columns.items()}
+
+
+def _ending(path: str) -> str:
+    return os.path.splitext(path)[1]
+
+
+def _peek(images: list[Source]) -> dict[str, int]:
+    """Read the headers of a few images, evenly spread, and count widths × heights and modes."""
+    found = Counter(_header(source[0]) for source in images[:: max(1, len(images) // PEEKED)])
+    return dict(found.most_common(8))
+
+
+def _header(path: str) -> str:
+    from PIL import Image
+
+    if path.lower().endswith(".npy"):
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        return f"{'×'.join(map(str, array.shape))} {array.dtype}"
+    inside = archives.split(path)
+    try:
+        with Image.open(path if inside is None else io.BytesIO(archives.read(*inside))) as image:
+            return f"{image.width}×{image.height} {image.mode}"
+    except (OSError, ValueError):
+        return f"{_ending(path)} of unknown size"  # what the engine reads and Pillow does not, or passes over
+
+
+def _misleading(config: Config, targets_NC: Array, classes: Iterable[str]) -> list[str]:
+    """Warn where always naming the same class would score well."""
+    if config.metric != "accuracy" or config.data.heads or not TASKS[config.data.task].exclusive:
+        return []
+    shares = targets_NC.mean(0)
+    most, names = int(shares.argmax()), list(classes)
+    if shares[most] < (1 + 1 / len(names)) / 2:
+        return []
+    return [f"accuracy misleads: always '{names[most]}' scores {shares[most]:.3f}; see balanced_accuracy too"]
