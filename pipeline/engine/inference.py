@@ -29,7 +29,9 @@ from pipeline.engine.cache import decode_config
 from pipeline.engine.cores import cores
 from pipeline.engine.loader import Array, Decoded, Rows
 from pipeline.engine.network import Setting
+from pipeline.engine.output import Output, pool
 from pipeline.engine.predict import predict
+from pipeline.parts.heads import composite, composite_names
 from pipeline.parts.views import is_augment
 
 if TYPE_CHECKING:
@@ -53,8 +55,12 @@ def predict_new(source: Path, test: str | None, out: Path, settings: list[str]) 
     new = find(config, test)
     hardware.prepare(config.train, processes.count())
     setting = Setting.of(config)
-    networks, classes, count = _networks(source, config, setting)
-    probs_NC = _average(networks, new, config, setting)
+    networks, metas, count = _networks(source, config, setting)
+    outputs = [Output.of(config, meta) for meta in metas]
+    classes = tuple(metas[0]["classes"])
+    if outputs[0].heads:
+        classes = composite_names(classes, outputs[0].heads, config.submission.composite)
+    probs_NC = _average(networks, outputs, new, config, setting)
     if not np.isfinite(probs_NC).all():
         raise MismatchError(f"{source}: its predictions hold NaN or infinity; use --set train.precision=fp32")
     decided_NC = deciding.of_run(_config_path(source).parent, config, classes, probs_NC)
@@ -78,8 +84,8 @@ def _config_path(source: Path) -> Path:
     return path
 
 
-def _networks(source: Path, config: Config, setting: Setting) -> tuple[list[nn.Module], tuple[str, ...], str]:
-    """Load every fold's network, the classes and how many there are, as text.
+def _networks(source: Path, config: Config, setting: Setting) -> tuple[list[nn.Module], list[dict[str, Any]], str]:
+    """Load every fold's network, what lies beside its weights, and how many there are, as text.
 
     Raises MismatchError where the networks do not belong together.
     """
@@ -98,10 +104,12 @@ def _networks(source: Path, config: Config, setting: Setting) -> tuple[list[nn.M
         raise MismatchError(*defects)
     whole = first.get("folds", len(paths))  # weights made before it was written do not know
     count = f"{len(paths)} fold models" if len(paths) == whole else f"{len(paths)} of {whole} fold models"
-    return [model for model, _ in loaded], tuple(first["classes"]), count
+    return [model for model, _ in loaded], [meta for _, meta in loaded], count
 
 
-def _average(networks: Sequence[nn.Module], new: NewImages, config: Config, setting: Setting) -> Array:
+def _average(
+    networks: Sequence[nn.Module], outputs: Sequence[Output], new: NewImages, config: Config, setting: Setting
+) -> Array:
     """Return the mean over networks, then views, [N,C] float64; tell all unreadable images together."""
     augment = None
     if any(is_augment(view) for view in config.tta):
@@ -110,27 +118,48 @@ def _average(networks: Sequence[nn.Module], new: NewImages, config: Config, sett
         augment = of(config)
     here = config.model_copy(update={"train": config.train.model_copy(update={"workers": 0})})  # decoded already
     normalize, size = network.normalize(networks[0], setting, config.data.in_chans), config.predict.batch_size
+    several = not np.array_equal(new.rows_J, np.arange(len(new.ids)))  # then a row's images need not come together
     means: list[Array] = []
+    kept: list[list[Array]] = []
     defects: list[str] = []
     hidden = None if processes.is_main() else True  # None: shown on a terminal only
-    with tqdm(total=len(new.ids), desc="predict", unit="image", disable=hidden, leave=False) as bar:
+    with tqdm(total=len(new.images), desc="predict", unit="image", disable=hidden, leave=False) as bar:
         batch: list[Array] = []
         for n, image in enumerate(_decoded(config, new.images, AHEAD * size)):
             if isinstance(image, str):
                 defects.append(f"{', '.join(new.images[n])}: {image}; replace the file or leave it out")
             elif not defects:  # with one damaged image there is nothing to predict, only others to find
                 batch.append(image)
-            if batch and not defects and (len(batch) == size or n == len(new.ids) - 1):
-                rows = Rows(Decoded(batch), new.ids[n + 1 - len(batch) : n + 1])
-                found = predict(networks, rows, config.tta, here, setting, normalize, augment=augment)
-                folds_NVC = sum(probs_NVC.astype(np.float64) for probs_NVC in found) / len(found)
-                means.append(np.asarray(folds_NVC).mean(axis=1))
+            if batch and not defects and (len(batch) == size or n == len(new.images) - 1):
+                rows = Rows(Decoded(batch), new.image_ids[n + 1 - len(batch) : n + 1])
+                found = predict(networks, rows, config.tta, here, setting, normalize, augment=augment, outputs=outputs)
+                if several:
+                    kept.append(found)
+                else:
+                    means.append(_mean(found, outputs))
                 batch = []
             bar.update()
     if defects:
         rest = [f"… and {len(defects) - SHOWN} more unreadable images"] if len(defects) > SHOWN else []
         raise InputError(*defects[:SHOWN], *rest)
-    return np.concatenate(means)
+    if not several:
+        return np.concatenate(means)
+    whole = [np.concatenate(parts) for parts in zip(*kept, strict=True)]
+    pooled = [
+        pool(probs_IVC, new.rows_J, len(new.ids), config.data.pool, output.blocks)
+        for probs_IVC, output in zip(whole, outputs, strict=True)
+    ]
+    return _mean(pooled, outputs)
+
+
+def _mean(found: Sequence[Array], outputs: Sequence[Output]) -> Array:
+    """Return the mean over the networks, then the views, [N,C] float64; of heads, of their composite classes."""
+    made = [
+        composite(probs_NVC, output.heads) if output.heads else probs_NVC
+        for probs_NVC, output in zip(found, outputs, strict=True)
+    ]
+    folds_NVC = sum(probs_NVC.astype(np.float64) for probs_NVC in made) / len(made)
+    return np.asarray(np.asarray(folds_NVC).mean(axis=1))
 
 
 def _decoded(config: Config, sources: Sequence[Source], ahead: int) -> Iterator[Array | str]:
@@ -140,7 +169,7 @@ def _decoded(config: Config, sources: Sequence[Source], ahead: int) -> Iterator[
         try:
             return decode_config(config, source)
         except ValueError as error:
-            return str(error)
+            return decode_config(config, ()) if config.data.missing == "skip" else str(error)
 
     with ThreadPoolExecutor(cores(), "decode") as pool:
         pending: deque[Future[Array | str]] = deque()
