@@ -41,7 +41,7 @@ class Affine(albumentations.Affine):  # type: ignore[misc]  # albumentations is 
         return {"matrix": matrix, "output_shape": (height, width)}
 
     def apply(self, img: Array, matrix: Array, output_shape: tuple[int, int], **params: Any) -> Array:
-        """Warp an image; of more than four channels, which OpenCV does not take, four at a time."""
+        """Warp an image; of more than three channels, three at a time."""
         channels = img.shape[-1]
         fill = self.fill if isinstance(self.fill, tuple | list) else (self.fill,) * channels
         if channels > PLANES:

@@ -25,7 +25,7 @@ from pipeline.engine.arrays import Window
 Array = np.ndarray[Any, np.dtype[Any]]
 
 DECODE_VERSION = 1  # raised when the same file would give other pixels; part of a cache's name
-PLANES = 4  # that OpenCV resizes and warps at once
+PLANES = 3  # that are resized and warped at once: OpenCV refuses five, and rounds two and four otherwise than RGB
 
 
 def decode(
@@ -116,10 +116,10 @@ def resize(image: Array, size_hw: tuple[int, int]) -> Array:
     OpenCV's INTER_AREA alone would turn linear as soon as one side grows.
     """
     height, width = image.shape[:2]
-    if image.ndim == 3 and image.shape[2] > PLANES:  # OpenCV refuses more here
+    if image.ndim == 3 and image.shape[2] > PLANES:
         parts = [resize(image[..., at : at + PLANES], size_hw) for at in range(0, image.shape[2], PLANES)]
         return np.concatenate(parts, axis=2)
-    if image.ndim == 3 and image.shape[2] == 1:  # and drops an axis of one
+    if image.ndim == 3 and image.shape[2] == 1:  # OpenCV drops an axis of one
         return resize(image[..., 0], size_hw)[..., None]
     small = (min(height, size_hw[0]), min(width, size_hw[1]))
     if small != (height, width):

@@ -217,3 +217,29 @@ def test_every_albumentations_transform_is_repeatable_or_refused() -> None:
         if not all((one == other).all() for one, other in zip(first, again, strict=True)):
             wayward.append(name)
     assert usable > 60 and wayward == []
+
+
+@pytest.mark.parametrize("channels", [1, 2, 4, 6, 16])
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_take_any_channels(name: str, channels: int) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (40, 36, channels), dtype=np.uint8)
+    augment = pickle.loads(pickle.dumps(build(name, SIZE, channels)))
+    for source in (image, image.astype(np.uint16) * 257):
+        results = [augment(source, draws(seed)) for seed in range(8)]
+        assert all(result.shape == (*SIZE, channels) for result in results)
+        assert name == "none" or len({result.tobytes() for result in results}) > 4
+
+
+def test_planes_of_many_channels_are_warped_alike() -> None:
+    """Six planes are warped in two parts; both move as the image of three does."""
+    spec = [{"Affine": {"rotate": [20, 40], "translate_percent": [0.1, 0.2], "fill": 9, "p": 1.0}}]
+    three, six = build(spec, SIZE)(IMAGE, draws(3)), build(spec, SIZE, 6)(np.dstack([IMAGE, IMAGE]), draws(3))
+    assert np.abs(six[..., :3].astype(int) - six[..., 3:]).max() <= 1
+    assert np.abs(six[..., :3].astype(int) - three).max() <= 1
+
+
+@pytest.mark.parametrize("name", ["HueSaturationValue", "ToSepia", "RGBShift"])
+def test_transforms_of_colour_are_refused_by_name_elsewhere(name: str) -> None:
+    build([{name: {}}], SIZE, 3)
+    with pytest.raises(InputError, match=rf"augment\.train\[0\]\.{name}: cannot be used on an image of 5 channels"):
+        build([{name: {}}], SIZE, 5)

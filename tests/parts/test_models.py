@@ -239,3 +239,25 @@ def test_copies_compute_with_their_own_weights() -> None:
             parameter.add_(1)
     assert torch.equal(duplicate(images()), before)
     assert not torch.equal(model(images()), before)
+
+
+@pytest.mark.parametrize("name", TINY)
+@pytest.mark.parametrize("channels", [1, 2, 5])
+def test_any_channels(name: str, channels: int) -> None:
+    model, _ = build(name, in_chans=channels)
+    assert model.eval()(torch.rand(2, channels, 32, 32)).shape == (2, 3)
+    found, usual = models.normalization(model, channels), models.normalization(model)
+    assert found.mean == pytest.approx([sum(usual.mean) / 3] * channels)
+    assert found.std == pytest.approx([sum(usual.std) / 3] * channels)
+
+
+def test_local_weights_of_colour_are_adapted_to_other_channels(tmp_path: Path) -> None:
+    """One channel that is gray sees what three equal ones saw."""
+    path = write(tmp_path / "w.safetensors", weights_of("test_resnet", 3))
+    gray, origin = build(pretrained=str(path), in_chans=1)
+    colour, _ = build(pretrained=str(path))
+    one = torch.rand(2, 1, 32, 32)
+    expected = colour.eval().forward_features(one.expand(-1, 3, -1, -1))
+    assert torch.allclose(gray.eval().forward_features(one), expected, atol=1e-5)
+    assert "90 of 90 backbone tensors" in origin
+    assert build(pretrained=str(path), in_chans=5)[1] == origin
