@@ -62,9 +62,10 @@ def _counts(config: Config, competition: Competition) -> Array:
     """Return the rows of each class, [C]; of heads side by side."""
     data, task, targets_NC = config.data, TASKS[config.data.task], competition.targets_NC
     if data.heads:
-        return task.strata(targets_NC, competition.classes, data, config.folds.bins)[0].sum(0)
+        matrix_NC, _ = task.strata(targets_NC, competition.classes, data, config.folds.bins)
+        return np.asarray(matrix_NC.sum(0))
     labels = task.labels(targets_NC)
-    return np.bincount(labels, minlength=targets_NC.shape[1]) if task.exclusive else labels.sum(0)
+    return np.asarray(np.bincount(labels, minlength=targets_NC.shape[1]) if task.exclusive else labels.sum(0))
 
 
 def _is_soft(targets_NC: Array) -> bool:
@@ -78,9 +79,17 @@ def _sums(targets_NC: Array, classes: tuple[str, ...]) -> dict[str, float]:
 
 
 def _values(targets_NC: Array, classes: tuple[str, ...]) -> dict[str, dict[str, float]]:
-    measures = {"smallest": np.min, "largest": np.max, "mean": np.mean, "std": np.std}
-    columns = dict(zip(classes, targets_NC.astype(np.float64).T, strict=True))
-    return {name: {what: float(of(value_N)) for what, of in measures.items()} for name, value_N in columns.items()}
+    values_NC = targets_NC.astype(np.float64)
+    low_C, high_C, mean_C, std_C = values_NC.min(0), values_NC.max(0), values_NC.mean(0), values_NC.std(0)
+    return {
+        name: {
+            "smallest": float(low_C[c]),
+            "largest": float(high_C[c]),
+            "mean": float(mean_C[c]),
+            "std": float(std_C[c]),
+        }
+        for c, name in enumerate(classes)
+    }
 
 
 def _ending(path: str) -> str:

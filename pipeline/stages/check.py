@@ -126,7 +126,7 @@ def _targets_text(summary: dict[str, Any]) -> str:
 def _cache_text(decoded: int | None, skipped: dict[str, str]) -> str:
     if decoded is None:
         return "; not opened"
-    path, why = next(iter(skipped.items()), ("", ""))
-    return f"; {decoded} decoded now" + (
-        f"; {len(skipped)} unreadable are passed over, first {path}: {why}" if path else ""
-    )
+    if not skipped:
+        return f"; {decoded} decoded now"
+    path, why = next(iter(skipped.items()))
+    return f"; {decoded} decoded now; {len(skipped)} unreadable are passed over, first {path}: {why}"
