@@ -11,10 +11,11 @@ import numpy as np
 import pandas as pd
 
 from pipeline.contracts import config as configs
-from pipeline.contracts import runs
+from pipeline.contracts import runs, wideruns
 from pipeline.contracts.artifacts import FIXED, read_text_table
 from pipeline.contracts.errors import FoldlineError, InputError, MismatchError
 from pipeline.contracts.foldtable import FoldTable
+from pipeline.contracts.task import TASKS
 
 Array = np.ndarray[Any, np.dtype[Any]]
 SUM_TOLERANCE = 1e-3  # of a row of probabilities written with few decimals
@@ -29,8 +30,8 @@ class Member:
     ids: Array  # [N] str
     fold_N: Array
     test_ids: Array  # [T] str
-    oof: dict[str, Array]  # plain, tta -> [N,C] float64
-    test: dict[str, Array]  # plain, tta -> [T,C] float64
+    oof: dict[str, Array]  # plain, tta -> [N,C] float64, or a Top where not all classes are kept
+    test: dict[str, Array]  # plain, tta -> [T,C], the same
     views: tuple[str, ...] = ()  # those that tta is the mean of; none where only that mean is known
     oof_VNC: Array | None = None  # of these views; read where ensemble.views is select
     test_VTC: Array | None = None
@@ -76,18 +77,22 @@ def read_all(config: configs.Config, table: FoldTable, exclusive: bool, uses_ran
     """
     defects: list[str] = []
     members = []
+    values = TASKS[config.data.task].values
     for name, folder in folders(config).items():
         try:
             if _is_run(folder):
                 members.append(_read_run(name, folder, config, table))
             else:
-                members.append(_read_tables(name, folder, table, exclusive and not uses_ranks))
+                members.append(_read_tables(name, folder, table, exclusive and not uses_ranks, values))
         except FoldlineError as error:
             defects += error.defects
     for member in members[1:]:
         first = members[0]
         if member.classes != first.classes:
             defects.append(runs.other_classes(Path(member.name), member.classes, first.name, first.classes))
+        counts = [wideruns.kept_by(one.oof["tta"]) for one in (member, first)]
+        if counts[0] != counts[1]:
+            defects.append(runs.other_count(member.name, counts[0], first.name, counts[1]))
         where = f"among the test ids of {first.name}"
         defects += runs.id_defects(Path(member.name), member.test_ids, first.test_ids, where)
     if defects:
@@ -106,7 +111,7 @@ def _read_run(name: str, folder: Path, config: configs.Config, table: FoldTable)
     if own.data.task != config.data.task:
         raise MismatchError(f"{folder}: a {own.data.task} run, expected {config.data.task} as in this config")
     variants = {"plain": ["identity"], "tta": own.tta}
-    several = config.ensemble.views == "select" and len(own.tta) > 1
+    several = config.ensemble.views == "select" and len(own.tta) > 1 and made.files is None
     return Member(
         name=name,
         classes=made.classes,
@@ -121,7 +126,7 @@ def _read_run(name: str, folder: Path, config: configs.Config, table: FoldTable)
     )
 
 
-def _read_tables(name: str, folder: Path, table: FoldTable, sums: bool) -> Member:
+def _read_tables(name: str, folder: Path, table: FoldTable, sums: bool, values: bool) -> Member:
     """Read `oof.csv` (id, fold, one column per class) and `test.csv` (id, classes); they know no views.
 
     A column `target` is passed over: truth is the fold table's.
@@ -134,6 +139,9 @@ def _read_tables(name: str, folder: Path, table: FoldTable, sums: bool) -> Membe
     if oof is None or test is None:
         raise MismatchError(*defects)
     classes, test_classes = _classes(oof), _classes(test)
+    if wideruns.is_short(classes):
+        text = "holds the first classes of a row alone; a member needs the run's folder with its fold<k>/valid.npz"
+        raise MismatchError(f"{folder / 'oof.csv'}: {text}")
     if classes != test_classes:
         defects.append(runs.other_classes(folder / "test.csv", test_classes, "oof.csv", classes))
     ids, test_ids = _texts(oof["id"]), _texts(test["id"])
@@ -144,8 +152,8 @@ def _read_tables(name: str, folder: Path, table: FoldTable, sums: bool) -> Membe
         theirs = FoldTable(ids=ids, groups=ids, targets=pd.DataFrame(index=range(len(ids))), fold=fold_N)
         if theirs.fold_hash != table.fold_hash:
             defects.append(runs.other_folds(folder / "oof.csv", theirs.fold_hash, table.fold_hash))
-    oof_NC = _numbers(folder / "oof.csv", oof, classes, sums, defects)
-    test_TC = _numbers(folder / "test.csv", test, test_classes, sums, defects)
+    oof_NC = _numbers(folder / "oof.csv", oof, classes, sums, values, defects)
+    test_TC = _numbers(folder / "test.csv", test, test_classes, sums, values, defects)
     if defects:
         raise MismatchError(*defects)
     return Member(
@@ -183,8 +191,14 @@ def _texts(column: pd.Series[str]) -> Array:
     return np.asarray(column.tolist(), dtype=np.str_)
 
 
-def _numbers(path: Path, table: pd.DataFrame, classes: Sequence[str], sums: bool, defects: list[str]) -> Array:
+def _numbers(
+    path: Path, table: pd.DataFrame, classes: Sequence[str], sums: bool, values: bool, defects: list[str]
+) -> Array:
     probs_NC = table[list(classes)].apply(pd.to_numeric, errors="coerce").to_numpy(np.float64)
+    if values:
+        if (bad := ~np.isfinite(probs_NC).all(axis=1)).any():
+            defects.append(f"{path}: {bad.sum()} rows hold no numbers (first id '{table['id'][bad.argmax()]}')")
+        return np.asarray(probs_NC)
     bad = ~((probs_NC >= 0) & (probs_NC <= 1)).all(axis=1)
     if bad.any():
         what = f"{bad.sum()} rows hold no probabilities in [0, 1] (first id '{table['id'][bad.argmax()]}')"

@@ -12,6 +12,7 @@ import pandas as pd
 
 from pipeline.contracts import fingerprint, foldtable, runs
 from pipeline.contracts.artifacts import FIXED, read_json, write_json, write_table
+from pipeline.contracts.caution import cautions, misleading
 from pipeline.contracts.config import Config
 from pipeline.contracts.scoring import scores, truth
 from pipeline.contracts.task import TASKS
@@ -22,6 +23,7 @@ KEYS = (
     *("metric", "tta", "data.task", "data.target", "data.separator"),
     *("train.keep", "train.patience"),
 )
+LATER = ("medals", "data.heads", "data.empty", "data.range", "data.duplicates", "submission.composite")  # where they are set
 
 
 def run(config: Config, partial: bool = False) -> Path:
@@ -59,7 +61,7 @@ def fields(config: Config, folds: Sequence[int]) -> fingerprint.Fields:
     files = runs.prediction_files(folder, folds) + runs.prediction_files(folder / "last", folds, ["valid"])
     return fingerprint.fields(
         config,
-        KEYS,
+        (*KEYS, *fingerprint.set_keys(config, LATER)),
         folds=fingerprint.file_hash(config.folds_path),
         **{str(file.relative_to(folder)): fingerprint.file_hash(file) for file in files},
     )
@@ -88,10 +90,15 @@ def _score(
         "variants": {"plain": of(made.oof(["identity"])), "tta": of(tta_NC)},
         "views": {view: of(made.oof([view])) for view in made.views},
         "metrics": {name: of(tta_NC, name) for name in _shown(task.name, config.metric)},
-        "per_class": _per_class(targets_NC, tta_NC, made.classes, task.exclusive),
+        "per_class": {} if task.values else _per_class(targets_NC, tta_NC, made.classes, task.exclusive),
     }
     if config.train.keep == "best":
         report["last_epoch"] = _last_epoch(config, table, partial)
+    groups_N = table.groups[foldtable.row_numbers(table.ids, made.ids)]
+    report["warnings"] = [
+        *misleading(config, targets_NC, made.classes),
+        *cautions(config, targets_NC, tta_NC, made.fold_N, groups_N),
+    ]
     labels = task.label_text(targets_NC, made.classes)
     oof = _table([made.ids, made.fold_N, np.asarray(labels, dtype=object)], tta_NC, made.classes)
     return report, oof, _table([made.test_ids], made.test(config.tta), made.classes)
@@ -145,7 +152,8 @@ def _summary(report: dict[str, Any], path: Path) -> list[str]:
     if report["selected_on_valid"]:
         lines.append("the epoch was chosen on these rows: the scores are flattered")
     others = [f"{name} {_text(of['mean'])}" for name, of in report["metrics"].items() if name != metric]
-    return [*lines, f"tta: {', '.join(others)}", f"written: {path}"]
+    warned = [f"warning: {text}" for text in report["warnings"]]
+    return [*lines, f"tta: {', '.join(others)}", *warned, f"written: {path}"]
 
 
 def _line(name: str, scored: dict[str, Any]) -> str:
