@@ -14,6 +14,8 @@ from synthetic import CLASSES, TEST_IDS, make_config, make_folds, make_sample
 from pipeline.contracts import ledger
 from pipeline.contracts.artifacts import Predictions, read_text_table, write_text
 from pipeline.contracts.config import Config, dump
+from pipeline.parts.decisions import DECISIONS, Rules
+from pipeline.parts.honesty import mean_of_folds
 from pipeline.parts.metrics import find
 from pipeline.stages import ensemble, leaderboard, score
 
@@ -98,6 +100,24 @@ def test_noise_is_not_decided_upon(tmp_path: Path) -> None:
     assert report["decision"]["chosen"] == "plain" and report["decision"]["params"] == {}
     assert report["decision"]["candidates"]["threshold"]["gap"] > 0
     assert cells == [CLASSES[c] for c in probs_NC[:5].argmax(1)]
+
+
+def test_a_large_table_is_searched_on_some_of_its_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.stages.ensemble.decide.MOST_CELLS", ROWS)
+    targets, hits_NC, probs_NC = many(np.random.default_rng(0))
+    asked = {**MULTILABEL, "metric": "f1_macro", "decision__kind": "threshold"}
+    config, report, _ = made(tmp_path, targets, probs_NC, probs_NC[:5], **asked)
+    found = report["decision"]["candidates"]["threshold"]
+    truth_NC = hits_NC.astype(float)
+    step = DECISIONS["threshold"](Rules())
+    shown = np.sort(np.random.default_rng(config.ensemble.seed).choice(ROWS, ROWS // 3, replace=False))
+
+    def score(decided_NC: np.ndarray) -> float:
+        fold_N = (np.arange(ROWS) % 3)[shown]
+        return mean_of_folds(find("f1_macro"), truth_NC[shown], decided_NC, False, fold_N)
+
+    probs_NC = probs_NC.astype(np.float32).astype(np.float64)
+    assert found["params"] == step.fit(truth_NC[shown], probs_NC[shown], False, score)
 
 
 def test_rules_hold_in_the_submission_and_in_its_score(tmp_path: Path) -> None:

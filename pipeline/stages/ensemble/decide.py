@@ -12,6 +12,8 @@ from pipeline.parts.decisions import DECISIONS, Params
 from pipeline.stages.ensemble.finish import Flow, fitted
 from pipeline.stages.ensemble.judge import Array, Crossed, Judge
 
+MOST_CELLS = 1e7  # that one look of a search scores: thresholds need no more rows
+
 
 @dataclass(frozen=True)
 class Decided:
@@ -34,7 +36,7 @@ def decide(
         return {}, None
     rules = deciding.rules(config, classes)
     steps = {name: DECISIONS[name](rules) for name in ("plain", *names)}
-    fits = {name: fitted(flows[submitted], step, judge) for name, step in steps.items()}
+    fits = {name: fitted(flows[submitted], step, judge, MOST_CELLS) for name, step in steps.items()}
     tried = {name: judge.scored(crossed) for name, (crossed, _) in fits.items()}
     chosen = judge.choose(tried, "plain") if asked == "auto" else asked
     report: dict[str, Any] = {
@@ -56,7 +58,8 @@ def decide(
     if chosen == "plain" and not deciding.obliges(config):
         return {}, report
     made: dict[str, tuple[Crossed[Params], Flow]] = {
-        name: fits[chosen] if name == submitted else fitted(flow, steps[chosen], judge) for name, flow in flows.items()
+        name: fits[chosen] if name == submitted else fitted(flow, steps[chosen], judge, MOST_CELLS)
+        for name, flow in flows.items()
     }
     report["params"] = {name: crossed.final for name, (crossed, _) in made.items()}
     return {name: Decided(flow.cross_NC, flow.test_TC) for name, (_, flow) in made.items()}, report

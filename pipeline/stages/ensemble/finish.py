@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Protocol, TypeVar
 
+import numpy as np
+
 from pipeline.contracts.config import Ensemble
 from pipeline.parts.blenders import BLENDERS, Fit
 from pipeline.parts.calibration import CALIBRATIONS, Calibration, Score, smoothing
@@ -65,10 +67,15 @@ def fixed(made: Flow, calibration: Calibration, number: float, judge: Judge) -> 
     return Flow(lambda part: change(made.at(part)), change(made.cross_NC), change(made.test_TC))
 
 
-def fitted(made: Flow, step: Step[Found], judge: Judge) -> tuple[Crossed[Found], Flow]:
-    """Fit a calibration or a decision to all rows and without each part, and apply it."""
+def fitted(made: Flow, step: Step[Found], judge: Judge, most_cells: float | None = None) -> tuple[Crossed[Found], Flow]:
+    """Fit a calibration or a decision to all rows and without each part, and apply it.
+
+    Of more than `most_cells` it is fitted to a random part of the rows, so that a long search ends.
+    """
 
     def fit(part: int | None, rows: Array | slice) -> Found:
+        if most_cells is not None:
+            rows = _some(np.arange(len(judge.fold_N))[rows], most_cells / made.cross_NC.shape[1], judge.seed)
         targets_NC, probs_NC = judge.targets_NC[rows], made.at(part)[rows]
         return step.fit(targets_NC, probs_NC, judge.exclusive, lambda probs: judge.gain(probs, rows))
 
@@ -81,6 +88,12 @@ def fitted(made: Flow, step: Step[Found], judge: Judge) -> tuple[Crossed[Found],
     crossed = judge.cross_fit(fit, apply)
     test_TC = step.apply(made.test_TC, crossed.final, judge.exclusive)
     return crossed, Flow(at, crossed.cross_NC, test_TC)
+
+
+def _some(rows: Array, most: float, seed: int) -> Array:
+    if len(rows) <= most:
+        return rows
+    return np.sort(np.random.default_rng(seed).choice(rows, max(1, int(most)), replace=False))
 
 
 def calibrate(
