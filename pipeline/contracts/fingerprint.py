@@ -13,6 +13,7 @@ import numpy as np
 from pipeline import ENGINE_VERSION
 from pipeline.contracts.artifacts import read_json, write_json
 from pipeline.contracts.config import Config
+from pipeline.parts.metrics.own import file_of
 
 Fields = dict[str, Any]  # dotted config key or file -> plain value or hash
 
@@ -26,6 +27,8 @@ def fields(config: Config, keys: tuple[str, ...], **files: str) -> Fields:
         for part in key.split("."):
             value = value[part]
         _flatten(key, value, found)
+    if "metric" in keys and (file := file_of(config.metric)) is not None:
+        found["metric's file"] = file_hash(file)
     return found
 
 

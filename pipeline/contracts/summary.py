@@ -5,13 +5,13 @@ from __future__ import annotations
 import io
 import os
 from collections import Counter
-from collections.abc import Iterable
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pipeline.contracts import archives
+from pipeline.contracts.caution import misleading
 from pipeline.contracts.imagepaths import Source
 from pipeline.contracts.task import TASKS
 
@@ -32,7 +32,7 @@ def all_images(competition: Competition) -> list[Source]:
 
 def summarize(config: Config, competition: Competition, peek: bool) -> dict[str, Any]:
     """Return what check.json holds; the headers of some images are read where `peek`."""
-    targets_NC, task = competition.targets_NC, TASKS[config.data.task]
+    targets_NC, task, names = competition.targets_NC, TASKS[config.data.task], competition.classes
     sizes = None
     if competition.groups is not None:
         sizes = np.unique(competition.groups, return_counts=True)[1]
@@ -54,7 +54,7 @@ def summarize(config: Config, competition: Competition, peek: bool) -> dict[str,
         else {"count": len(sizes), "smallest": int(sizes.min()), "largest": int(sizes.max())},
         "endings": dict(Counter(_ending(path) for path in chain.from_iterable(images)).most_common()),
         "sizes": _peek([source for source in images if source]) if peek else None,
-        "notes": [*competition.notes, *_misleading(config, targets_NC, competition.classes)],
+        "notes": [*competition.notes, *([] if config.data.heads else misleading(config, targets_NC, names))],
     }
 
 
@@ -114,14 +114,3 @@ def _header(path: str) -> str:
             return f"{image.width}×{image.height} {image.mode}"
     except (OSError, ValueError):
         return f"{_ending(path)} of unknown size"  # what the engine reads and Pillow does not, or passes over
-
-
-def _misleading(config: Config, targets_NC: Array, classes: Iterable[str]) -> list[str]:
-    """Warn where always naming the same class would score well."""
-    if config.metric != "accuracy" or config.data.heads or not TASKS[config.data.task].exclusive:
-        return []
-    shares = targets_NC.mean(0)
-    most, names = int(shares.argmax()), list(classes)
-    if shares[most] < (1 + 1 / len(names)) / 2:
-        return []
-    return [f"accuracy misleads: always '{names[most]}' scores {shares[most]:.3f}; see balanced_accuracy too"]

@@ -23,7 +23,9 @@ KEYS = (
     *("metric", "tta", "data.task", "data.target", "data.separator"),
     *("train.keep", "train.patience"),
 )
-LATER = ("medals", "data.heads", "data.empty", "data.range", "data.duplicates", "submission.composite")  # where they are set
+LATER = (  # where they are set
+    *("data.heads", "data.empty", "data.range", "data.duplicates", "submission.composite", "medals"),
+)
 
 
 def run(config: Config, partial: bool = False) -> Path:
@@ -152,7 +154,7 @@ def _summary(report: dict[str, Any], path: Path) -> list[str]:
     if report["selected_on_valid"]:
         lines.append("the epoch was chosen on these rows: the scores are flattered")
     others = [f"{name} {_text(of['mean'])}" for name, of in report["metrics"].items() if name != metric]
-    warned = [f"warning: {text}" for text in report["warnings"]]
+    warned = [f"warning: {text}" for text in report.get("warnings", [])]
     return [*lines, f"tta: {', '.join(others)}", *warned, f"written: {path}"]
 
 

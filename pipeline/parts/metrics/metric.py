@@ -29,7 +29,6 @@ class Metric:
     reads: Reads
     independent: Function | None = None  # the same for independent columns, where it differs
     usual: tuple[str, ...] = ()  # tasks whose every score report shows it, whatever the config's metric is
-    ceiling: float | None = None  # of a perfect prediction; null: not known
 
     def score(self, targets_NC: Array, probs_NC: Array, exclusive: bool) -> float:
         """Return the metric, NaN on no rows.
@@ -46,7 +45,8 @@ class Metric:
         """
         if targets_NC.shape != probs_NC.shape:
             raise ValueError(f"found targets {targets_NC.shape} and probabilities {probs_NC.shape}")
-        if not np.isfinite(probs_NC.values_NK if isinstance(probs_NC, Top) else probs_NC).all():
+        held = probs_NC.values_NK if isinstance(probs_NC, Top) else probs_NC
+        if not np.isfinite(held.sum(dtype=np.float64)):
             raise ValueError("found NaN or infinity among the probabilities")
         if weights_RN.ndim != 2 or weights_RN.shape[1] != len(targets_NC):
             raise ValueError(f"found weights {weights_RN.shape}, expected any number of rows of {len(targets_NC)}")

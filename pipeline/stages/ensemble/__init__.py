@@ -11,6 +11,7 @@ import pandas as pd
 
 from pipeline.contracts import fingerprint, foldtable, members, submission
 from pipeline.contracts.artifacts import read_json, write_json, write_table, write_text
+from pipeline.contracts.caution import cautions, misleading
 from pipeline.contracts.config import Config, dump
 from pipeline.contracts.members import Member
 from pipeline.contracts.scoring import scores, truth
@@ -69,7 +70,7 @@ def fields(config: Config, table: foldtable.FoldTable, sample: pd.DataFrame) -> 
     }
     return fingerprint.fields(
         config,
-        KEYS,
+        (*KEYS, *fingerprint.set_keys(config, ("medals",))),
         folds=fingerprint.file_hash(config.folds_path),
         sample=fingerprint.digest({"csv": sample.to_csv(index=False)}),
         **inputs,
@@ -94,7 +95,7 @@ def _blend(config: Config, table: foldtable.FoldTable, sample: pd.DataFrame) -> 
         )
         for name, variant in made.variants.items()
     }
-    report = _report(config, judge, made, filled)
+    report = _report(config, judge, made, filled) | {"warnings": _warnings(config, judge, made, first.classes)}
     for name, rows in filled.items():
         write_table(folder / "submissions" / f"{name}.csv", rows)
     write_table(folder / "blend.csv", _table(first.test_ids, made.variants[chosen].test_TC, first.classes))
@@ -139,6 +140,15 @@ def _report(config: Config, judge: Judge, made: Blended, filled: dict[str, pd.Da
         "variants": variants,
         "submitted": config.submission.variant,
     }
+
+
+def _warnings(config: Config, judge: Judge, made: Blended, classes: tuple[str, ...]) -> list[str]:
+    submitted = made.variants[config.submission.variant]
+    scored_NC = submitted.oof_NC if submitted.decided is None else submitted.decided.oof_NC
+    return [
+        *misleading(config, judge.targets_NC, classes),
+        *cautions(config, judge.targets_NC, scored_NC, judge.fold_N, judge.groups_N),
+    ]
 
 
 def _before(names: dict[str, Any], name: str) -> list[str]:

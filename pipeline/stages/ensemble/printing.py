@@ -30,6 +30,7 @@ def summary(report: dict[str, Any], path: Path) -> list[str]:
     lines += _views(report) + _numbers(report) + _decision(report)
     if any(" ?" in line for line in lines):
         lines.append("?: not to be relied on, as too few groups or rows vary or many resamples lack a class")
+    lines += [f"warning: {text}" for text in report.get("warnings", [])]
     return [*lines, f"written: {path}"]
 
 
