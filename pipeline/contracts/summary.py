@@ -105,12 +105,12 @@ def _peek(images: list[Source]) -> dict[str, int]:
 def _header(path: str) -> str:
     from PIL import Image
 
-    if path.lower().endswith(".npy"):
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-        return f"{'×'.join(map(str, array.shape))} {array.dtype}"
     inside = archives.split(path)
     try:
+        if path.lower().endswith(".npy") and inside is None:
+            array = np.load(path, mmap_mode="r", allow_pickle=False)
+            return f"{'×'.join(map(str, array.shape))} {array.dtype}"
         with Image.open(path if inside is None else io.BytesIO(archives.read(*inside))) as image:
             return f"{image.width}×{image.height} {image.mode}"
-    except (OSError, ValueError):
+    except (OSError, ValueError, EOFError):
         return f"{_ending(path)} of unknown size"  # what the engine reads and Pillow does not, or passes over
