@@ -32,6 +32,8 @@ from pipeline.parts.views import parse_view
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
+Layers = Annotated[int, Field(ge=1, strict=True)]
+FirstShare = Annotated[float, Field(gt=0, lt=1, strict=True)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what numpy and scikit-learn take
 Size = Count | tuple[Count, Count]  # pixels; one number is a square, two are height, width
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
@@ -71,6 +73,12 @@ class Join(Section):
     on: str  # column of the rows
     key: str | None = None  # column of the table, each value once; null: called like `on`
     rows: Literal["both", "train", "test"] = "both"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _on(cls, value: Any) -> Any:
+        """Take YAML's truth value for the key `on`, which it reads a plain on as."""
+        return {"on" if key is True else key: cell for key, cell in value.items()} if isinstance(value, dict) else value
 
 
 class Derived(Section):
@@ -195,19 +203,40 @@ class Folds(Section):
 
 
 class Model(Section):
-    name: str  # a timm name
-    pretrained: bool | str = True  # true: timm's hub weights; a path: a local file
+    name: str  # a timm name, torchvision/NAME, or FILE.py:function, called with (classes, in_chans, size_hw)
+    pretrained: bool | str = True  # true: the hub's weights; a path: a local file
     size: Size = 224
-    freeze: Literal["backbone"] | list[str] | None = None  # module names whose weights stay as they are
+    # weights that stay as they are: backbone, module names, the first N weight layers, or the first layers that
+    # hold at most this share of the weight tensors
+    freeze: Literal["backbone"] | Layers | FirstShare | list[str] | None = None
+    thaw_epoch: Count | None = None  # epochs after which what is frozen learns too; null: never
     drop_rate: Share | None = None
     drop_path_rate: Share | None = None
-    pool: str | None = None  # timm's global_pool: avg, max, avgmax, catavgmax
+    pool: str | None = None  # timm's global_pool: avg, max, avgmax, catavgmax; gem: a learnt power mean
     zero_head: bool = False  # zero-initialised head: training starts from equal probabilities
+    stem: Literal["small"] | None = None  # ResNets on small images: 3×3 of stride 1 and no pooling
+    multi_dropout: Annotated[int, Field(ge=0)] = 0  # dropout masks before the head, whose logits are averaged
+    aux_weight: Annotated[float, Field(ge=0)] = 0.3  # of the auxiliary heads' losses (GoogLeNet), training only
+    grad_checkpointing: bool = False  # less memory, more time: activations are computed again going backward
 
     @property
     def size_hw(self) -> tuple[int, int]:
         """Return the size as (height, width)."""
         return (self.size, self.size) if isinstance(self.size, int) else self.size
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> Model:
+        problems = []
+        if self.thaw_epoch is not None and self.freeze is None:
+            problems.append(f"found thaw_epoch {self.thaw_epoch}, but nothing is frozen: set model.freeze")
+        if self.multi_dropout and self.drop_rate == 0:
+            problems.append(
+                f"found multi_dropout {self.multi_dropout} with drop_rate 0: all masks would be equal; set "
+                "model.drop_rate above 0, or null for 0.5"
+            )
+        if problems:
+            raise ValueError("\n".join(problems))
+        return self
 
 
 class Augment(Section):
@@ -287,6 +316,9 @@ class Train(Section):
 
 class Predict(Section):
     batch_size: Count = 64
+    # how many classes of a row are kept where they exclude each other: the most probable; null: all;
+    # auto: 100 of more than 2,000, else all
+    top_k: Literal["auto"] | Count | None = "auto"
 
 
 class Smoothing(Section):
@@ -442,6 +474,12 @@ class Config(Section):
         from pipeline.contracts.task import TASKS
 
         problems = TASKS[self.data.task].problems(self)
+        thaw = self.model.thaw_epoch
+        if thaw is not None and thaw >= self.train.epochs:
+            problems.append(
+                f"model.thaw_epoch: found {thaw} of {self.train.epochs} epochs, so that nothing would ever thaw; "
+                "expected fewer than train.epochs"
+            )
         if problems:
             raise ValueError("\n".join(problems))
         return self

@@ -84,9 +84,7 @@ class Reader:
     def images(self, rows: Rows, images: Images, key: str) -> Found | None:
         """Return the rows' images; None where the template does not fit the table, which is told."""
         if isinstance(images, Arrays):
-            if records.PATHS in rows.table:
-                return Found([(path,) for path in rows.table[records.PATHS].tolist()], [], [])
-            return Found([], [], [])  # a table that could not be read
+            return Found([(path,) for path in rows.table[records.PATHS].tolist()], [], [])
         try:
             found = self.paths.resolve(rows.table, [images] if isinstance(images, str) else images)
         except ValueError as error:

@@ -26,11 +26,12 @@ CHUNK = 1 << 24  # characters read at once: a file may be larger than memory, a 
 TABLE = "table.json"
 
 
-def read(path: Path, arrays: Arrays, config: Config, defects: Defects) -> Rows:
-    """Return the records' other cells as text, with the column PATHS; a second call reads no number.
+def read(path: Path, arrays: Arrays, config: Config, defects: Defects) -> Rows | None:
+    """Return the records' other cells as text, with the column PATHS, or None where some hold no image.
 
     The arrays, [H,W,C] float32, lie in a folder that is called by the hash of the file, the columns and the
-    shape. Raises FileNotFoundError, ValueError where it is no list of records, SpaceError.
+    shape; a second call reads no number. Raises FileNotFoundError, SpaceError, and ValueError where it is no
+    list of records.
     """
     if not path.is_file():
         raise FileNotFoundError("missing")
@@ -38,7 +39,7 @@ def read(path: Path, arrays: Arrays, config: Config, defects: Defects) -> Rows:
     key = digest({"file": file_hash(path), "columns": arrays.columns, "shape": arrays.shape})
     folder = base / key[:32]
     if not (folder / TABLE).is_file() and not _write(path, arrays, folder, defects):
-        return Rows(path, frame([]).reindex(columns=["id"]), (Origin(path, *RECORD),))
+        return None
     table = frame(read_json(folder / TABLE))
     table[PATHS] = [f"{folder}/{row:06}.npy" for row in range(len(table))]
     return Rows(path, table, (Origin(path, *RECORD),))
