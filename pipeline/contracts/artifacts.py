@@ -16,6 +16,8 @@ import numpy as np
 import pandas as pd
 
 from pipeline.contracts.errors import LockedError, MismatchError, SpaceError
+from pipeline.parts import wide
+from pipeline.parts.wide import Top
 
 Array = np.ndarray[Any, np.dtype[Any]]
 FIXED = ["id", "fold", "target"]  # the first columns of oof.csv; test.csv has id alone
@@ -129,17 +131,25 @@ def lock(folder: Path) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Predictions:
-    """Hold the probabilities of some ids under some views: `fold<k>/{valid,test}.npz`."""
+    """Hold the probabilities of some ids under some views: `fold<k>/{valid,test}.npz`.
+
+    Of many exclusive classes only the most probable are kept: `top_NVK` are their numbers, the most probable
+    first, `probs_NVC` theirs alone, and what they leave of 1 is spread evenly over the others.
+    """
 
     ids: Array  # [N] str
     views: tuple[str, ...]
-    classes: tuple[str, ...]
+    classes: tuple[str, ...]  # all of them
     probs_NVC: Array  # float32
     meta: dict[str, Any]  # run, fold, fold_hash, fingerprint, task, heads, versions
+    top_NVK: Array | None = None  # int32
 
     def save(self, path: Path) -> None:
         """Write the file atomically; raise MismatchError on NaN, infinity, an id twice or a wrong shape."""
         self._verify(path)
+        top: dict[str, Any] = {}
+        if self.top_NVK is not None:
+            top["top"] = np.ascontiguousarray(self.top_NVK, dtype=np.int32)
         with atomic(path) as beside, beside.open("wb") as stream:
             np.savez(
                 stream,
@@ -148,6 +158,7 @@ class Predictions:
                 classes=np.asarray(self.classes, dtype=np.str_),
                 probs=np.ascontiguousarray(self.probs_NVC, dtype=np.float32),
                 meta=np.asarray(json.dumps(self.meta, sort_keys=True)),
+                **top,
             )
 
     @classmethod
@@ -161,6 +172,7 @@ class Predictions:
                     classes=tuple(file["classes"].tolist()),
                     probs_NVC=file["probs"],
                     meta=json.loads(str(file["meta"])),
+                    top_NVK=file.get("top"),
                 )
         except FileNotFoundError:
             raise MismatchError(f"{path}: missing; make it with: foldline predict") from None
@@ -172,18 +184,43 @@ class Predictions:
         return found
 
     def _verify(self, path: Path) -> None:
-        if self.probs_NVC.shape != (len(self.ids), len(self.views), len(self.classes)):
+        top_NVK, width = self.top_NVK, len(self.classes)
+        count = width if top_NVK is None else self.probs_NVC.shape[-1]
+        if self.probs_NVC.shape != (len(self.ids), len(self.views), count) or count > width:
             raise MismatchError(f"{path}: shape {self.probs_NVC.shape} does not fit its ids, views and classes")
+        if top_NVK is not None and (
+            top_NVK.shape != self.probs_NVC.shape or top_NVK.min(initial=0) < 0 or top_NVK.max(initial=0) >= width
+        ):
+            raise MismatchError(f"{path}: the numbers of its classes do not fit its probabilities; predict again")
         if not np.isfinite(self.probs_NVC).all():
             raise MismatchError(f"{path}: predictions hold NaN or infinity; train with a lower lr or precision fp32")
         if len(set(self.ids.tolist())) != len(self.ids):
             raise MismatchError(f"{path}: an id is predicted twice; predict again")
 
+    @property
+    def kept(self) -> int | None:
+        """Return how many classes of each row are kept, None where it is all of them."""
+        return None if self.top_NVK is None else self.probs_NVC.shape[2]
+
+    def view(self, name: str) -> Array:
+        """Return one view's probabilities [N,C] float32; a Top where not all classes are kept."""
+        found = self.tops([name])
+        return wide.as_array(found[0]) if found else self.probs_NVC[:, self.views.index(name)]
+
+    def tops(self, views: Sequence[str]) -> list[Top]:
+        """Return the most probable classes under each of these views; none where all classes are kept."""
+        if self.top_NVK is None:
+            return []
+        chosen, width = [self.views.index(view) for view in views], len(self.classes)
+        return [Top(self.top_NVK[:, v], self.probs_NVC[:, v], width) for v in chosen]
+
     def mean(self, views: Sequence[str]) -> Array:
-        """Return the mean over the named views, [N,C] float64."""
+        """Return the mean over the named views, [N,C] float64; a Top where not all classes are kept."""
         missing = [view for view in views if view not in self.views]
         if missing:
             raise MismatchError(f"views {', '.join(missing)} are not predicted; run: foldline predict")
+        if self.top_NVK is not None:
+            return wide.as_array(wide.mean(self.tops(views)))
         wanted = [self.views.index(view) for view in views]
         return np.asarray(self.probs_NVC[:, wanted].mean(axis=1, dtype=np.float64))
 

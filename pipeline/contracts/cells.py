@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pipeline.parts import wide
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -18,6 +20,7 @@ Defect = tuple[int, str]  # row number, what is wrong
 SHARED = ["0", "1"]  # the classes of a binary column that may hold fractions
 SHARE = re.compile(r"\s*([0-9]*\.?[0-9]+(?:[eE]-?[0-9]+)?)\s*")
 SUM_TOLERANCE = 1e-3  # of shares written with few decimals
+MOST_CELLS = 2**27  # 512 MB: above, rows of one class each are kept as its number
 
 
 def share(text: str) -> float | None:
@@ -70,7 +73,8 @@ def encode_labels(
 ) -> tuple[Array, list[Defect]]:
     """Return soft targets [N,C] float32 of a column of labels, and the defects in row order.
 
-    Every different cell is read once, as long tables hold few of them.
+    Every different cell is read once, as long tables hold few of them. Of many rows and exclusive classes, none
+    soft, a OneHot is returned; a row with a defect has any class there.
     """
     import pandas as pd
 
@@ -95,6 +99,11 @@ def encode_labels(
         entries.append([(number[label], part) for label, part in found if label in number])
         if problems:
             wrong[code] = problems
+    bad = np.flatnonzero(np.isin(code_N, list(wrong))).tolist()
+    defects = [(row, text) for row in bad for text in wrong[int(code_N[row])]]
+    if exclusive and len(column) * len(classes) > MOST_CELLS and all(_is_hard(entry) for entry in entries):
+        first_U = np.array([entry[0][0] if entry else 0 for entry in entries], dtype=np.int64)
+        return wide.as_array(wide.OneHot(first_U[code_N], len(classes))), defects
     targets_NC = np.zeros((len(column), len(classes)), dtype=np.float32)
     width_U = np.array([len(entry) for entry in entries], dtype=np.int64)
     flat = [pair for entry in entries for pair in entry]
@@ -105,8 +114,11 @@ def encode_labels(
     within_P = np.arange(len(row_P)) - np.repeat(np.cumsum(width_N) - width_N, width_N)
     entry_P = np.repeat((np.cumsum(width_U) - width_U)[code_N], width_N) + within_P
     targets_NC[row_P, class_E[entry_P]] = share_E[entry_P]
-    bad = np.flatnonzero(np.isin(code_N, list(wrong))).tolist()
-    return targets_NC, [(row, text) for row in bad for text in wrong[int(code_N[row])]]
+    return targets_NC, defects
+
+
+def _is_hard(entry: list[tuple[int, float]]) -> bool:
+    return len(entry) < 2 and all(part == 1 for _, part in entry)
 
 
 def encode_shares(table: pd.DataFrame, columns: Sequence[str], exclusive: bool) -> tuple[Array, list[Defect]]:

@@ -14,6 +14,7 @@ from pipeline.contracts.imagepaths import Source
 from pipeline.contracts.reading import Reader, texts
 from pipeline.contracts.tables import repeats
 from pipeline.contracts.task import TASKS
+from pipeline.parts import wide
 
 if TYPE_CHECKING:
     from pipeline.contracts.config import Extra as Wanted
@@ -52,7 +53,7 @@ def read(reader: Reader, classes: Sequence[str]) -> Extra | None:
         ids,
         [image for part in parts for image in part.images],
         np.concatenate(groups) if groups else None,
-        np.concatenate([part.targets_EC for part in parts]),
+        wide.join([part.targets_EC for part in parts]),
         np.concatenate([part.weights_E for part in parts]),
     )
 

@@ -13,9 +13,37 @@ from pipeline.contracts.artifacts import Predictions
 from pipeline.contracts.errors import FoldlineError, InputError, MismatchError
 from pipeline.contracts.foldtable import FoldTable
 from pipeline.parts import heads as together
+from pipeline.parts import wide
 from pipeline.parts.heads import Heads
 
 Array = np.ndarray[Any, np.dtype[Any]]
+
+
+@dataclass(frozen=True)
+class Files:
+    """Hold the files of a run that keeps the most probable classes alone; they are averaged when asked for.
+
+    Every file counts as it is: averaging twice would leave classes out twice.
+    """
+
+    valid: list[Predictions]
+    tests: list[Predictions]
+
+    def oof(self, views: Sequence[str]) -> Array:
+        """Return the mean over the views, a Top whose rows are sorted by id."""
+        order = np.argsort(np.concatenate([found.ids for found in self.valid]))
+        return wide.join([found.mean(views) for found in self.valid])[order]
+
+    def test(self, views: Sequence[str]) -> Array:
+        """Return the mean over fold models and views."""
+        if not self.tests:
+            none = np.zeros((0, self.valid[0].probs_NVC.shape[2]), np.float32)
+            return wide.as_array(wide.Top(none.astype(np.int32), none, len(self.valid[0].classes)))
+        order, members = np.argsort(self.tests[0].ids), []
+        for found in self.tests:
+            own, same = np.argsort(found.ids), np.array_equal(found.ids, self.tests[0].ids)
+            members += [one if same else one[own[np.argsort(order)]] for one in found.tops(views)]
+        return wide.as_array(wide.mean(members)[order])
 
 
 @dataclass(frozen=True)
@@ -30,19 +58,24 @@ class RunPredictions:
     probs_NVC: Array  # float32; each row from the model that did not see it
     test_ids: Array  # [T] str; none where no test file was read
     test_TVC: Array  # float64, mean over the fold models
+    files: Files | None = None  # instead of the two arrays, where not all classes are kept
 
     def oof(self, views: Sequence[str]) -> Array:
-        """Return the mean over the views, [N,C] float64; raise MismatchError where one is not predicted."""
-        return self._mean(self.probs_NVC, views)
+        """Return the mean over the views, [N,C] float64 or a Top; raise MismatchError where one is not predicted."""
+        self._check(views)
+        return self._mean(self.probs_NVC, views) if self.files is None else self.files.oof(views)
 
     def test(self, views: Sequence[str]) -> Array:
-        """Return the same for the test, [T,C] float64."""
-        return self._mean(self.test_TVC, views)
+        """Return the same for the test, [T,C] float64 or a Top."""
+        self._check(views)
+        return self._mean(self.test_TVC, views) if self.files is None else self.files.test(views)
 
-    def _mean(self, probs_NVC: Array, views: Sequence[str]) -> Array:
+    def _check(self, views: Sequence[str]) -> None:
         missing = [view for view in views if view not in self.views]
         if missing:
             raise MismatchError(f"views not predicted: {', '.join(missing)}; predict them with: foldline predict")
+
+    def _mean(self, probs_NVC: Array, views: Sequence[str]) -> Array:
         wanted = [self.views.index(view) for view in views]
         return np.asarray(probs_NVC[:, wanted].mean(axis=1, dtype=np.float64))
 
@@ -89,6 +122,8 @@ def read(
             defects.append(other_folds(path, other, table.fold_hash))
         if found.classes != first.classes:
             defects.append(other_classes(path, found.classes, first_path, first.classes))
+        if found.kept != first.kept:
+            defects.append(other_count(path, found.kept, first_path, first.kept))
     for fold, (path, found) in zip(folds, valid.items(), strict=True):
         defects += id_defects(path, found.ids, table.valid_ids(fold), f"in fold {fold}", known=table.ids)
     for path, found in tests.items():
@@ -97,7 +132,12 @@ def read(
     if defects:
         raise MismatchError(*defects)
     views = tuple(view for view in first.views if all(view in found.views for found in (valid | tests).values()))
-    ids, fold_N, probs_NVC = _stack(list(valid.values()), folds, views)
+    ids, fold_N, order = _rows(list(valid.values()), folds)
+    if first.kept is not None:
+        files, none = Files(list(valid.values()), list(tests.values())), np.zeros((0, len(views), 0))
+        test_ids = np.sort(files.tests[0].ids) if files.tests else np.asarray([], dtype=np.str_)
+        return RunPredictions(first.classes, views, tuple(folds), ids, fold_N, none, test_ids, none, files)
+    probs_NVC = np.concatenate([_of(found, views) for found in valid.values()])[order]
     test_ids, test_TVC = _average(list(tests.values()), views, len(first.classes))
     return RunPredictions(first.classes, views, tuple(folds), ids, fold_N, probs_NVC, test_ids, test_TVC)
 
@@ -130,6 +170,12 @@ def other_classes(path: Path, found: Sequence[str], other: Path | str, expected:
     return f"{path}: has the classes {_some(found)}, {other} {_some(expected)}; both need the same in one order"
 
 
+def other_count(path: Path | str, found: int | None, other: Path | str, expected: int | None) -> str:
+    """Return the defect that two files keep different numbers of classes of each row."""
+    texts = ["all classes" if count is None else f"the {count} most probable classes" for count in (found, expected)]
+    return f"{path}: keeps {texts[0]} of a row, {other} {texts[1]}; predict both with one predict.top_k"
+
+
 def _some(names: Sequence[str], most: int = 20) -> str:
     return "[" + ", ".join(names[:most]) + (f", … {len(names)} in all]" if len(names) > most else "]")
 
@@ -159,11 +205,12 @@ def _of(found: Predictions, views: Sequence[str]) -> Array:
     return found.probs_NVC[:, [found.views.index(view) for view in views]]
 
 
-def _stack(valid: list[Predictions], folds: list[int], views: Sequence[str]) -> tuple[Array, Array, Array]:
+def _rows(valid: list[Predictions], folds: list[int]) -> tuple[Array, Array, Array]:
+    """Return ids and folds sorted by id, and the order that sorts the files' rows."""
     ids = np.concatenate([found.ids for found in valid])
     fold_N = np.repeat(folds, [len(found.ids) for found in valid])
     order = np.argsort(ids)
-    return ids[order], fold_N[order], np.concatenate([_of(found, views) for found in valid])[order]
+    return ids[order], fold_N[order], order
 
 
 def _average(tests: list[Predictions], views: Sequence[str], classes: int) -> tuple[Array, Array]:

@@ -10,6 +10,7 @@ from pipeline.contracts.defects import Defects, Rows, check_columns, check_ids
 from pipeline.contracts.reading import Found, Reader
 from pipeline.contracts.tables import repeats
 from pipeline.contracts.templates import nearest
+from pipeline.parts import wide
 
 if TYPE_CHECKING:
     from pipeline.contracts.config import Data
@@ -68,7 +69,7 @@ def check_same(train: Rows, targets_IC: Array, first_N: Array, rows_I: Array, da
     if len(targets_IC) != len(rows_I) or not len(rows_I):
         return
     first_I = first_N[rows_I]
-    differ_I = (targets_IC != targets_IC[first_I]).any(1)
+    differ_I = wide.differ(targets_IC, targets_IC[first_I])
     what = ", ".join(data.targets)
     lines = _unlike(train, differ_I, first_I, what)
     defects.add("labels that disagree inside one predicted id", lines)

@@ -14,6 +14,7 @@ from pipeline.contracts.imagepaths import Source
 from pipeline.engine.cache import ImageSet
 from pipeline.engine.loader import Rows
 from pipeline.engine.predict import subset
+from pipeline.parts import wide
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -39,7 +40,7 @@ def of(competition: Competition, images: ImageSet) -> Rows:
         weights_I = np.ones(len(targets_IC), np.float32) if own_N is None else own_N[competition.rows_I]
     if extra is not None:
         assert weights_I is not None
-        targets_IC = np.concatenate([targets_IC, extra.targets_EC])
+        targets_IC = wide.join([targets_IC, extra.targets_EC])
         weights_I = np.concatenate([weights_I, extra.weights_E])
     return Rows(images, names(competition), targets_IC, weights_I)
 
@@ -97,6 +98,8 @@ def hashes(competition: Competition) -> dict[str, str]:
         found["image_rows"] = fingerprint.array_hash(competition.image_ids[order_I], owners)
     if (extra := competition.extra) is not None:
         order_E = np.argsort(extra.ids, kind="stable")
-        columns = [extra.ids, extra.targets_EC, extra.weights_E, *([] if extra.groups is None else [extra.groups])]
+        targets_EC = extra.targets_EC
+        targets = targets_EC.classes_N if isinstance(targets_EC, wide.OneHot) else targets_EC
+        columns = [extra.ids, targets, extra.weights_E, *([] if extra.groups is None else [extra.groups])]
         found["extra"] = fingerprint.array_hash(*(column[order_E] for column in columns))
     return found

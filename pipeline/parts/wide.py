@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 Array = np.ndarray[Any, np.dtype[Any]]
+FIELDS = ("columns_NK", "values_NK")
 BLOCK = 2**24  # cells of a temporary: 64 MB of float32
 
 
@@ -74,6 +75,14 @@ class Top:
         """Return the most probable class [N]."""
         return self.columns_NK[:, 0].astype(np.int64)
 
+    def max(self, axis: int) -> Array:
+        """Return the greatest probability [N]."""
+        return self.values_NK[:, 0]
+
+    def copy(self) -> Top:
+        """Return itself: its arrays are never written to."""
+        return self
+
     @property
     def rest_N(self) -> Array:
         """Return the probability of each class that is not held, [N] float64."""
@@ -91,6 +100,20 @@ class Top:
         held_NK = self.columns_NK == classes_N[:, None]
         return np.asarray(np.where(held_NK.any(1), held_NK.argmax(1), held_NK.shape[1]))
 
+    def first(self, count: int) -> Top:
+        """Return fewer of the most probable classes."""
+        return Top(self.columns_NK[:, :count], self.values_NK[:, :count], self.width)
+
+    def put(self, column: int, value: float) -> Top:
+        """Return the same with one class of this probability in every row, the others as they are."""
+        ends_N1 = np.full((len(self), 1), column, dtype=self.columns_NK.dtype)
+        columns_NK = np.hstack([self.columns_NK, ends_N1])
+        values_NK = np.hstack([self.values_NK, np.full((len(self), 1), value, dtype=np.float32)])
+        values_NK[:, :-1][self.columns_NK == column] = -1
+        order_NK = np.lexsort((columns_NK, -values_NK), axis=1)[:, : self.values_NK.shape[1]]
+        columns_NK, values_NK = (np.take_along_axis(one, order_NK, axis=1) for one in (columns_NK, values_NK))
+        return Top(columns_NK, values_NK, self.width)
+
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         """Return the cells, for some rows at a time."""
         cells_NC = np.repeat(self.rest_N[:, None], self.width, axis=1).astype(dtype or np.float32)
@@ -98,8 +121,47 @@ class Top:
         return cells_NC
 
 
+def as_array(held: OneHot | Top) -> Array:
+    """Say that it is read as an array [N,C]; the caller uses the methods of both alone."""
+    return cast("Array", held)
+
+
+def hard(targets_NC: Array) -> OneHot | None:
+    """Return targets that name one class in every row as their numbers, None where some do not."""
+    if isinstance(targets_NC, OneHot):
+        return targets_NC
+    one = ((targets_NC == 0) | (targets_NC == 1)).all() and (targets_NC.sum(1) == 1).all()
+    return OneHot(targets_NC.argmax(1), targets_NC.shape[1]) if one else None
+
+
+def differ(targets_NC: Array, others_NC: Array) -> Array:
+    """Return which rows differ, [N] bool."""
+    one, other = (part.classes_N if isinstance(part, OneHot) else part for part in (targets_NC, others_NC))
+    return np.asarray(one != other if one.ndim == 1 else (one != other).any(1))
+
+
+def join(parts: Sequence[Array]) -> Array:
+    """Return rows below one another; cells stay away where every part can do without."""
+    tops: list[Top] = [cast("Top", part) for part in parts if isinstance(part, Top)]
+    if tops and len(tops) == len(parts):
+        columns_NK, values_NK = (np.concatenate([getattr(one, name) for one in tops]) for name in FIELDS)
+        return as_array(Top(columns_NK, values_NK, tops[0].width))
+    if any(isinstance(part, OneHot) for part in parts):
+        known = [named for part in parts if (named := hard(part)) is not None]
+        if len(known) == len(parts):
+            return as_array(OneHot(np.concatenate([one.classes_N for one in known]), known[0].width))
+    return np.concatenate([np.asarray(part) for part in parts])
+
+
+def finite(probs_NC: Array) -> bool:
+    """Tell whether no value that is held is NaN or infinite."""
+    return bool(np.isfinite(probs_NC.values_NK if isinstance(probs_NC, Top) else probs_NC).all())
+
+
 def top(probs_NC: Array, count: int) -> Top:
     """Return the `count` most probable classes of each row; the lower number first where two are equal."""
+    if isinstance(probs_NC, Top):
+        return probs_NC.first(count)
     width = probs_NC.shape[1]
     count = min(count, width)
     probs_NC = probs_NC.astype(np.float32, copy=False)
@@ -118,6 +180,8 @@ def mean(members: Sequence[Top], weights_M: Array | None = None) -> Top:
     It is that of whole rows: a class that a member does not hold has its even share of that member's rest.
     """
     first, count = members[0], max(member.values_NK.shape[1] for member in members)
+    if len(members) == 1:
+        return first
     weights = np.full(len(members), 1 / len(members)) if weights_M is None else weights_M
     columns_NK = np.empty((len(first), count), dtype=np.int32)
     values_NK = np.empty((len(first), count), dtype=np.float32)
@@ -127,6 +191,29 @@ def mean(members: Sequence[Top], weights_M: Array | None = None) -> Top:
         best = _mean([member[rows] for member in members], weights, count)
         columns_NK[rows], values_NK[rows] = best.columns_NK, best.values_NK
     return Top(columns_NK, values_NK, first.width)
+
+
+def covariance(members: Sequence[Top]) -> Array:
+    """Return the sums over all cells of members' products [M,M], each class centred first, as of whole rows.
+
+    A row is its rest in every class and what some classes have beyond it, so that only those are multiplied.
+    """
+    from scipy import sparse
+
+    first, rests_MN = members[0], np.stack([member.rest_N for member in members])
+    rows, width = first.shape
+    beyond = []
+    for member, rest_N in zip(members, rests_MN, strict=True):
+        starts = np.arange(rows + 1) * member.values_NK.shape[1]
+        more_NK = member.values_NK - rest_N[:, None]
+        beyond.append(sparse.csr_array((more_NK.ravel(), member.columns_NK.ravel(), starts), shape=(rows, width)))
+    extra_MN = np.stack([one.sum(1) for one in beyond])
+    means_MC = np.stack([one.sum(0) for one in beyond]) / rows + rests_MN.mean(1)[:, None]
+    shared_MM = rests_MN @ extra_MN.T
+    total_MM = width * rests_MN @ rests_MN.T + shared_MM + shared_MM.T - rows * means_MC @ means_MC.T
+    for m, one in enumerate(beyond):
+        total_MM[m] += [one.multiply(other).sum() for other in beyond]
+    return np.asarray(total_MM)
 
 
 def _mean(members: Sequence[Top], weights_M: Array, count: int) -> Top:

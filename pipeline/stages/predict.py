@@ -202,8 +202,8 @@ def fingerprint_of(config: Config, setting: Setting, weights: str, images: str) 
     found = fingerprint.fields(
         config,
         (
-            *("model.size", "augment", "loss.name", "train.seed", "train.precision", "predict"),
-            *fingerprint.set_keys(config, ("data.pool",)),
+            *("model.size", "augment", "loss.name", "train.seed", "train.precision", "predict.batch_size"),
+            *fingerprint.set_keys(config, ("data.pool", "predict.top_k")),
         ),
         weights=weights,
         images=images,
