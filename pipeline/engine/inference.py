@@ -25,8 +25,9 @@ from pipeline.contracts.errors import InputError, MismatchError
 from pipeline.contracts.imagepaths import Source
 from pipeline.contracts.newimages import NewImages, find
 from pipeline.engine import hardware, network, processes
-from pipeline.engine.cache import decode_config
+from pipeline.engine.cache import decode_config, size_for
 from pipeline.engine.cores import cores
+from pipeline.engine.images import blank
 from pipeline.engine.loader import Array, Decoded, Rows
 from pipeline.engine.network import Setting
 from pipeline.engine.output import Output, pool
@@ -122,10 +123,14 @@ def _average(
     means: list[Array] = []
     kept: list[list[Array]] = []
     defects: list[str] = []
+    skipped: list[str] = []
     hidden = None if processes.is_main() else True  # None: shown on a terminal only
     with tqdm(total=len(new.images), desc="predict", unit="image", disable=hidden, leave=False) as bar:
         batch: list[Array] = []
         for n, image in enumerate(_decoded(config, new.images, AHEAD * size)):
+            if isinstance(image, str) and config.data.missing == "skip":
+                skipped.append(f"{', '.join(new.images[n])}: {image}")
+                image = blank(size_for(config), config.data.in_chans)
             if isinstance(image, str):
                 defects.append(f"{', '.join(new.images[n])}: {image}; replace the file or leave it out")
             elif not defects:  # with one damaged image there is nothing to predict, only others to find
@@ -142,6 +147,8 @@ def _average(
     if defects:
         rest = [f"… and {len(defects) - SHOWN} more unreadable images"] if len(defects) > SHOWN else []
         raise InputError(*defects[:SHOWN], *rest)
+    if skipped and processes.is_main():
+        print(f"{len(skipped)} unreadable images are predicted as mid-gray, first {skipped[0]}")
     if not several:
         return np.concatenate(means)
     whole = [np.concatenate(parts) for parts in zip(*kept, strict=True)]
