@@ -69,3 +69,87 @@ def test_values_come_back_in_the_unit_of_the_target(competition: Path) -> None:
     assert len(answers) == 12 and all(0 <= answer <= 4000 for answer in answers) and np.std(answers) > 1
     sizes = [fold["size"] for fold in json.loads(made.folds_path.with_suffix(".json").read_text())["folds"]]
     assert sum(sizes) == 48
+
+
+def test_heads_are_trained_side_by_side_and_handed_in_as_composite_classes(competition: Path) -> None:
+    bright = {"cross": "no", "disk": "yes", "square": "no"}
+    rewrite(competition, "train.csv", lambda _, row: {**row, "shape": row["label"], "round": bright[row["label"]]})
+    made = config(
+        competition,
+        data={"task": "multiclass", "target": ["shape", "round"], "heads": True},
+        train={"epochs": 6},
+        mix={"kind": "cutmix"},
+        submission={"composite": "{shape}:{round}"},
+        metric="accuracy",
+    )
+    found = run(made)
+    stored = Predictions.load(made.run_dir / "fold0" / "valid.npz")
+    assert stored.classes == ("shape=cross", "shape=disk", "shape=square", "round=no", "round=yes")
+    assert stored.meta["heads"] == [["shape", 0, 3], ["round", 3, 5]]
+    np.testing.assert_allclose(stored.probs_NVC[..., :3].sum(-1), 1, atol=1e-5)
+    np.testing.assert_allclose(stored.probs_NVC[..., 3:].sum(-1), 1, atol=1e-5)
+    with (made.run_dir / "oof.csv").open() as stream:
+        header = next(csv.reader(stream))
+    names = [f"{shape}:{answer}" for shape in SHAPES for answer in ("no", "yes")]
+    assert header == ["id", "fold", "target", *names]
+    assert found["variants"]["tta"]["mean"] > 1 / 3, "always one class has a third"
+    assert {row["label"] for row in submitted(made)} <= set(names)
+
+
+def test_several_images_of_one_id_are_pooled_and_extra_rows_are_never_validated(competition: Path) -> None:
+    rewrite(competition, "train.csv", lambda n, row: {**row, "patient": f"p{n % 3}{n // 6}", "weight": f"{1 + n % 2}"})
+    rewrite(competition, "test.csv", lambda n, row: {**row, "patient": f"t{n % 3}{n // 6}"})
+    asked = [f"t{shape}{half}" for half in range(2) for shape in range(3)]
+    (competition / "sample_submission.csv").write_text("patient,label\n" + "".join(f"{name},cross\n" for name in asked))
+    with (competition / "train.csv").open() as stream:
+        rows = list(csv.reader(stream))
+    (competition / "more.csv").write_text("\n".join(map(",".join, rows[:13])) + "\n")
+    (competition / "train.csv").write_text("\n".join(map(",".join, [rows[0], *rows[7:]])) + "\n")
+    made = config(
+        competition,
+        data={
+            "predict_id": "{patient}",
+            "pool": "max",
+            "group": "patient",
+            "weight": "weight",
+            "extra": [{"table": "more.csv", "weight": 0.5}],
+        },
+        submission={"id": "patient"},
+        train={"epochs": 6},
+        mix={"kind": "mixup", "prob": 1.0},
+    )
+    found = run(made)
+    table = foldtable.read(made)
+    assert len(table.ids) == 21 and not any(name.startswith("extra:") for name in table.ids)
+    stored = Predictions.load(made.run_dir / "fold0" / "valid.npz")
+    assert sorted(stored.ids.tolist()) == table.valid_ids(0).tolist()
+    np.testing.assert_allclose(stored.probs_NVC.sum(-1), 1, atol=1e-5)
+    assert found["variants"]["tta"]["mean"] > 1 / 3
+    assert [row["patient"] for row in submitted(made)] == asked
+
+
+def test_rare_classes_are_trained_on_in_every_fold(competition: Path) -> None:
+    rewrite(competition, "train.csv", lambda n, row: {**row, "label": "odd" if n in (0, 7) else row["label"]})
+    made = config(competition, data={"group": None}, folds={"rare": "train"})
+    folds.run(made)
+    table = foldtable.read(made)
+    odd = table.targets["label"].to_numpy() == "odd"
+    assert (table.fold[odd] == -1).all() and (table.fold[~odd] >= 0).all()
+    assert all(set(table.ids[odd]) <= set(table.train_ids(k)) for k in range(table.n))
+    assert [fold["size"] for fold in json.loads(made.folds_path.with_suffix(".json").read_text())["folds"]] == [
+        16,
+        15,
+        15,
+        2,
+    ]
+    with pytest.raises(Exception, match=r"folds.rare 'train', the config means None"):
+        folds.run(config(competition, data={"group": None}))
+
+
+def test_a_rare_row_stays_with_its_group(competition: Path) -> None:
+    rewrite(competition, "train.csv", lambda n, row: {**row, "label": "odd" if n in (0, 7) else row["label"]})
+    made = config(competition, folds={"rare": "train"})
+    folds.run(made)
+    assert (foldtable.read(made).fold >= 0).all()
+    warnings = json.loads(made.folds_path.with_suffix(".json").read_text())["warnings"]
+    assert any("2 rows of classes of fewer than 3 rows are validated all the same" in line for line in warnings)
