@@ -109,7 +109,7 @@ class Task:
         if self.values:
             return [name for name, blender in BLENDERS.items() if blender.values]
         reads = find(metric).reads
-        ranks = reads == "order" or (reads == "labels" and self.exclusive)
+        ranks = reads == "order" or (reads in ("labels", "ranking") and self.exclusive)
         return [name for name, blender in BLENDERS.items() if ranks or not blender.uses_ranks]
 
     def score(self, metric: str, targets_NC: Array, probs_NC: Array) -> float:
