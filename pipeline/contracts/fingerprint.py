@@ -13,9 +13,17 @@ import numpy as np
 from pipeline import ENGINE_VERSION
 from pipeline.contracts.artifacts import read_json, write_json
 from pipeline.contracts.config import Config
-from pipeline.parts.metrics.own import file_of
+from pipeline.parts.ownfile import file_of
 
 Fields = dict[str, Any]  # dotted config key or file -> plain value or hash
+# Keys that came after the first runs, of sections that are read whole: at their default they are left out.
+LATER = (
+    "model.thaw_epoch",
+    "model.stem",
+    "model.multi_dropout",
+    "model.aux_weight",
+    "model.grad_checkpointing",
+)
 
 
 def fields(config: Config, keys: tuple[str, ...], **files: str) -> Fields:
@@ -27,6 +35,8 @@ def fields(config: Config, keys: tuple[str, ...], **files: str) -> Fields:
         for part in key.split("."):
             value = value[part]
         _flatten(key, value, found)
+    for key in set(LATER) - set(set_keys(config, LATER)):
+        found.pop(key, None)
     if "metric" in keys and (file := file_of(config.metric)) is not None:
         found["metric's file"] = file_hash(file)
     return found

@@ -26,6 +26,8 @@ from pipeline.parts.metrics import labels, orders, own, probabilities, rankings,
 from pipeline.parts.metrics.labels import f1, macro, micro, positive, precision, recall, samples, weighted
 from pipeline.parts.metrics.metric import Array, Function, Metric
 from pipeline.parts.metrics.orders import column_auc
+from pipeline.parts.wide import Top
+from pipeline.parts.ownfile import file_of
 
 __all__ = ["FAMILIES", "METRICS", "Metric", "column_auc", "find", "per_class"]
 
@@ -97,7 +99,7 @@ def find(name: str) -> Metric:
 
     The same object for the same name. Raises ValueError, with the nearest name, where there is none.
     """
-    if own.file_of(name) is not None:
+    if file_of(name) is not None:
         return own.load(name)
     family = re.fullmatch(r"([a-z]+)@([1-9][0-9]*)", name)
     if family and family[1] in FAMILIES:
@@ -106,19 +108,23 @@ def find(name: str) -> Metric:
 
 
 def per_class(targets_NC: Array, probs_NC: Array, exclusive: bool) -> dict[str, list[float]]:
-    """Return support, precision, recall, f1 and auc, each a list in class order; NaN where undefined."""
+    """Return support, precision, recall, f1 and auc, each a list in class order; NaN where undefined.
+
+    Rows of their most probable classes alone have no auc.
+    """
     ones_1N = np.ones((1, len(targets_NC)))
     counts = class_counts if exclusive else cell_counts
     right_C, said_C, true_C = (count_1C[0] for count_1C in counts(targets_NC, probs_NC, ones_1N)[:3])
-    hits_NC = hits(targets_NC, exclusive)
     columns = {
         "precision": ratio(right_C, said_C),
         "recall": ratio(right_C, true_C),
         "f1": ratio(2 * right_C, said_C + true_C),
     }
-    aucs = [float(column_auc(hit_N, probs_N, ones_1N)[0]) for hit_N, probs_N in zip(hits_NC.T, probs_NC.T, strict=True)]
-    return {
+    found = {
         "support": true_C.astype(np.int64).tolist(),
         **{name: column.tolist() for name, column in columns.items()},
-        "auc": aucs,
     }
+    if isinstance(probs_NC, Top):
+        return found
+    cells = zip(hits(targets_NC, exclusive).T, probs_NC.T, strict=True)
+    return {**found, "auc": [float(column_auc(hit_N, probs_N, ones_1N)[0]) for hit_N, probs_N in cells]}

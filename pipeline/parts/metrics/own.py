@@ -5,23 +5,16 @@ Attributes of the function say the rest: `greater_is_better` (True where absent)
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any, cast, get_args
 
 import numpy as np
 
 from pipeline.parts.metrics.metric import Array, Metric, Reads
+from pipeline.parts.ownfile import function_of
 
 TASKS = ("binary", "multiclass", "ordinal", "multilabel", "regression")
-
-
-def file_of(name: str) -> Path | None:
-    """Return the file of a metric's name, or None where it is none of the user's own."""
-    file, colon, function = name.rpartition(":")
-    return Path(file) if colon and function and file.endswith(".py") else None
 
 
 def load(name: str) -> Metric:
@@ -29,20 +22,7 @@ def load(name: str) -> Metric:
 
     Resamples repeat rows as often as they weigh; one that the function refuses (ValueError) is undefined.
     """
-    file, function = file_of(name), name.rpartition(":")[2]
-    if file is None or not file.is_file():
-        raise ValueError(f"found '{name}', but there is no file {file}; expected FILE.py:function")
-    spec = importlib.util.spec_from_file_location(f"own_metric_{file.stem}", file)
-    if spec is None or spec.loader is None:
-        raise ValueError(f"found '{name}', which Python cannot load")
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        raise ValueError(f"found '{name}', whose file raised {type(error).__name__}: {error}") from error
-    found = getattr(module, function, None)
-    if not callable(found):
-        raise ValueError(f"found '{name}', but {file} has no function '{function}'")
+    found, function = function_of(name), name.rpartition(":")[2]
     greater, reads = getattr(found, "greater_is_better", True), cast("Reads", getattr(found, "reads", "probabilities"))
     if not isinstance(greater, bool):
         raise ValueError(f"found '{name}', {function}.greater_is_better is {greater!r}, expected True or False")
