@@ -14,6 +14,7 @@ from pipeline.contracts import archives
 from pipeline.contracts.caution import misleading
 from pipeline.contracts.imagepaths import Source
 from pipeline.contracts.task import TASKS
+from pipeline.parts import wide
 
 if TYPE_CHECKING:
     from pipeline.contracts.competition import Competition
@@ -69,6 +70,8 @@ def _counts(config: Config, competition: Competition) -> Array:
 
 
 def _is_soft(targets_NC: Array) -> bool:
+    if isinstance(targets_NC, wide.OneHot):
+        return False
     chunks = (targets_NC[start : start + CHUNK] for start in range(0, len(targets_NC), CHUNK))
     return any(bool(((chunk_NC != 0) & (chunk_NC != 1)).any()) for chunk_NC in chunks)
 
