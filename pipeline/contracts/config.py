@@ -152,7 +152,7 @@ class Data(Section):
     image: Images  # template over the row's columns: "images/{image_id}.jpg"; one per plane; or arrays in records
     test_image: Images | None = None  # the same for test rows, where it differs
     channels: Annotated[int, Field(ge=1, le=16)] | None = None  # of the network's input; null: 3, or the planes
-    window: tuple[float, float] | None = None  # values of float images that are black and white
+    window: tuple[float, float] | None = None  # values that are black and white beyond 8 bits; floats need it
     task: Literal["binary", "multiclass", "multilabel", "ordinal", "regression"] = "multiclass"
     target: str | Annotated[list[str], Field(min_length=1)]
     heads: bool = False  # several target columns: a head for each, their product the composite classes
@@ -170,6 +170,13 @@ class Data(Section):
     @classmethod
     def _texts(cls, value: Any) -> Any:
         return _with_text_keys(value)
+
+    @field_validator("window")
+    @classmethod
+    def _wide(cls, value: tuple[float, float] | None) -> tuple[float, float] | None:
+        if value is not None and value[0] == value[1]:
+            raise ValueError(f"found {list(value)}, expected two different values")
+        return value
 
     @property
     def targets(self) -> list[str]:
