@@ -41,6 +41,6 @@ LAYOUTS: dict[str, Callable[[Path, np.random.Generator], Truth]] = {
 
 
 def fabricate(name: str, root: Path, seed: int = 0) -> Truth:
-    """Write a competition into `root` and return the truth of its test rows; the same seed, the same tables and pictures."""
+    """Write a competition into `root` and return the truth of its test rows; a seed gives the same pictures again."""
     root.mkdir(parents=True, exist_ok=True)
     return LAYOUTS[name](root, np.random.default_rng((seed, zlib.crc32(name.encode()))))

@@ -125,7 +125,7 @@ def leaf(root: Path, rng: np.random.Generator) -> Truth:
     facts = rng.random((len(labels), 192)).round(6).tolist()
     for id_, label in zip(ids, labels, strict=True):
         tens, ones = species[label]
-        drawn = picture(rng, ones, ragged(rng, 28, 44), level=1 - 0.06 * tens, dark=0.06 * tens)
+        drawn = picture(rng, ones, ragged(rng, 28, 44), level=1 - 0.03 * tens, dark=0.05 * tens)
         save(root / f"images/{id_}.jpg", gray(drawn))
     columns = [f"{kind}{n}" for kind in ("margin", "shape", "texture") for n in range(1, 65)]
     rows = [(id_, label, *row) for id_, label, row in zip(ids, labels, facts, strict=True)]
