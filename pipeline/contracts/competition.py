@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.contracts import extras, testrows, trainrows
+from pipeline.contracts import extras, testrows, trainrows, wideruns
 from pipeline.contracts.datafolder import KAGGLE_INPUT, find_root
 from pipeline.contracts.defects import SHOWN, Defects, Rows, check_columns, check_sample_ids
 from pipeline.contracts.errors import InputError
@@ -87,6 +87,7 @@ def survey(config: Config) -> tuple[Competition | None, Defects]:
     extra = extras.read(reader, classes) if train is not None and classes else None
     if sample is not None and classes:
         defects.add("columns of the sample submission", check_sample(sample.table, config, classes))
+        defects.add("settings", wideruns.problems(config, wideruns.kept(config, len(classes))))
     for rows, images, skip in ((train, found, False), (test, test_found, data.missing == "skip")):
         if rows is not None and images is not None:
             wrong = images.refused if skip else images.wrong

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.contracts import wideruns
 from pipeline.contracts.config import Config
 from pipeline.contracts.errors import MismatchError
 from pipeline.contracts.foldtable import FoldTable
@@ -41,8 +42,10 @@ def truth(config: Config, table: FoldTable, ids: Array, classes: Sequence[str]) 
 def scores(task: Task, metric: str, targets_NC: Array, probs_NC: Array, fold_N: Array) -> dict[str, Any]:
     """Return per_fold, mean, std and pooled; None where a score is undefined, left out of mean and std.
 
-    std is that of the folds at hand (divided by their number), not an estimate for other folds.
+    std is that of the folds at hand (divided by their number), not an estimate for other folds. Raises InputError
+    where the metric needs classes that the predictions do not keep.
     """
+    wideruns.check_metric(metric, probs_NC)
     found_K = fold_scores(find(metric), targets_NC, probs_NC, task.exclusive, fold_N)
     defined = found_K[~np.isnan(found_K)]
     return {

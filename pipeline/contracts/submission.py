@@ -14,6 +14,9 @@ index column without a name is copied. What stands in a cell (`submission.cell: 
 `cell: label` in one column per class gives 1 and 0. Labels are what was decided (`decision`), written as
 `submission.labels` says. Where the metric reads no labels and a decision was made none the less, as a threshold
 for the probabilistic F1, it stands in place of the probabilities.
+
+Predictions that keep the most probable classes alone fill labels and rankings as all others do; one column per
+class only where that is not too large, a class that is not kept with its even share of what is left of 1.
 """
 
 from __future__ import annotations
@@ -46,6 +49,7 @@ DECIMAL = re.compile(r"[+-]?(\d+\.\d*|\.\d+)([eE][+-]?\d+)?|[+-]?\d+[eE][+-]?\d+
 UNNAMED = re.compile(r"(Unnamed: \d+)?")  # what pandas calls a column without a name
 SHOWN = 5  # ids that a defect lists
 TOP = 5  # labels of a list whose metric names no number
+MOST_CELLS = 2**26  # of a submission from the most probable classes: 0.5 GB a variant
 
 
 def read_sample(config: Config) -> pd.DataFrame:
@@ -169,12 +173,13 @@ def _misfits(asked: list[str], ids: Array, probs_NC: Array, config: Config) -> l
     place, listed = config.data.sample_submission, ids.tolist()
     known, wanted = set(listed), set(asked)
     bounds = (-np.inf, np.inf) if TASKS[config.data.task].values else (0, 1)
-    outside_N = ((probs_NC < bounds[0]) | (probs_NC > bounds[1])).any(1)
+    held_NX = probs_NC.values_NK if isinstance(probs_NC, wide.Top) else probs_NC
+    outside_N = ((held_NX < bounds[0]) | (held_NX > bounds[1])).any(1)
     kinds = {
         f"ids of {place} are not predicted": [name for name in dict.fromkeys(asked) if name not in known],
         f"predicted ids are unknown in {place}": [name for name in listed if name not in wanted],
         "ids are predicted twice": [name for name, times in Counter(listed).items() if times > 1],
-        "ids have a NaN or infinite value": ids[~np.isfinite(probs_NC).all(1)].tolist(),
+        "ids have a NaN or infinite value": ids[~np.isfinite(held_NX).all(1)].tolist(),
         "ids have a value outside [0, 1]": ids[outside_N].tolist(),
     }
     return [f"submission: {len(found)} {kind}: {_some(found)}; predict again" for kind, found in kinds.items() if found]
@@ -212,11 +217,26 @@ def _cells(
         return {columns[0]: _texts(cell, config, classes, probs_NC, decided_NC)}
     if cell != "probability":
         probs_NC = _hard(config, classes, probs_NC, decided_NC)
-    shown = [named.get(column, column if column in classes else classes[-1]) for column in columns]
-    cells = {column: probs_NC[:, list(classes).index(name)] for column, name in zip(columns, shown, strict=True)}
+    number = {name: c for c, name in enumerate(classes)}
+    shown = [number[named.get(column, column if column in number else classes[-1])] for column in columns]
+    if isinstance(probs_NC, wide.Top) and len(probs_NC) * len(columns) > MOST_CELLS:
+        raise InputError(
+            f"{config.data.sample_submission}: wants {len(probs_NC):,} × {len(columns):,} cells, more than the "
+            f"{MOST_CELLS:,} that are written; submission.cell: label, class_id or top need one column"
+        )
+    cells = {column: _cell(probs_NC, c, cell) for column, c in zip(columns, shown, strict=True)}
     if cell == "probability":
         return cells
     return {column: _whole(cell_N) for column, cell_N in cells.items()}
+
+
+def _cell(probs_NC: Array, column: int, cell: str) -> Array:
+    """Return one class's cells [N]."""
+    if not isinstance(probs_NC, wide.Top):
+        return probs_NC[:, column]
+    if cell != "probability":
+        return np.asarray(probs_NC.argmax(1) == column, dtype=np.float32)
+    return probs_NC.of(np.full(len(probs_NC), column))
 
 
 def _auto(cells: pd.DataFrame, config: Config, classes: Sequence[str]) -> str:

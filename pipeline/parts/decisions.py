@@ -17,6 +17,7 @@ import numpy as np
 from pipeline.parts.counts import hits, one_hot
 from pipeline.parts.cutpoints import cut, fit_cuts
 from pipeline.parts.thresholds import fit_threshold, fit_thresholds
+from pipeline.parts.wide import Top, as_array
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Params = dict[str, Any]
@@ -62,8 +63,11 @@ def labels(probs_NC: Array, rules: Rules, exclusive: bool, threshold: float | Ar
     """Return the labels as cells of 0 and 1, float32; a threshold for each column broadcasts.
 
     Too few labels are filled up with the most probable ones, of too many those are kept. A label that excludes
-    all others stands where it is the most probable of what is said, and is dropped otherwise.
+    all others stands where it is the most probable of what is said, and is dropped otherwise. Of rows that hold
+    their most probable classes alone the first is the label: they come back as they are.
     """
+    if isinstance(probs_NC, Top):
+        return probs_NC
     if exclusive:
         return one_hot(probs_NC.argmax(1), probs_NC.shape[1]).astype(np.float32)
     said_NC = probs_NC >= threshold
@@ -169,6 +173,8 @@ def new_class(rules: Rules) -> Decision:
     """Return a constant in place of one class's probability: what no class claims more than that is new."""
 
     def apply(probs_NC: Array, params: Params, exclusive: bool) -> Array:
+        if isinstance(probs_NC, Top) and rules.new is not None:
+            return as_array(probs_NC.put(rules.new, params["probability"]))
         changed_NC = probs_NC.copy()
         changed_NC[:, rules.new] = params["probability"]
         return decide(changed_NC, rules, exclusive)

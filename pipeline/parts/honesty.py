@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from pipeline.parts import wide
 from pipeline.parts.metrics import Metric
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -148,7 +149,9 @@ def cross_fit(
         raise ValueError(f"found {len(folds)} folds, cross-fitting needs at least 2")
     fitted = [fit(np.flatnonzero(fold_N != fold)) for fold in folds]
     rows = [np.flatnonzero(fold_N == fold) for fold in folds]
-    made = [np.asarray(apply(one, row)) for one, row in zip(fitted, rows, strict=True)]
+    made = [apply(one, row) for one, row in zip(fitted, rows, strict=True)]
+    if isinstance(made[0], wide.Top):
+        return wide.join(made)[np.argsort(np.concatenate(rows))], fitted
     found = np.empty((len(fold_N), *made[0].shape[1:]), dtype=np.result_type(*made))
     for row, part in zip(rows, made, strict=True):
         found[row] = part

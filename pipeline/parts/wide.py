@@ -142,15 +142,20 @@ def differ(targets_NC: Array, others_NC: Array) -> Array:
 
 def join(parts: Sequence[Array]) -> Array:
     """Return rows below one another; cells stay away where every part can do without."""
-    tops: list[Top] = [cast("Top", part) for part in parts if isinstance(part, Top)]
-    if tops and len(tops) == len(parts):
-        columns_NK, values_NK = (np.concatenate([getattr(one, name) for one in tops]) for name in FIELDS)
-        return as_array(Top(columns_NK, values_NK, tops[0].width))
+    held = tops(parts)
+    if held and len(held) == len(parts):
+        columns_NK, values_NK = (np.concatenate([getattr(one, name) for one in held]) for name in FIELDS)
+        return as_array(Top(columns_NK, values_NK, held[0].width))
     if any(isinstance(part, OneHot) for part in parts):
         known = [named for part in parts if (named := hard(part)) is not None]
         if len(known) == len(parts):
             return as_array(OneHot(np.concatenate([one.classes_N for one in known]), known[0].width))
     return np.concatenate([np.asarray(part) for part in parts])
+
+
+def tops(parts: Sequence[Array]) -> list[Top]:
+    """Return those that hold their most probable classes alone."""
+    return [cast("Top", part) for part in parts if isinstance(part, Top)]
 
 
 def finite(probs_NC: Array) -> bool:

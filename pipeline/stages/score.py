@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipeline.contracts import fingerprint, foldtable, runs
+from pipeline.contracts import fingerprint, foldtable, runs, wideruns
 from pipeline.contracts.artifacts import FIXED, read_json, write_json, write_table
 from pipeline.contracts.caution import cautions, misleading
 from pipeline.contracts.config import Config
@@ -76,6 +76,8 @@ def _score(
     task, metric = TASKS[config.data.task], find(config.metric)
     targets_NC = truth(config, table, made.ids, made.classes)
     tta_NC = made.oof(config.tta)
+    kept, usual = wideruns.kept_by(tta_NC), _shown(task.name, config.metric)
+    shown = [name for name in usual if wideruns.admits(name, kept)]
 
     def of(probs_NC: Array, name: str = config.metric) -> dict[str, Any]:
         return scores(task, name, targets_NC, probs_NC, made.fold_N)
@@ -91,9 +93,11 @@ def _score(
         "selected_on_valid": config.train.keep == "best" or config.train.patience is not None,
         "variants": {"plain": of(made.oof(["identity"])), "tta": of(tta_NC)},
         "views": {view: of(made.oof([view])) for view in made.views},
-        "metrics": {name: of(tta_NC, name) for name in _shown(task.name, config.metric)},
+        "metrics": {name: of(tta_NC, name) for name in shown},
         "per_class": {} if task.values else _per_class(targets_NC, tta_NC, made.classes, task.exclusive),
     }
+    if kept is not None:
+        report["left_out"] = wideruns.left_out([name for name in usual if name not in shown], kept)
     if config.train.keep == "best":
         report["last_epoch"] = _last_epoch(config, table, partial)
     groups_N = table.groups[foldtable.row_numbers(table.ids, made.ids)]
@@ -102,8 +106,9 @@ def _score(
         *cautions(config, targets_NC, tta_NC, made.fold_N, groups_N),
     ]
     labels = task.label_text(targets_NC, made.classes)
-    oof = _table([made.ids, made.fold_N, np.asarray(labels, dtype=object)], tta_NC, made.classes)
-    return report, oof, _table([made.test_ids], made.test(config.tta), made.classes)
+    first = [made.ids, made.fold_N, np.asarray(labels, dtype=object)]
+    oof = wideruns.table(first, FIXED, tta_NC, made.classes)
+    return report, oof, wideruns.table([made.test_ids], FIXED[:1], made.test(config.tta), made.classes)
 
 
 def _shown(task: str, metric: str) -> list[str]:
@@ -131,14 +136,6 @@ def _per_class(
     }
 
 
-def _table(first: list[Array], probs_NC: Array, classes: Sequence[str]) -> pd.DataFrame:
-    """Put the fixed columns before the classes by position, as a class may be called like one of them."""
-    columns = [*first, *probs_NC.T]
-    table = pd.DataFrame(dict(enumerate(columns)))
-    table.columns = [*FIXED[: len(first)], *classes]
-    return table
-
-
 def _summary(report: dict[str, Any], path: Path) -> list[str]:
     metric, folds = report["metric"], len(report["folds"])
     direction = "greater" if report["greater_is_better"] else "lower"
@@ -155,7 +152,8 @@ def _summary(report: dict[str, Any], path: Path) -> list[str]:
         lines.append("the epoch was chosen on these rows: the scores are flattered")
     others = [f"{name} {_text(of['mean'])}" for name, of in report["metrics"].items() if name != metric]
     warned = [f"warning: {text}" for text in report.get("warnings", [])]
-    return [*lines, f"tta: {', '.join(others)}", *warned, f"written: {path}"]
+    missing = [report["left_out"]] if "left_out" in report else []
+    return [*lines, f"tta: {', '.join(others)}", *missing, *warned, f"written: {path}"]
 
 
 def _line(name: str, scored: dict[str, Any]) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 
 from pipeline.parts import honesty
 from pipeline.parts.metrics import Metric
+from pipeline.parts.wide import Top
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Many = Sequence[Array] | Array  # M members [N,C], stacked or not
@@ -152,7 +153,7 @@ class Blender:
             raise ValueError(f"found weights {weights_M.tolist()}, expected {expected}")
         shown = self.shown(members, fold_N, rows_N)
         if len(shown) == 1 and not self.uses_ranks:
-            return shown[0].astype(np.float64)
+            return shown[0] if isinstance(shown[0], Top) else shown[0].astype(np.float64)
         return self.function(fit, shown, exclusive)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.parts import wide
 from pipeline.parts.blenders.blender import Fit, Goal, equal_weights
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -26,8 +27,11 @@ def weighted_sum(weights_M: Array, members: Sequence[Array], change: Callable[[A
 def mean(fit: Fit, members: Sequence[Array], exclusive: bool) -> Array:
     """Return the weighted arithmetic mean; its log loss is at most the members' mean log loss.
 
-    Kept between the members: the mean of nine exact ones would be rounded to more than 1.
+    Kept between the members: the mean of nine exact ones would be rounded to more than 1. Members that hold their
+    most probable classes alone give such a mean.
     """
+    if tops := wide.tops(members):
+        return wide.as_array(wide.mean(tops, fit.weights_M))
     low_NC, high_NC = members[0].copy(), members[0].copy()
     for probs_NC in members[1:]:
         np.minimum(low_NC, probs_NC, out=low_NC)

@@ -26,8 +26,8 @@ from pipeline.parts.metrics import labels, orders, own, probabilities, rankings,
 from pipeline.parts.metrics.labels import f1, macro, micro, positive, precision, recall, samples, weighted
 from pipeline.parts.metrics.metric import Array, Function, Metric
 from pipeline.parts.metrics.orders import column_auc
-from pipeline.parts.wide import Top
 from pipeline.parts.ownfile import file_of
+from pipeline.parts.wide import Top
 
 __all__ = ["FAMILIES", "METRICS", "Metric", "column_auc", "find", "per_class"]
 

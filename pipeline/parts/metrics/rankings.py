@@ -37,8 +37,9 @@ def independent_average_precision_at(k: int, targets_NC: Array, probs_NC: Array,
 
 
 def reciprocal_rank(targets_NC: Array, probs_NC: Array, weights_RN: Array) -> Array:
-    """Return the mean of 1 ÷ the place of the true class."""
-    return average_precision_at(probs_NC.shape[1], targets_NC, probs_NC, weights_RN)
+    """Return the mean of 1 ÷ the place of the true class; 0 where only others are held."""
+    held = probs_NC.values_NK.shape[1] if isinstance(probs_NC, Top) else probs_NC.shape[1]
+    return average_precision_at(held, targets_NC, probs_NC, weights_RN)
 
 
 def independent_reciprocal_rank(targets_NC: Array, probs_NC: Array, weights_RN: Array) -> Array:

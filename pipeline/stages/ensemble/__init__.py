@@ -7,19 +7,21 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from pipeline.contracts import fingerprint, foldtable, members, submission
+from pipeline.contracts import fingerprint, foldtable, members, submission, wideruns
 from pipeline.contracts.artifacts import read_json, write_json, write_table, write_text
 from pipeline.contracts.caution import cautions, misleading
 from pipeline.contracts.config import Config, dump
+from pipeline.contracts.errors import InputError
 from pipeline.contracts.members import Member
 from pipeline.contracts.scoring import scores, truth
 from pipeline.contracts.task import TASKS
 from pipeline.parts.blenders import BLENDERS
 from pipeline.parts.metrics import find
 from pipeline.stages.ensemble.blending import Blended, blend_all
-from pipeline.stages.ensemble.judge import Array, Judge
+from pipeline.stages.ensemble.judge import Judge
 from pipeline.stages.ensemble.printing import summary
 
 KEYS = (
@@ -82,34 +84,43 @@ def _blend(config: Config, table: foldtable.FoldTable, sample: pd.DataFrame) -> 
     asked = config.ensemble.blender
     read = members.read_all(config, table, task.exclusive, asked != "auto" and BLENDERS[asked].uses_ranks)
     first = read[0]
+    if problems := wideruns.problems(config, wideruns.kept_by(first.oof["tta"])):
+        raise InputError(*problems)
     judge = _judge(config, table, first)
     made = blend_all(config, read, judge)
-    filled = {
-        name: submission.build(
-            sample,
-            config,
-            first.classes,
-            first.test_ids,
-            variant.test_TC,
-            None if variant.decided is None else variant.decided.test_TC,
-        )
-        for name, variant in made.variants.items()
-    }
+    filled = _fill(config, sample, first, made)
     report = _report(config, judge, made, filled) | {"warnings": _warnings(config, judge, made, first.classes)}
     for name, rows in filled.items():
         write_table(folder / "submissions" / f"{name}.csv", rows)
-    write_table(folder / "blend.csv", _table(first.test_ids, made.variants[chosen].test_TC, first.classes))
-    write_table(folder / "blend_oof.csv", _table(first.ids, made.variants[chosen].oof_NC, first.classes))
+    one = made.variants[chosen]
+    write_table(folder / "blend.csv", wideruns.table([first.test_ids], ["id"], one.test_TC, first.classes))
+    write_table(folder / "blend_oof.csv", wideruns.table([first.ids], ["id"], one.oof_NC, first.classes))
     write_json(folder / "weights.json", made.report["weights"])
     write_json(folder / "ensemble.json", report)
     write_table(folder / "submission.csv", filled[chosen])
 
 
+def _fill(config: Config, sample: pd.DataFrame, first: Member, made: Blended) -> dict[str, pd.DataFrame]:
+    """Return each variant's submission; those that are one prediction are one table."""
+    filled: dict[tuple[int, int], pd.DataFrame] = {}
+    of = {}
+    for name, variant in made.variants.items():
+        decided_TC = None if variant.decided is None else variant.decided.test_TC
+        of[name] = (id(variant.test_TC), id(decided_TC))
+        if of[name] not in filled:
+            shown = (first.classes, first.test_ids, variant.test_TC, decided_TC)
+            filled[of[name]] = submission.build(sample, config, *shown)
+    return {name: filled[key] for name, key in of.items()}
+
+
 def _judge(config: Config, table: foldtable.FoldTable, first: Member) -> Judge:
+    targets_NC = truth(config, table, first.ids, first.classes)
+    if wideruns.kept_by(first.oof["tta"]) is None:
+        targets_NC = np.asarray(targets_NC)  # as large as a member: blenders read cells
     return Judge(
         find(config.metric),
         TASKS[config.data.task].exclusive,
-        truth(config, table, first.ids, first.classes),
+        targets_NC,
         first.fold_N,
         table.groups[foldtable.row_numbers(table.ids, first.ids)],
         config.ensemble.seed,
@@ -154,9 +165,3 @@ def _warnings(config: Config, judge: Judge, made: Blended, classes: tuple[str, .
 def _before(names: dict[str, Any], name: str) -> list[str]:
     listed = list(names)
     return listed[: listed.index(name)]
-
-
-def _table(ids: Array, probs_NC: Array, classes: tuple[str, ...]) -> pd.DataFrame:
-    table = pd.DataFrame(dict(enumerate([ids, *probs_NC.T])))
-    table.columns = ["id", *classes]
-    return table

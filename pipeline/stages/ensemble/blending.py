@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.contracts import wideruns
 from pipeline.contracts.config import Config
 from pipeline.contracts.members import SUM_TOLERANCE, Member
 from pipeline.contracts.task import TASKS
@@ -40,14 +41,16 @@ class Blended:
 def blend_all(config: Config, members: Sequence[Member], judge: Judge) -> Blended:
     """Return the variants plain, tta and both smoothed.
 
-    Everything is chosen and weighted on the submitted one of plain and tta, then applied to both.
+    Everything is chosen and weighted on the submitted one of plain and tta, then applied to both. Members that keep
+    their most probable classes alone are averaged, and neither calibrated nor smoothed.
     """
+    short = wideruns.kept_by(members[0].oof["tta"]) is not None
     kind = config.submission.variant.removesuffix("_smoothed")
     made, views = stack.build(members, judge)
     name, crossed, found = _choose(config, made, kind, judge)
     flows = {kind: finish.flow(name, crossed, made, kind, judge) for kind in ("plain", "tta")}
-    flows, calibrated = finish.calibrate(config.ensemble.calibrate, flows, kind, judge)
-    if TASKS[config.data.task].values:
+    flows, calibrated = finish.calibrate("none" if short else config.ensemble.calibrate, flows, kind, judge)
+    if TASKS[config.data.task].values or short:
         smoothed, alphas, smoothing = flows, dict.fromkeys(flows, 0.0), None
     else:
         smoothed, alphas, smoothing = finish.smooth(config.ensemble, flows, kind, judge)
@@ -68,12 +71,15 @@ def blend_all(config: Config, members: Sequence[Member], judge: Judge) -> Blende
         "decision": decision,
         **found,
     }
+    if short:
+        report["notes"] = _left_out(config)
     return Blended(variants, report)
 
 
 def _choose(config: Config, made: Stack, kind: str, judge: Judge) -> tuple[str, Any, dict[str, Any]]:
     """Return the blender, its fits, and the comparison where there is something to compare."""
-    asked = config.ensemble.blender
+    short = wideruns.kept_by(made.single(kind, made.members[0])) is not None
+    asked = "mean" if short else config.ensemble.blender
     names, left_out = _compared(config, made, kind, judge)
     if len(made) == 1 or (not names and asked != "auto"):
         name = "mean" if asked == "auto" else asked
@@ -96,12 +102,25 @@ def _compared(config: Config, made: Stack, kind: str, judge: Judge) -> tuple[lis
     Members that are no probabilities compare by ranks alone.
     """
     names = TASKS[config.data.task].blenders(config.metric)
+    if wideruns.kept_by(made.single(kind, made.members[0])) is not None:
+        return ([] if config.ensemble.compare == [] else ["mean"]), []
     if made.exclusive and any(_off(made.single(kind, member)) for member in made.members):
         names = [name for name in names if BLENDERS[name].uses_ranks]
     if config.ensemble.compare is not None:
         return [name for name in names if name in config.ensemble.compare], []
     slow = [name for name in names if name != config.ensemble.blender and work(name, made, kind, judge) > MOST_SCORED]
     return [name for name in names if name not in slow], slow
+
+
+def _left_out(config: Config) -> list[str]:
+    """Say what was asked for and is not done to members that keep their most probable classes alone."""
+    asked, why = config.ensemble, "only the most probable classes of a row are kept (predict.top_k)"
+    found = ["smoothed variants are the others: smoothing changes neither labels nor rankings"]
+    if asked.blender == "auto":
+        found.append(f"blender: the mean, as {why}")
+    if asked.calibrate == "auto":
+        found.append(f"calibration: none, as {why}")
+    return found
 
 
 def _off(probs_NC: Array) -> bool:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from pipeline.parts.blenders import BLENDERS, Fit
+from pipeline.parts import wide
+from pipeline.parts.blenders import BLENDERS, Fit, equal_weights
 from pipeline.parts.metrics import METRICS
 from pipeline.stages.ensemble.judge import LEVEL, Array, Crossed, Judge, Scored, plain
 from pipeline.stages.ensemble.stack import Stack, blend
@@ -71,9 +73,11 @@ def correlation(stack: Stack, kind: str) -> list[list[float]]:
 
     Without centring, classes of unlike frequency alone would make all members look alike.
     """
-    total_MM = np.zeros((len(stack), len(stack)))
-    for column in range(stack.single(kind, stack.members[0]).shape[1]):
-        cells_MN = np.stack([stack.single(kind, member)[:, column] for member in stack.members])
+    total_MM, shown = np.zeros((len(stack), len(stack))), [stack.single(kind, member) for member in stack.members]
+    if tops := wide.tops(shown):
+        total_MM += wide.covariance(tops)
+    for column in () if tops else range(shown[0].shape[1]):
+        cells_MN = np.stack([probs_NC[:, column] for probs_NC in shown])
         cells_MN = cells_MN - cells_MN.mean(1, keepdims=True)
         total_MM += cells_MN @ cells_MN.T
     spread_M = np.sqrt(np.diag(total_MM))
@@ -106,6 +110,12 @@ def leave_one_out(name: str, crossed: Crossed[Fit], stack: Stack, kind: str, jud
 def _without_each(name: str, crossed: Crossed[Fit], stack: Stack, kind: str, judge: Judge) -> Iterator[Array]:
     """Yield for each member the cross-fitted blend whose weight of it goes to the others."""
     blender, rows = BLENDERS[name], {part: np.flatnonzero(judge.part_N == part) for part in crossed.by_part}
+    if not (blender.fitted or stack.learns(kind)):  # one blend of all rows, whichever part is held out
+        whole, fit = blender.shown(stack.oof(kind, None), judge.fold_N), crossed.final
+        for m in range(len(stack)):
+            others = whole[:m] + whole[m + 1 :]
+            yield blender.function(Fit(_others(fit.weights_M, m), fit.params), others, judge.exclusive)
+        return
     if stack.learns(kind):
         shown = {part: blender.shown(stack.oof(kind, part), judge.fold_N, rows[part]) for part in rows}
     else:
@@ -114,16 +124,21 @@ def _without_each(name: str, crossed: Crossed[Fit], stack: Stack, kind: str, jud
     for m in range(len(stack)):
         cross_NC = np.empty_like(crossed.cross_NC)
         for part, fit in crossed.by_part.items():
-            weights_M = np.delete(fit.weights_M, m)
-            total = weights_M.sum()
-            weights_M = weights_M / total if total > 0 else np.full(len(weights_M), 1 / len(weights_M))
             others = shown[part][:m] + shown[part][m + 1 :]
-            cross_NC[rows[part]] = blender.function(Fit(weights_M, fit.params), others, judge.exclusive)
+            left = Fit(_others(fit.weights_M, m), fit.params)
+            cross_NC[rows[part]] = blender.function(left, others, judge.exclusive)
         yield cross_NC
 
 
+def _others(weights_M: Array, m: int) -> Array:
+    """Return the weights of all but one member, in proportion."""
+    weights_M = np.delete(weights_M, m)
+    total = weights_M.sum()
+    return weights_M / total if total > 0 else equal_weights(len(weights_M))
+
+
 def _cells(stack: Stack, kind: str) -> int:
-    return len(stack) * stack.single(kind, stack.members[0]).size
+    return len(stack) * math.prod(stack.single(kind, stack.members[0]).shape)
 
 
 def _timed(name: str, stack: Stack, kind: str, judge: Judge) -> Crossed[Fit]:

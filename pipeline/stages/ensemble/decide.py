@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.contracts import deciding
+from pipeline.contracts import deciding, wideruns
 from pipeline.contracts.config import Config
 from pipeline.parts.decisions import DECISIONS, Params
 from pipeline.stages.ensemble.finish import Flow, fitted
@@ -32,6 +32,8 @@ def decide(
     cross-fitted lead is sure. Every variant has parameters of its own.
     """
     names, asked, submitted = deciding.candidates(config), deciding.asked(config), config.submission.variant
+    if wideruns.kept_by(flows[submitted].cross_NC) is not None:
+        names = [name for name in names if name == "new_class"]
     if not names and not deciding.obliges(config):
         return {}, None
     rules = deciding.rules(config, classes)

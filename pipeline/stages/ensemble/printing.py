@@ -27,7 +27,7 @@ def summary(report: dict[str, Any], path: Path) -> list[str]:
         lines.append(f"{name:<18}{spread:>17}{_text(variant['pooled']):>9}  {', '.join(notes)}".rstrip())
     if "comparison" in report:
         lines += _comparison(report) + _members(report) + _trace(report)
-    lines += _views(report) + _numbers(report) + _decision(report)
+    lines += _views(report) + _numbers(report) + _decision(report) + report.get("notes", [])
     if any(" ?" in line for line in lines):
         lines.append("?: not to be relied on, as too few groups or rows vary or many resamples lack a class")
     lines += [f"warning: {text}" for text in report.get("warnings", [])]
