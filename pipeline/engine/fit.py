@@ -26,6 +26,7 @@ from pipeline.engine.keyed import rng, seed64
 from pipeline.engine.loader import Array, Augmentation, Batch, Plan, Rows, TrainingBatches, training_loader
 from pipeline.engine.output import Output, pool
 from pipeline.engine.predict import predict
+from pipeline.parts import models
 from pipeline.parts.mixing import mix_batch, unweigh, weigh
 from pipeline.parts.schedules import Options, factor
 
@@ -96,6 +97,7 @@ class Fit:
         self.normalize = network.normalize(self.model, self.setting, config.data.in_chans)
         if accelerator.scaler is not None:  # fp16; the last fold's scale must not shape this one's first steps
             accelerator.scaler = torch.amp.GradScaler(accelerator.device.type)
+        self.frozen = network.frozen(config, self.model)
         self.optimizer = accelerator.prepare_optimizer(optimizer(config, self.model))
         self.rates = [group["lr"] * group.get("lr_scale", 1.0) for group in self.optimizer.param_groups]
         train = config.train
@@ -120,6 +122,8 @@ class Fit:
         for epoch in range(len(self.history.epochs), self.config.train.epochs):
             if self.history.stopped:
                 break
+            if epoch == self.config.model.thaw_epoch:
+                wrapped = self._wrapped(epoch)  # what averages gradients over processes must learn of the others
             self._epoch(epoch, stream, wrapped)
             if watch is not None:
                 watch(self.fold.number, self.history.epochs)
@@ -128,13 +132,24 @@ class Fit:
 
     def open(self) -> tuple[Iterator[Batch], nn.Module]:
         """Return the batches still to come and the model as training calls it."""
-        wrapped = self.accelerator.prepare_model(self.model)  # autocast, and gradients averaged over processes
         train, where = self.config.train, self.setting.device
-        if train.compile:
-            wrapped = torch.compile(wrapped)
+        wrapped = self._wrapped(len(self.history.epochs))
         epochs = range(len(self.history.epochs), train.epochs)
         workers = hardware.workers(train.workers, where)
         return training_loader(self.batches, epochs, workers, pin=where.type == "cuda"), wrapped
+
+    def _wrapped(self, epoch: int) -> nn.Module:
+        """Return the model as training calls it: autocast, and gradients averaged over processes."""
+        self._hold(epoch)
+        wrapped: nn.Module = self.accelerator.prepare_model(self.model)
+        if self.config.train.compile:
+            wrapped = torch.compile(wrapped)  # type: ignore[assignment]
+        return wrapped
+
+    def _hold(self, epoch: int) -> None:
+        """Freeze or thaw what an epoch says; `train()` thaws BatchNorm's statistics."""
+        if self.frozen is not None:
+            self.frozen.hold(epoch < (self.config.model.thaw_epoch or 0))
 
     def _resume(self) -> None:
         state = self.checkpoint.load(self.model, self.ema, self.optimizer, self.accelerator)
@@ -146,6 +161,7 @@ class Fit:
         train, plan = self.config.train, self.batches.plan
         torch.manual_seed(seed64(train.seed, self.fold.number, epoch, "dropout", plan.rank))
         wrapped.train()
+        self._hold(epoch)
         begin, total = time.perf_counter(), torch.zeros((), device=self.setting.device)
         with self.history.progress(epoch, plan.steps) as tick:
             for first in range(0, plan.steps, train.accumulate):
@@ -205,7 +221,7 @@ class Fit:
             images, targets, weights = self._mixed(epoch, batch)
             last = number == len(group) - 1
             with nullcontext() if last else self.accelerator.no_sync(wrapped):
-                losses = self.output.losses(wrapped(images).float(), targets)
+                losses = self._losses(wrapped(images), targets)
                 loss = (losses if weights is None else losses * weights).sum()
                 self.accelerator.backward(loss * (self.accelerator.num_processes / rows))
             total += loss.detach()
@@ -217,6 +233,13 @@ class Fit:
                 self.ema.update(self.model, step=self.history.updates)
         self.optimizer.zero_grad()
         return total
+
+    def _losses(self, found: Any, targets: Tensor) -> Tensor:
+        """Return the loss of every row, those of auxiliary heads added by their weight."""
+        first, *others = (self.output.losses(head.float(), targets) for head in models.heads_of(found))
+        for other in others:
+            first = first + self.config.model.aux_weight * other
+        return first
 
     def _stepped(self) -> bool:
         """Make the optimizer's step; return whether weights changed: fp16 skips those that overflow.

@@ -29,6 +29,7 @@ from pipeline.engine.fit import Fit, Fold, accelerator, optimizer
 from pipeline.engine.loader import Array, Images, Plan, Rows, TrainingBatches
 from pipeline.engine.network import Setting
 from pipeline.engine.predict import predict, subset
+from pipeline.parts import models
 from pipeline.parts.losses import LOSSES
 
 EPOCHS = 10_000  # of the measured loop: more than any measurement reaches
@@ -154,7 +155,8 @@ class BareStep:
             for _ in range(train.accumulate):
                 with self.setting.autocast():
                     logits = self.called(self.images)
-                loss = self.loss(logits.float(), self.targets).mean() / train.accumulate
+                losses = [self.loss(head.float(), self.targets).mean() for head in models.heads_of(logits)]
+                loss = sum(losses[1:], losses[0]) / train.accumulate
                 self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
             if train.clip_grad is not None:
                 self.scaler.unscale_(self.optimizer)

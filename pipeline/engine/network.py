@@ -72,14 +72,29 @@ def build(config: Config, classes: Sequence[str], setting: Setting, fold: int, *
             pool=model.pool,
             zero_head=model.zero_head,
             in_chans=config.data.in_chans,
+            stem=model.stem,
+            masks=model.multi_dropout,
+            auxiliary=model.aux_weight > 0,
+            checkpoints=model.grad_checkpointing,
         )
         _try_turned(network, config, len(classes))
-        if model.freeze is not None:
+        if model.freeze is not None and model.thaw_epoch is None:
             learning = models.freeze(network, model.freeze)
             origin += f"; frozen: {model.freeze}, {learning} weight tensors learn"
     except ValueError as error:
         raise InputError(str(error)) from error
     return setting.place(network), origin
+
+
+def frozen(config: Config, network: nn.Module) -> models.Frozen | None:
+    """Return the part of a network that is frozen until model.thaw_epoch; None where none ever thaws."""
+    model = config.model
+    if model.freeze is None or model.thaw_epoch is None:
+        return None
+    try:
+        return models.Frozen(network, model.freeze)
+    except ValueError as error:
+        raise InputError(str(error)) from error
 
 
 def _try_turned(network: nn.Module, config: Config, classes: int) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import timm
 import torch
 
 from pipeline.parts import models
@@ -33,6 +34,6 @@ def test_a_hub_out_of_reach(monkeypatch: pytest.MonkeyPatch) -> None:
     def offline(*args: Any, **options: Any) -> None:
         raise ConnectionError("no route to the hub")
 
-    monkeypatch.setattr(models.timm, "create_model", offline)
+    monkeypatch.setattr(timm, "create_model", offline)
     with pytest.raises(ValueError, match=r"cannot be fetched \(ConnectionError\); .* path of a local file"):
         build(pretrained=True)
