@@ -16,7 +16,7 @@ from conftest import SHAPES
 from pipeline.contracts import foldtable
 from pipeline.contracts.artifacts import Predictions
 from pipeline.contracts.config import Config, load
-from pipeline.stages import ensemble, folds, predict, score, train
+from pipeline.stages import ensemble, folds, predict, report, score, train
 
 Row = dict[str, str]
 
@@ -41,7 +41,7 @@ def config(root: Path, **sections: Any) -> Config:
 
 def run(made: Config) -> dict[str, Any]:
     """Run the stages and return scores.json."""
-    for stage in (folds.run, train.run, predict.run, score.run, ensemble.run):
+    for stage in (folds.run, train.run, predict.run, score.run, ensemble.run, report.run):
         stage(made)
     found: dict[str, Any] = json.loads((made.run_dir / "scores.json").read_text())
     return found

@@ -60,11 +60,14 @@ class Run:
 
     @cached_property
     def oof(self) -> tuple[list[str], Array, Array] | None:
-        """Return the OOF's ids, its hard labels ([N] class numbers or [N,C] 0/1) and probs [N,C]."""
+        """Return the OOF's ids, its hard labels ([N] class numbers or [N,C] 0/1), or values, and probs [N,C]."""
         path = self.folder / "oof.csv"
         if not path.is_file():
             return None
         table = read_text_table(path)
+        if self.task.values:
+            values = [[float(value) for value in text.split("|")] for text in table["target"]]
+            return table["id"].tolist(), np.asarray(values), table[self.classes].to_numpy(np.float64)
         number = {name: c for c, name in enumerate(self.classes)}
         truth_NC = np.zeros((len(table), len(number)), np.float32)
         for row, text in enumerate(table["target"]):
@@ -78,8 +81,9 @@ class Run:
         return load(self.config)
 
     def images(self, rows: list[int]) -> list[Array]:
-        """Return training images by their row number, from the cache."""
+        """Return training images by their row number, from the cache; of several the first."""
         from pipeline.engine.cache import open_config
 
-        images = open_config(self.config, [self.competition.images[row] for row in rows], progress=False)
+        _, first_N = np.unique(self.competition.rows_I, return_index=True)
+        images = open_config(self.config, [self.competition.images[first_N[row]] for row in rows], progress=False)
         return [images[i] for i in range(len(images))]

@@ -97,8 +97,12 @@ def training(run: Run) -> Card | None:
 
 def labels(run: Run) -> Card | None:
     """How often each label occurs, over all and in each fold, with the folds' sizes."""
-    table, names = run.folds, run.classes
-    targets_NC, _ = run.task.encode(table.targets, run.config.data, names)
+    table, data = run.folds, run.config.data
+    names = run.task.classes(table.targets, data)
+    targets_NC, _ = run.task.encode(table.targets, data, names)
+    if run.task.values:
+        hard, bins = run.task.strata(targets_NC, names, data, run.config.folds.bins)
+        names, targets_NC = list(bins), hard if hard.ndim == 2 else hard[:, None] == np.arange(len(bins))
     folds = list(range(table.n))
     counts_C = targets_NC.sum(0)
     counts_KC = np.stack([targets_NC[table.fold == k].sum(0) for k in folds])

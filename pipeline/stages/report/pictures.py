@@ -21,6 +21,9 @@ def wrong(run: Run) -> Card | None:
     if run.task.exclusive:
         said = probs_NC.argmax(1)
         certainty = np.where(said != truth, probs_NC.max(1), -1.0)
+    elif run.task.values:
+        error_NC = np.abs(probs_NC - truth) / np.maximum(truth.std(0), 1e-12)
+        said, certainty = error_NC.argmax(1), error_NC.max(1)
     else:
         error_NC = np.abs(probs_NC - truth)
         said, certainty = error_NC.argmax(1), np.where(error_NC.max(1) > 0.5, error_NC.max(1), -1.0)
@@ -34,6 +37,8 @@ def wrong(run: Run) -> Card | None:
         name, p = shorten(run.classes[said[i]], 12), probs_NC[i, said[i]]
         if run.task.exclusive:
             text = f"truth {shorten(run.classes[truth[i]], 12)}\nsaid {name}  {p:.3f}"
+        elif run.task.values:
+            text = f"{name}: {truth[i, said[i]]:.5g}\nsaid {p:.5g}"
         else:
             text = f"{name}: {'yes' if truth[i, said[i]] else 'no'}\nsaid {p:.3f}"
         captions.append(f"{shorten(ids[i], 18)}\n{text}")
@@ -58,9 +63,10 @@ def batch(run: Run) -> Card | None:
 
 def samples(run: Run) -> Card | None:
     """Some images of each class, as they are read."""
-    labels = run.task.labels(run.competition.targets_NC)
-    names = list(run.competition.classes)
-    member_NC = labels[:, None] == np.arange(len(names)) if run.task.exclusive else labels == 1
+    made, config = run.competition, run.config
+    labels, named = run.task.strata(made.targets_NC, made.classes, config.data, config.folds.bins)
+    names = list(named)
+    member_NC = labels[:, None] == np.arange(len(names)) if labels.ndim == 1 else labels == 1
     counts = member_NC.sum(0)
     order = np.argsort(-counts, kind="stable")
     show = np.arange(len(names)) if len(names) <= FEW else np.concatenate([order[: FEW // 2], order[-FEW // 2 :]])

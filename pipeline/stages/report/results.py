@@ -64,7 +64,7 @@ def variants(run: Run) -> Card | None:
 
 def confusion(run: Run) -> Card | None:
     """What is taken for what; for independent labels, what is found, missed and falsely raised."""
-    if run.oof is None:
+    if run.oof is None or run.task.values:
         return None
     _, truth, probs_NC = run.oof
     if not run.task.exclusive:
