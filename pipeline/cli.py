@@ -26,6 +26,7 @@ COMMANDS = {
     "leaderboard": "list runs beside their leaderboard scores; `add RUN` enters one",
     "diff": "compare two runs: their configs, and their scores fold by fold",
     "init": "look at a competition's folder and write a first config",
+    "summary": "list the network's stages: shapes, parameters, multiply-adds",
     "bench": "measure where the time goes",
     "example": "write an example competition: digits or elpv",
 }

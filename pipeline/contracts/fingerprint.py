@@ -37,6 +37,8 @@ def fields(config: Config, keys: tuple[str, ...], **files: str) -> Fields:
         _flatten(key, value, found)
     for key in set(LATER) - set(set_keys(config, LATER)):
         found.pop(key, None)
+    if {"model", "model.name"} & set(keys) and (file := file_of(config.model.name)) is not None:
+        found["model's file"] = file_hash(file)
     if "metric" in keys and (file := file_of(config.metric)) is not None:
         found["metric's file"] = file_hash(file)
     return found

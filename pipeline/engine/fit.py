@@ -97,7 +97,7 @@ class Fit:
         self.normalize = network.normalize(self.model, self.setting, config.data.in_chans)
         if accelerator.scaler is not None:  # fp16; the last fold's scale must not shape this one's first steps
             accelerator.scaler = torch.amp.GradScaler(accelerator.device.type)
-        self.frozen = network.frozen(config, self.model)
+        self.frozen = network.frozen(config, self.model) if config.model.thaw_epoch is not None else None
         self.optimizer = accelerator.prepare_optimizer(optimizer(config, self.model))
         self.rates = [group["lr"] * group.get("lr_scale", 1.0) for group in self.optimizer.param_groups]
         train = config.train

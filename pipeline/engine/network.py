@@ -13,14 +13,17 @@ from safetensors import safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
-from pipeline.contracts.artifacts import atomic
+from pipeline.contracts.artifacts import atomic, write_text
 from pipeline.contracts.config import Config
 from pipeline.contracts.errors import InputError, MismatchError
 from pipeline.engine import hardware
 from pipeline.engine.keyed import seed64
 from pipeline.engine.loader import Normalize
 from pipeline.parts import models
+from pipeline.parts.ownfile import file_of
 from pipeline.parts.views import TURNS
+
+OWN = "own"  # folder of a run that keeps the user's modules
 
 
 @dataclass(frozen=True)
@@ -87,12 +90,11 @@ def build(config: Config, classes: Sequence[str], setting: Setting, fold: int, *
 
 
 def frozen(config: Config, network: nn.Module) -> models.Frozen | None:
-    """Return the part of a network that is frozen until model.thaw_epoch; None where none ever thaws."""
-    model = config.model
-    if model.freeze is None or model.thaw_epoch is None:
+    """Return the part of a network that is frozen, to hold it epoch by epoch; None where nothing is."""
+    if config.model.freeze is None:
         return None
     try:
-        return models.Frozen(network, model.freeze)
+        return models.Frozen(network, config.model.freeze)
     except ValueError as error:
         raise InputError(str(error)) from error
 
@@ -126,12 +128,30 @@ def save(path: Path, network: nn.Module, meta: dict[str, Any]) -> None:
 def load(path: Path, config: Config, setting: Setting) -> tuple[nn.Module, dict[str, Any]]:
     """Return the trained network in evaluation mode and its meta; raise MismatchError on a damaged file."""
     tensors, meta = load_tensors(path)
-    network, _ = build(config, meta["classes"], setting, meta["fold"], fresh=False)
+    network, _ = build(_with_kept_module(config, path), meta["classes"], setting, meta["fold"], fresh=False)
     try:
         network.load_state_dict(tensors)
     except RuntimeError as error:
         raise MismatchError(f"{path}: does not fit the run's config.yaml: {str(error).splitlines()[0]}") from error
     return network.eval(), meta
+
+
+def keep_module(config: Config) -> None:
+    """Copy the user's own module into the run's folder, which has to predict alone and as it was trained."""
+    file = file_of(config.model.name)
+    if file is not None and file.is_file():
+        write_text(config.run_dir / OWN / file.name, file.read_text(encoding="utf-8"))
+
+
+def _with_kept_module(config: Config, weights: Path) -> Config:
+    """Return the config with the run's own copy of the user's module where it lies near the weights."""
+    file = file_of(config.model.name)
+    near = [] if file is None else [folder / OWN / file.name for folder in weights.parents[1:3]]
+    kept = next((path for path in near if path.is_file()), None)
+    if kept is None:
+        return config
+    name = f"{kept}:{config.model.name.rpartition(':')[2]}"
+    return config.model_copy(update={"model": config.model.model_copy(update={"name": name})})
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:

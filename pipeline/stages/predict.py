@@ -81,7 +81,8 @@ def _trained(config: Config, count: int, folds: Sequence[int] | None) -> list[in
     there = [fold for fold in wanted if (config.run_dir / f"fold{fold}" / "model.safetensors").is_file()]
     if not there or (folds and there != wanted):
         raise MismatchError(f"{config.run_dir}: trained folds are {there}, wanted {wanted}; run: foldline train")
-    asked = fingerprint.fields(config, (*FITTED, *fingerprint.set_keys(config, ("data.heads",))))
+    asked = fingerprint.fields(config, (*FITTED, *fingerprint.set_keys(config, ("data.heads", "model.stem"))))
+    asked.pop("model's file", None)  # the run keeps a copy of what it was trained with
     del asked["engine"]  # a later version may predict with earlier weights
     for fold in there:
         stamp = fingerprint.read_stamp(config.run_dir, f"train-fold{fold}") or asked  # none where it was copied

@@ -15,7 +15,7 @@ from pipeline.contracts.competition import Competition, load
 from pipeline.contracts.config import Config, dump
 from pipeline.contracts.errors import InputError, MismatchError
 from pipeline.contracts.foldtable import FoldTable
-from pipeline.engine import augment, hardware, processes, rows
+from pipeline.engine import augment, hardware, network, processes, rows
 from pipeline.engine.cache import ImageSet, open_config, size_for
 from pipeline.engine.fit import Fold, Watch, accelerator, fit
 from pipeline.engine.images import DECODE_VERSION
@@ -45,6 +45,7 @@ def run(config: Config, folds: Sequence[int] | None = None, force: bool = False,
         if processes.is_main():
             write_text(config.run_dir / "config.yaml", dump(config))
             if todo:
+                network.keep_module(config)
                 write_json(
                     config.run_dir / "env.json",
                     {

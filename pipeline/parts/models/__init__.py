@@ -39,6 +39,7 @@ __all__ = [
     "freeze",
     "heads_of",
     "load_backbone",
+    "names",
     "normalization",
     "try_size",
 ]

@@ -72,7 +72,8 @@ def from_torchvision(
         given |= {"aux_logits": auxiliary, "init_weights": True, "transform_input": False}
         mean, std = HALF, HALF
     model: nn.Module = torchvision.models.get_model(plain, weights=None, num_classes=classes, **given)
-    first = next(key for key, module in model.named_modules() if isinstance(module, nn.Conv2d))
+    first = first_convolution(model)
+    assert first is not None
     if in_chans != 3:
         replace(model, first, _with_channels(model.get_submodule(first), in_chans))
     model.default_cfg = model.pretrained_cfg = {  # type: ignore[assignment]
@@ -116,9 +117,14 @@ def from_file(name: str, classes: int, in_chans: int, size_hw: tuple[int, int], 
         raise ValueError(f"model.name: {name} returned {type(model).__name__}, expected a torch.nn.Module")
     described = getattr(model, "default_cfg", None) or getattr(model, "pretrained_cfg", None)
     described = dict(described) if isinstance(described, Mapping) else getattr(described, "__dict__", {})
-    found = {"classifier": last_layer(model, classes), **described}
+    found = {"classifier": last_layer(model, classes), "first_conv": first_convolution(model), **described}
     model.default_cfg = model.pretrained_cfg = found  # type: ignore[assignment]
     return model
+
+
+def first_convolution(model: nn.Module) -> str | None:
+    """Return the name of the layer that sees the image's channels, or None."""
+    return next((name for name, module in model.named_modules() if isinstance(module, nn.Conv2d)), None)
 
 
 def last_layer(model: nn.Module, classes: int, other_than: tuple[str, ...] = ()) -> str | None:
