@@ -20,6 +20,26 @@ SIDE = 32
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--all-competitions", action="store_true", help="run every listed competition, with a table")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--all-competitions"):
+        for item in items:
+            if item.get_closest_marker("slow_competitions"):
+                item.add_marker(pytest.mark.skip(reason="runs with --all-competitions"))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if not config.getoption("--all-competitions"):
+        return
+    for outcome in ("passed", "failed"):
+        for report in terminalreporter.getreports(outcome):
+            for _, line in getattr(report, "user_properties", []):
+                terminalreporter.write_line(f"{outcome:<8}{line}")
+
+
 def draw(shape: str, rng: np.random.Generator) -> np.ndarray:
     """Return one bright shape on a dark, noisy ground, [32,32,3] uint8; each shape has its own colour."""
     y, x = np.mgrid[:SIDE, :SIDE]

@@ -123,21 +123,21 @@ def inaturalist_2019(root: Path, rng: np.random.Generator) -> Truth:
 
 def statoil(root: Path, rng: np.random.Generator) -> Truth:
     """No picture files: two bands of 75 x 75 numbers in each record; an angle that may be the text na."""
-    names, ice = hexes(rng, 84, 8), in_turn(rng, (0, 1), 84)
+    names, ice = hexes(rng, 104, 8), in_turn(rng, (0, 1), 104)
     records = []
     for name, found in zip(names, ice, strict=True):
-        drawn = gray(picture(rng, 1 if found else 0, 75, dark=0.1))
-        bands = [drawn / 255 * 30 - 35 + rng.normal(0, 1, size=drawn.shape), cv2.blur(drawn, (3, 3)) / 255 * 15 - 30]
+        drawn = gray(picture(rng, 1 if found else 0, 75, dark=0.1 + 0.2 * found))
+        bands = [drawn / 255 * 60 - 40 + rng.normal(0, 1, size=drawn.shape), cv2.blur(drawn, (3, 3)) / 255 * 40 - 40]
         angle = "na" if rng.random() < 0.1 else round(float(rng.uniform(30, 45)), 4)
-        flat = {f"band_{n}": band.ravel().round(3).tolist() for n, band in enumerate(bands, start=1)}
+        flat = {f"band_{n}": band.ravel().round(2).tolist() for n, band in enumerate(bands, start=1)}
         records.append({"id": name, **flat, "inc_angle": angle, "is_iceberg": found})
-    write_json(root / "train.json", records[:60])
-    tests = [{key: value for key, value in record.items() if key != "is_iceberg"} for record in records[60:]]
+    write_json(root / "train.json", records[:80])
+    tests = [{key: value for key, value in record.items() if key != "is_iceberg"} for record in records[80:]]
     write_json(root / "test.json", tests)
     for part in ("train", "test"):
         write_junk(root / f"{part}.json.7z", rng, b"7z\xbc\xaf\x27\x1c")
-    write_csv(root / "sample_submission.csv", ["id", "is_iceberg"], [(name, 0.5) for name in names[60:]])
-    return dict(zip(names[60:], ice[60:], strict=True))
+    write_csv(root / "sample_submission.csv", ["id", "is_iceberg"], [(name, 0.5) for name in names[80:]])
+    return dict(zip(names[80:], ice[80:], strict=True))
 
 
 def _plant(rng: np.random.Generator, label: int) -> Array:

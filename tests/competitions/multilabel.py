@@ -53,8 +53,9 @@ def plant_pathology_2021(root: Path, rng: np.random.Generator) -> Truth:
     drawn, names = in_turn(rng, cells, 144), [f"{name}.jpg" for name in hexes(rng, 144, 16)]
     for n, (name, cell) in enumerate(zip(names, drawn, strict=True)):
         digits = [label if disease in cell else None for label, disease in enumerate(DISEASES)]
-        drawn_sick = picture(rng, [*digits, 8 if cell == ["healthy"] else None], (36, 48), hue=0.3)
-        save(root / ("train_images" if n < 120 else "test_images") / name, drawn_sick)
+        digits.append(8 if cell == ["healthy"] else None)
+        leaf = picture(rng, digits, (36, 48), hue=[label / 6 for label in range(6)])
+        save(root / ("train_images" if n < 120 else "test_images") / name, leaf)
     joined = [" ".join(cell) for cell in drawn]
     write_csv(root / "train.csv", ["image", "labels"], list(zip(names[:120], joined[:120], strict=True)))
     write_csv(root / "sample_submission.csv", ["image", "labels"], [(name, "healthy") for name in names[120:]])

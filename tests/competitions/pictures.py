@@ -30,26 +30,27 @@ def picture(
     digits: int | Sequence[int | None],
     side: Side = SIDE,
     *,
-    hue: float | None = None,
+    hue: float | Sequence[float] | None = None,
     level: float = 1.0,
     dark: float = 0.2,
     ground: np.random.Generator | None = None,
 ) -> Array:
     """Draw digits on a grid, None leaves its cell empty; return [H,W,3] uint8.
 
-    `hue` colours the ink (None: white), `level` is its brightness, `dark` that of the ground, whose texture
-    `ground` draws, so that a place can look the same in all its pictures.
+    `hue` colours the ink, of all cells or each (None: white), `level` is its brightness, `dark` that of the
+    ground, whose texture `ground` draws, so that a place can look the same in all its pictures.
     """
     height, width = (side, side) if isinstance(side, int) else side
     texture = (ground or rng).uniform(0.5 * dark, 1.5 * dark, size=(7, 7, 3)).astype(np.float32)
     canvas = cv2.resize(texture, (width, height), interpolation=cv2.INTER_LINEAR)
     canvas += rng.normal(0, 0.02, size=canvas.shape)
-    ink = np.array((1.0, 1.0, 1.0) if hue is None else colorsys.hsv_to_rgb(hue, 0.9, 1.0)) * level
     cells = [digits] if isinstance(digits, int) else list(digits)
+    hues = [hue] * len(cells) if hue is None or isinstance(hue, float) else list(hue)
+    inks = [np.array((1.0, 1.0, 1.0) if h is None else colorsys.hsv_to_rgb(h, 0.9, 1.0)) * level for h in hues]
     columns = math.ceil(math.sqrt(len(cells)))
     rows = math.ceil(len(cells) / columns)
     high, wide = height // rows, width // columns
-    for n, digit in enumerate(cells):
+    for n, (digit, ink) in enumerate(zip(cells, inks, strict=True)):
         if digit is None:
             continue
         known = _digits()[digit]
