@@ -23,6 +23,7 @@ COMMANDS = {
     "ensemble": "blend members and write the submission",
     "report": "draw report.html",
     "tune": "search the config with Optuna, fold by fold",
+    "ablate": "train variants of the config, and tell which surely help",
     "leaderboard": "list runs beside their leaderboard scores; `add RUN` enters one",
     "diff": "compare two runs: their configs, and their scores fold by fold",
     "init": "look at a competition's folder and write a first config",
@@ -102,6 +103,8 @@ def _parser() -> argparse.ArgumentParser:
     made["tune"].add_argument("--report", action="store_true", help="show the study as it stands, train nothing")
     made["tune"].add_argument("--worker", type=int, help=argparse.SUPPRESS)
     made["tune"].add_argument("--until", type=float, help=argparse.SUPPRESS)
+    made["ablate"].add_argument("--variants", required=True, metavar="FILE", help="YAML: name -> what differs")
+    made["ablate"].add_argument("--seeds", type=_seeds, metavar="S,S", help="as 1,2; default train.seed alone")
     made["example"].add_argument("name", choices=["digits", "elpv"])
     made["example"].add_argument("--root", help="folder to write to; default data/NAME")
     made["init"].add_argument("folder", metavar="DIR", help="where the competition's files lie")
@@ -115,6 +118,13 @@ def _folds(text: str) -> list[int]:
         return sorted({int(part) for part in text.split(",")})
     except ValueError:
         raise argparse.ArgumentTypeError(f"found '{text}', expected fold numbers such as 0,2") from None
+
+
+def _seeds(text: str) -> list[int]:
+    seeds = [int(part) for part in text.split(",") if part.strip().isdecimal()]
+    if len(seeds) != len(text.split(",")) or max(seeds) >= 2**32:
+        raise argparse.ArgumentTypeError(f"found '{text}', expected seeds from 0 to 2**32 - 1, such as 1,2")
+    return seeds
 
 
 def _machine_failure(error: Exception) -> str | None:

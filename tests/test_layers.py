@@ -15,7 +15,11 @@ PACKAGE = ROOT / "pipeline"
 LAYERS = ("parts", "contracts", "engine", "stages")  # the lowest first
 ABOVE = {"__init__", "__main__", "cli", "dry", "installed", "run"}  # the files beside the layers
 MAY_USE_STAGES = {"cli", "run", "dry"}
-TUNE_RUNS = {("train",), ("predict",), ("folds",)}  # a trial is a run; folds of another seed judge the winner
+TRAINS = {("train",), ("predict",), ("folds",)}
+RUNS = {  # stages above others: a trial is a run, folds of another seed judge the winner; a variant is a run
+    ("tune",): TRAINS,
+    ("ablate",): {*TRAINS, ("check",)},
+}
 LIGHT = ["tune", "folds", "score", "ensemble", "report", "check", "leaderboard", "diff", "init"]
 MODULES = sorted(path.relative_to(ROOT) for path in PACKAGE.rglob("*.py"))
 
@@ -47,7 +51,7 @@ def allowed(own: tuple[str, ...], other: tuple[str, ...]) -> bool:
     if mine not in LAYERS:
         return theirs != "stages" or mine in MAY_USE_STAGES
     if mine == theirs == "stages":
-        return own[2:3] == other[2:3] or (own[2:3] == ("tune",) and other[2:3] in TUNE_RUNS)  # a stage's own files
+        return own[2:3] == other[2:3] or other[2:3] in RUNS.get(own[2:3], ())  # a stage's own files, or below it
     return LAYERS.index(theirs) <= LAYERS.index(mine)
 
 

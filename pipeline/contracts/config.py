@@ -516,7 +516,7 @@ def load(paths: Sequence[str | Path], settings: Iterable[str] = ()) -> Config:
     """Read YAML files, overlay them in order, apply `key=value` settings and validate all at once."""
     tree: dict[str, Any] = {}
     for path in paths:
-        _overlay(tree, _read(Path(path)))
+        _overlay(tree, read_tree(Path(path)))
     problems = [problem for setting in settings if (problem := _set(tree, setting))]
     if problems:
         raise InputError(*problems)
@@ -569,7 +569,8 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_tree(path: Path) -> dict[str, Any]:
+    """Return a YAML file's keys and values; raise InputError where it is none."""
     if not path.is_file():
         raise InputError(f"{path}: not found, expected a config file; those shipped lie in configs/")
     try:

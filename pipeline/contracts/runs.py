@@ -98,6 +98,14 @@ def predicted_folds(folder: Path, table: FoldTable) -> list[int]:
     return [fold for fold in range(table.n) if (folder / f"fold{fold}" / "valid.npz").is_file()]
 
 
+def train_seconds(folder: Path, folds: Sequence[int]) -> float:
+    """Return how long the folds trained, from their epochs.csv: a training that was killed has its time once."""
+    import pandas as pd
+
+    tables = [folder / f"fold{fold}" / "epochs.csv" for fold in folds]
+    return float(sum(pd.read_csv(path)["seconds"].sum() for path in tables if path.is_file()))
+
+
 def read(
     folder: Path, table: FoldTable, *, composite: str | None = None, partial: bool = False, test: bool = True
 ) -> RunPredictions:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -107,11 +107,3 @@ def curve(folder: Path, fold: int, greater: bool) -> list[float]:
     if not path.is_file():
         return []
     return [float(value) if greater else -float(value) for value in pd.read_csv(path)["valid_metric"]]
-
-
-def seconds(folder: Path, folds: Sequence[int]) -> float:
-    """Return how long the folds trained, from their epochs.csv: a trial that was killed has its time once."""
-    import pandas as pd
-
-    tables = [folder / f"fold{fold}" / "epochs.csv" for fold in folds]
-    return float(sum(pd.read_csv(path)["seconds"].sum() for path in tables if path.is_file()))

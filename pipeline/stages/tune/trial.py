@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipeline.contracts.config import Config
+from pipeline.contracts.runs import train_seconds
 from pipeline.contracts.task import TASKS
 from pipeline.engine.history import Epoch
 from pipeline.parts.metrics import find
 from pipeline.parts.tuning import epochs as rule
 from pipeline.parts.tuning import racing
 from pipeline.stages import predict, train
-from pipeline.stages.tune.rows import Rival, Setup, curve, find_rival, fold_score, mean_score, read_rows, seconds
+from pipeline.stages.tune.rows import Rival, Setup, curve, find_rival, fold_score, mean_score, read_rows
 
 if TYPE_CHECKING:
     from optuna.trial import Trial
@@ -41,7 +42,7 @@ def evaluate(setup: Setup, trial: Trial, config: Config, check: Check) -> list[f
     for fold in setup.folds:
         rival = find_rival(setup) if alone and tune.epoch_rule else None
         behind = _train(setup, config, fold, rival, check)
-        trial.set_user_attr("seconds", seconds(config.run_dir, setup.folds))
+        trial.set_user_attr("seconds", train_seconds(config.run_dir, setup.folds))
         if rival is not None and behind is not None:
             trial.set_user_attr("pruned", f"fold {fold}: curve out of reach of {rival.folder.name}'s")
             return [_estimate(setup, rival, scores, behind)]
@@ -57,7 +58,7 @@ def evaluate(setup: Setup, trial: Trial, config: Config, check: Check) -> list[f
         if len(scores) < len(setup.folds) and (why := _pruned(setup, trial, config, rival, list(scores))):
             trial.set_user_attr("pruned", f"after fold {fold}: {why}")
             return [_estimate(setup, rival, scores) if rival else mean_score(scores.values())]
-    return [mean_score(scores.values()), seconds(config.run_dir, setup.folds)][: len(tune.objectives)]
+    return [mean_score(scores.values()), train_seconds(config.run_dir, setup.folds)][: len(tune.objectives)]
 
 
 def tidy(folder: Path) -> None:
