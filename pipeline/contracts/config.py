@@ -22,6 +22,7 @@ from pipeline.contracts.errors import InputError
 from pipeline.parts.blenders import BLENDERS
 from pipeline.parts.lookup import lookup
 from pipeline.parts.losses import LOSSES
+from pipeline.parts.losses import find as find_loss
 from pipeline.parts.metrics import find
 from pipeline.parts.mixing import MIXERS, PATCHES
 from pipeline.parts.presets import PRESETS
@@ -51,6 +52,11 @@ def _in(what: str, *tables: Mapping[str, object]) -> AfterValidator:
 
 def _metric(name: str) -> str:
     find(name)
+    return name
+
+
+def _loss(name: str) -> str:
+    find_loss(name)
     return name
 
 
@@ -266,8 +272,49 @@ class Mix(Section):
 
 
 class LossConfig(Section):
-    name: Annotated[str, _in("loss", LOSSES)] = "cross_entropy"
+    name: Annotated[str, AfterValidator(_loss)] = "cross_entropy"
+    gamma: Annotated[float, Field(ge=0)] | None = None  # focal: how much easy rows are turned down; null: 2
+    gamma_pos: Annotated[float, Field(ge=0)] | None = None  # asymmetric: the same for labels that are there; null: 0
+    gamma_neg: Annotated[float, Field(ge=0)] | None = None  # asymmetric: … that are not; null: 4
+    clip: Annotated[float, Field(ge=0, lt=1)] | None = None  # asymmetric: what absent labels may claim; null: 0.05
+    beta: Positive | None = None  # smooth_l1: error, in spreads, from which it grows linearly; null: 1
     label_smoothing: Share = 0.0  # y ← (1−e)·y + e/K; towards ½ for multilabel
+    smooth_over: Literal["all", "others"] = "all"  # others: y ← (1−e)·y + e·(1−y)/(K−1); K is 2 for multilabel
+    # weight of a class in the loss, scaled to a mean of 1 over the fold's training rows; of a multilabel column the
+    # labels that are there. balanced: as if all classes were equally frequent; sqrt: half way; 1 where not named
+    class_weights: Literal["balanced", "sqrt"] | dict[str, Positive] | None = None
+
+    @field_validator("class_weights", mode="before")
+    @classmethod
+    def _texts(cls, value: Any) -> Any:
+        return _with_text_keys(value)
+
+    @property
+    def options(self) -> dict[str, float]:
+        """Return the numbers that the loss function takes, its own where null."""
+        found = {key: (getattr(self, key), own) for key, own in find_loss(self.name).options.items()}
+        return {key: own if given is None else given for key, (given, own) in found.items()}
+
+    @model_validator(mode="after")
+    def _own_options(self) -> LossConfig:
+        known = {key for loss in LOSSES.values() for key in loss.options}
+        problems = []
+        for key in sorted(known - set(find_loss(self.name).options)):
+            if getattr(self, key) is not None:
+                fitting = ", ".join(name for name, loss in LOSSES.items() if key in loss.options)
+                problems.append(f"{key}: found {getattr(self, key):g}, but {self.name} takes no {key}; {fitting} does")
+        if self.class_weights is not None and find_loss(self.name).batch:
+            problems.append(f"class_weights: {self.name} counts every class alike already; leave them out")
+        if problems:
+            raise ValueError("\n".join(problems))
+        return self
+
+
+class DisturbValues(Section):
+    """Noise on targets of a regression, drawn anew each epoch."""
+
+    share: Annotated[float, Field(gt=0, le=1)]  # of the rows
+    std: Positive  # of the noise, in units of each column's spread
 
 
 class Train(Section):
@@ -285,6 +332,11 @@ class Train(Section):
     warmup_epochs: Annotated[float, Field(ge=0)] = 1.0  # below epochs; one_cycle has its own
     accumulate: Count = 1  # batches per optimizer step
     subset: Annotated[float, Field(gt=0, le=1)] = 1.0  # share of the groups trained on; all rows are validated
+    # rows drawn with replacement, as many as there are: each class equally often, half way there, or by data.weight,
+    # which then weighs nothing in the loss
+    sampling: Literal["balanced", "sqrt", "weighted"] | None = None
+    disturb_labels: Annotated[float, Field(gt=0, le=100)] | None = None  # percent of labels drawn anew each epoch
+    disturb_values: DisturbValues | None = None
     clip_grad: Positive | None = 1.0  # norm
     ema: bool = True
     ema_decay: Annotated[float, Field(gt=0, lt=1)] = 0.998
@@ -319,6 +371,33 @@ class Train(Section):
         if problems:
             raise ValueError("\n".join(problems))
         return self
+
+
+class Taught(Section):
+    """What is learnt from another run, which stands on the same folds."""
+
+    teacher: str | None = None  # a run's name or folder; null: nothing
+
+    @model_validator(mode="after")
+    def _has_teacher(self) -> Taught:
+        if self.teacher is None and (changed := self.model_dump(exclude_defaults=True)):
+            raise ValueError(f"found {', '.join(changed)}, but no teacher: name the run to learn from")
+        return self
+
+
+class Distill(Taught):
+    """Targets drawn towards what the teacher predicts of rows that its models did not train on."""
+
+    weight: Annotated[float, Field(gt=0, le=1)] = 0.3  # targets become (1 − weight)·truth + weight·prediction
+
+
+class Pseudo(Taught):
+    """Further rows to train on: images without a label of which the teacher is sure; fold k asks its model k alone."""
+
+    threshold: Share = 0.9  # least probability of the label; multilabel: of each cell's answer; 0: all rows
+    images: str | None = None  # a folder, archive or table, as `predict --test` takes; null: the competition's test
+    weight: Positive = 1.0  # of each such row in the loss
+    soft: bool = False  # learn the probabilities themselves
 
 
 class Predict(Section):
@@ -454,6 +533,8 @@ class Config(Section):
     mix: Mix = Mix()
     loss: LossConfig = LossConfig()
     train: Train = Train()
+    distill: Distill = Distill()
+    pseudo: Pseudo = Pseudo()
     predict: Predict = Predict()
     metric: Annotated[str, AfterValidator(_metric)] = "accuracy"  # a name, map@K, ndcg@K, or FILE.py:function
     tta: Annotated[list[str], Field(min_length=1)] = ["identity"]
@@ -481,6 +562,9 @@ class Config(Section):
         from pipeline.contracts.task import TASKS
 
         problems = TASKS[self.data.task].problems(self)
+        for key, teacher in (("distill", self.distill.teacher), ("pseudo", self.pseudo.teacher)):
+            if teacher is not None and teacher in (self.run_dir.name, str(self.run_dir)):
+                problems.append(f"{key}.teacher: found this run itself; name another one, or set another `run`")
         thaw = self.model.thaw_epoch
         if thaw is not None and thaw >= self.train.epochs:
             problems.append(

@@ -23,6 +23,16 @@ LATER = (
     "model.multi_dropout",
     "model.aux_weight",
     "model.grad_checkpointing",
+    "loss.gamma",
+    "loss.gamma_pos",
+    "loss.gamma_neg",
+    "loss.clip",
+    "loss.beta",
+    "loss.smooth_over",
+    "loss.class_weights",
+    "train.sampling",
+    "train.disturb_labels",
+    "train.disturb_values",
 )
 
 

@@ -20,7 +20,8 @@ from pipeline.parts.blenders import BLENDERS
 from pipeline.parts.calibration import smooth
 from pipeline.parts.folds.encode import column_codes
 from pipeline.parts.heads import Heads
-from pipeline.parts.losses import LOSSES
+from pipeline.parts.losses import find as find_loss
+from pipeline.parts.losses import shares
 from pipeline.parts.metrics import METRICS, find
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from pipeline.contracts.config import Config, Data
+    from pipeline.parts.losses import Loss
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Scale = tuple[tuple[float, float], ...]  # center and spread of each column
@@ -57,7 +59,7 @@ class Task:
     def _target_problems(self, config: Config) -> list[str]:
         """Refuse keys of `data` that say nothing here, and corrections of probabilities where there are none."""
         data, several = config.data, len(config.data.targets) > 1
-        steps = config.ensemble
+        steps, train = config.ensemble, config.train
         checks = {
             "data.target: a binary task has one target column": self.name == "binary" and several,
             "data.target: multilabel needs several columns, or data.separator for a cell of labels": (
@@ -69,6 +71,8 @@ class Task:
             "data.heads: each head sorts its own labels; leave data.classes and data.separator out": (
                 data.heads and not (data.classes is None and data.separator is None)
             ),
+            f"predict.top_k: keeps some of one row's exclusive classes, not of a {self.name} task or of heads; "
+            "set auto": isinstance(config.predict.top_k, int) and (not self.exclusive or data.heads),
             "submission.composite: needs data.heads": config.submission.composite is not None and not data.heads,
             "data.empty: needs data.separator, as only a cell of labels can have none": (
                 data.empty is not None and data.separator is None
@@ -81,6 +85,29 @@ class Task:
             f"loss.label_smoothing: smooths probabilities, a {self.name} task has values; set 0": (
                 self.values and config.loss.label_smoothing > 0
             ),
+            f"loss.class_weights: a {self.name} task has no classes; leave them out, or see data.weight": (
+                self.values and config.loss.class_weights is not None
+            ),
+            f"train.sampling: found {train.sampling}, but a {self.name} task has no classes; choose weighted": (
+                self.values and train.sampling in ("balanced", "sqrt")
+            ),
+            "train.sampling: weighted draws by data.weight, or that of data.extra; set one of them": (
+                train.sampling == "weighted" and data.weight is None and not data.extra
+            ),
+            f"train.sampling: {train.sampling} and loss.class_weights {config.loss.class_weights} correct unequal "
+            "classes twice; leave one out, or take sqrt of both": (
+                train.sampling in ("balanced", "sqrt")
+                and config.loss.class_weights is not None
+                and (train.sampling, config.loss.class_weights) != ("sqrt", "sqrt")
+            ),
+            f"train.disturb_labels: redraws labels, a {self.name} task has values; see train.disturb_values": (
+                self.values and train.disturb_labels is not None
+            ),
+            f"train.disturb_values: adds noise to values, a {self.name} task has labels; see train.disturb_labels": (
+                not self.values and train.disturb_values is not None
+            ),
+            f"pseudo.threshold: asks how probable a label is, a {self.name} task has values; set 0, which takes all "
+            "rows": self.values and config.pseudo.teacher is not None and config.pseudo.threshold > 0,
             f"ensemble.smoothing, ensemble.calibrate: correct probabilities, a {self.name} task has values; "
             "leave them out": self.values and (steps.smoothing.alpha != 0 or steps.calibrate != "none"),
         }
@@ -116,24 +143,36 @@ class Task:
         """Return a metric of METRICS as this task reads it; NaN where it is undefined."""
         return find(metric).score(targets_NC, probs_NC, self.exclusive)
 
+    def loss(self, name: str) -> Loss:
+        """Return a loss as this task's columns have it."""
+        return find_loss(name).of(self.exclusive)
+
     def activate(self, logits_BC: Tensor, loss: str) -> Tensor:
         """Return probabilities, by softmax or sigmoid as the loss was trained; exclusive rows sum to 1.
 
         A loss on values has none: its outputs stay as they are.
         """
-        if LOSSES[loss].activation == "identity":
+        activation = self.loss(loss).activation
+        if activation == "identity":
             return logits_BC
-        if LOSSES[loss].activation == "softmax":
+        if activation == "softmax":
             return logits_BC.softmax(-1)
+        if activation == "cumulative":
+            return shares(logits_BC)
         probs_BC = logits_BC.sigmoid()
         return probs_BC / probs_BC.sum(-1, keepdim=True).clamp(min=1e-12) if self.exclusive else probs_BC
 
-    def smooth_targets(self, targets_BC: Tensor, amount: float) -> Tensor:
-        """Return (1−e)·y + e/K, or towards ½ where the columns are independent; values stay as they are."""
+    def smooth_targets(self, targets_BC: Tensor, amount: float, over: str = "all") -> Tensor:
+        """Return (1−e)·y + e/K, K = 2 where the columns are independent; values stay as they are.
+
+        Over the others it is (1−e)·y + e·(1−y)/(K−1): as much as (1−e′)·y + e′/K with e′ = e·K/(K−1).
+        """
         if self.values:
             return targets_BC
-        even = 1 / targets_BC.shape[-1] if self.exclusive else 0.5
-        return targets_BC * (1 - amount) + amount * even
+        count = targets_BC.shape[-1] if self.exclusive else 2
+        if over == "others":
+            return targets_BC * (1 - amount) + (1 - targets_BC) * (amount / (count - 1))
+        return targets_BC * (1 - amount) + amount * (1 / count)
 
     def smooth_probs(self, probs_NC: Array, alpha: float, threshold: float) -> Array:
         """Return p ← (1−alpha)·p + alpha/K for rows whose largest probability exceeds the threshold.
@@ -189,7 +228,7 @@ class Task:
         """
         if not self.values:
             return None
-        if LOSSES[loss].activation == "sigmoid":
+        if self.loss(loss).activation == "sigmoid":
             low_C, high_C = data.range or (targets_NC.min(0), targets_NC.max(0))
             center_C, spread_C = np.broadcast_arrays(low_C, np.subtract(high_C, low_C), targets_NC[0])[:2]
         else:
@@ -248,12 +287,13 @@ class Task:
         return cells.encode_labels(table[data.targets[0]], data, classes, self.name, self.exclusive)
 
 
-PROBABILITIES = ("cross_entropy", "binary_cross_entropy")
+PROBABILITIES = ("cross_entropy", "binary_cross_entropy", "focal", "asymmetric", "soft_f1")
+INDEPENDENT = ("binary_cross_entropy", "focal", "asymmetric", "soft_f1")
 VALUES = ("mse", "mae", "smooth_l1", "binary_cross_entropy")
 TASKS = {
     "binary": Task("binary", True, PROBABILITIES, decisions=("threshold",)),
     "multiclass": Task("multiclass", True, PROBABILITIES, decisions=("new_class",)),
-    "multilabel": Task("multilabel", False, ("binary_cross_entropy",), decisions=("threshold", "thresholds")),
-    "ordinal": Task("ordinal", True, PROBABILITIES, decisions=("round", "cuts")),
+    "multilabel": Task("multilabel", False, INDEPENDENT, decisions=("threshold", "thresholds")),
+    "ordinal": Task("ordinal", True, (*PROBABILITIES, "ordinal"), decisions=("round", "cuts")),
     "regression": Task("regression", False, VALUES, values=True, decisions=("round", "cuts")),
 }

@@ -28,9 +28,9 @@ from pipeline.engine.cores import cores
 from pipeline.engine.fit import Fit, Fold, accelerator, optimizer
 from pipeline.engine.loader import Array, Images, Plan, Rows, TrainingBatches
 from pipeline.engine.network import Setting
+from pipeline.engine.output import Output
 from pipeline.engine.predict import predict, subset
 from pipeline.parts import models
-from pipeline.parts.losses import LOSSES
 
 EPOCHS = 10_000  # of the measured loop: more than any measurement reaches
 LOOP_ROWS = 512  # it runs over at least so many rows, where there are as many
@@ -140,7 +140,7 @@ class BareStep:
         train = config.train
         self.ema = ModelEmaV3(self.model, decay=train.ema_decay, use_warmup=True) if train.ema else None
         self.scaler = torch.amp.GradScaler(self.setting.device.type, enabled=self.setting.precision == "fp16")
-        self.loss = LOSSES[config.loss.name].function
+        self.loss = Output.of(config, {}).losses
         form = torch.channels_last if self.setting.channels_last else torch.contiguous_format
         images_BCHW = torch.randn(batch_size, config.data.in_chans, *config.model.size_hw, device=self.setting.device)
         self.images = images_BCHW.contiguous(memory_format=form)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from pipeline.contracts.artifacts import atomic, write_text
 from pipeline.contracts.config import Config
 from pipeline.contracts.errors import InputError, MismatchError
+from pipeline.contracts.task import TASKS
 from pipeline.engine import hardware
 from pipeline.engine.keyed import seed64
 from pipeline.engine.loader import Normalize
@@ -62,12 +63,12 @@ def build(config: Config, classes: Sequence[str], setting: Setting, fold: int, *
 
     Raises InputError where the config's model cannot be built.
     """
-    model = config.model
+    model, outputs = config.model, TASKS[config.data.task].loss(config.loss.name).outputs(len(classes))
     torch.manual_seed(seed64(config.train.seed, fold, "weights"))
     try:
         network, origin = models.build(
             model.name,
-            len(classes),
+            outputs,
             pretrained=model.pretrained if fresh else False,
             size_hw=model.size_hw,
             drop_rate=model.drop_rate,
@@ -80,7 +81,7 @@ def build(config: Config, classes: Sequence[str], setting: Setting, fold: int, *
             auxiliary=model.aux_weight > 0,
             checkpoints=model.grad_checkpointing,
         )
-        _try_turned(network, config, len(classes))
+        _try_turned(network, config, outputs)
         if model.freeze is not None and model.thaw_epoch is None:
             learning = models.freeze(network, model.freeze)
             origin += f"; frozen: {model.freeze}, {learning} weight tensors learn"
@@ -99,14 +100,14 @@ def frozen(config: Config, network: nn.Module) -> models.Frozen | None:
         raise InputError(str(error)) from error
 
 
-def _try_turned(network: nn.Module, config: Config, classes: int) -> None:
+def _try_turned(network: nn.Module, config: Config, outputs: int) -> None:
     """Raise ValueError where a view turns images that are not square and the network takes one size alone (ViT)."""
     height, width = config.model.size_hw
     turns = [view for view in config.views if view in TURNS]
     if height == width or not turns:
         return
     try:
-        models.try_size(network, config.model.name, classes, (width, height), config.data.in_chans)
+        models.try_size(network, config.model.name, outputs, (width, height), config.data.in_chans)
     except ValueError as error:
         raise ValueError(
             f"tta: {', '.join(turns)} turn {height} x {width} pixels into {width} x {height}, which "

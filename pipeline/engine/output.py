@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,7 +14,7 @@ from torch import Tensor
 from pipeline.contracts.config import Config
 from pipeline.contracts.task import TASKS, Scale, Task
 from pipeline.parts.heads import Heads, composite
-from pipeline.parts.losses import LOSSES
+from pipeline.parts.losses import find, weighed
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -25,6 +27,7 @@ class Output:
     loss: str
     heads: Heads = ()
     scale: Scale | None = None  # center and spread of each value
+    options: Mapping[str, float] = field(default_factory=dict)  # what the loss function takes beside its defaults
 
     @classmethod
     def of(cls, config: Config, meta: dict[str, Any]) -> Output:
@@ -32,7 +35,7 @@ class Output:
         heads = tuple((str(name), int(start), int(stop)) for name, start, stop in meta.get("heads") or ())
         scale = meta.get("scale")
         pairs = None if scale is None else tuple((float(center), float(spread)) for center, spread in scale)
-        return cls(TASKS[config.data.task], config.loss.name, heads, pairs)
+        return cls(TASKS[config.data.task], config.loss.name, heads, pairs, config.loss.options)
 
     @property
     def meta(self) -> dict[str, Any]:
@@ -55,7 +58,7 @@ class Output:
         probs_BC = self.task.activate(logits_BC, self.loss)
         return probs_BC if self.scale is None else self.restore(probs_BC)
 
-    def learned(self, targets_BC: Tensor, smoothing: float = 0.0) -> Tensor:
+    def learned(self, targets_BC: Tensor, smoothing: float = 0.0, over: str = "all") -> Tensor:
         """Return targets as the loss reads them: values by center and spread, probabilities smoothed in each head.
 
         Where the outputs lie in [0, 1], values outside the observed bounds count as the bound.
@@ -63,11 +66,11 @@ class Output:
         if self.scale is not None:
             center_C, spread_C = self._scales(targets_BC)
             unit_BC = (targets_BC - center_C) / spread_C
-            return unit_BC.clamp(0, 1) if LOSSES[self.loss].activation == "sigmoid" else unit_BC
+            return unit_BC.clamp(0, 1) if find(self.loss).activation == "sigmoid" else unit_BC
         if self.heads:
-            parts = [self.task.smooth_targets(targets_BC[:, a:b], smoothing) for _, a, b in self.heads]
+            parts = [self.task.smooth_targets(targets_BC[:, a:b], smoothing, over) for _, a, b in self.heads]
             return torch.cat(parts, -1)
-        return self.task.smooth_targets(targets_BC, smoothing)
+        return self.task.smooth_targets(targets_BC, smoothing, over)
 
     def restore(self, values_BC: Tensor) -> Tensor:
         """Return values in the target's unit; probabilities stay as they are."""
@@ -76,13 +79,35 @@ class Output:
         center_C, spread_C = self._scales(values_BC)
         return values_BC * spread_C + center_C
 
-    def losses(self, logits_BC: Tensor, targets_BC: Tensor) -> Tensor:
-        """Return the loss of each row against what `learned` made, [B]; the mean over the heads."""
-        function = LOSSES[self.loss].function
-        if not self.heads:
+    def losses(
+        self,
+        logits_BC: Tensor,
+        targets_BC: Tensor,
+        weights_B: Tensor | None = None,
+        class_weights_2C: Tensor | None = None,
+    ) -> Tensor:
+        """Return the loss of each row against what `learned` made, [B], times its weight; the mean over the heads."""
+        logits, targets = [logits_BC], [targets_BC]
+        weights: list[Tensor | None] = [class_weights_2C]
+        if self.heads:
+            spans = [slice(start, stop) for _, start, stop in self.heads]
+            logits, targets = ([part[:, span] for span in spans] for part in (logits_BC, targets_BC))
+            weights = [None if class_weights_2C is None else class_weights_2C[:, span] for span in spans]
+        parts = [self._loss(*part, weights_B) for part in zip(logits, targets, weights, strict=True)]
+        losses_B = parts[0] if len(parts) == 1 else torch.stack(parts).mean(0)
+        return losses_B if weights_B is None else losses_B * weights_B
+
+    def _loss(
+        self, logits_BC: Tensor, targets_BC: Tensor, class_weights_2C: Tensor | None, weights_B: Tensor | None
+    ) -> Tensor:
+        loss = self.task.loss(self.loss)
+        options = {**loss.options, **self.options}
+        if loss.batch:
+            return loss.function(logits_BC, targets_BC, weights_B=weights_B, **options)
+        function = partial(loss.function, **options)
+        if class_weights_2C is None:
             return function(logits_BC, targets_BC)
-        parts = [function(logits_BC[:, a:b], targets_BC[:, a:b]) for _, a, b in self.heads]
-        return torch.stack(parts).mean(0)
+        return weighed(function, logits_BC, targets_BC, class_weights_2C, self.task.exclusive)
 
     def score(self, metric: str, targets_NC: Array, probs_NC: Array) -> float:
         """Return a metric, of the composite classes where there are heads."""
