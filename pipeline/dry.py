@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.contracts import fingerprint, foldtable, runs, submission
+from pipeline.contracts import fingerprint, foldtable, runs, submission, wideruns
 from pipeline.contracts.artifacts import Array, Predictions
 from pipeline.contracts.competition import Competition, load
 from pipeline.contracts.config import Config
@@ -271,5 +271,7 @@ def _costs(
         time.append("decoding not counted; foldline bench measures it")
     rows = sum(bool(state.valid_views) * state.valid_rows + bool(state.test_views) * tests for state in states)
     new = sum(state.epochs > 0 for state in states)
-    disk = effort.disk(config, missing, quick.weight_bytes, new, rows * len(competition.classes))
+    most = wideruns.kept(config, len(competition.classes))
+    cells = len(competition.classes) if most is None else 2 * most  # a class's number beside its probability
+    disk = effort.disk(config, missing, quick.weight_bytes, new, rows * cells)
     return {"time": time, "disk": [disk]}

@@ -120,6 +120,15 @@ def table(first: Sequence[Array], names: Sequence[str], probs_NC: Array, classes
     return made
 
 
+def read_table(made: pd.DataFrame, classes: Sequence[str]) -> Top:
+    """Return the first classes of each row of such a table of texts."""
+    number = {name: c for c, name in enumerate(classes)}
+    count = sum(re.fullmatch(r"top[0-9]+", title) is not None for title in made.columns)
+    columns = [made[f"top{k + 1}"].map(number).to_numpy(np.int32) for k in range(count)]
+    values = [made[f"p{k + 1}"].to_numpy(np.float32) for k in range(count)]
+    return Top(np.stack(columns, axis=1), np.stack(values, axis=1), len(classes))
+
+
 def is_short(titles: Sequence[str]) -> bool:
     """Tell whether these columns of a table hold the first classes alone."""
     return list(titles[:2]) == ["top1", "p1"]

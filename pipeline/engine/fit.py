@@ -16,6 +16,7 @@ from timm.optim import create_optimizer_v2, list_optimizers
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 
+from pipeline.contracts import wideruns
 from pipeline.contracts.config import Config
 from pipeline.contracts.errors import InputError, TrainingError
 from pipeline.contracts.task import TASKS
@@ -26,7 +27,8 @@ from pipeline.engine.keyed import rng, seed64
 from pipeline.engine.loader import Array, Augmentation, Batch, Plan, Rows, TrainingBatches, training_loader
 from pipeline.engine.output import Output, pool
 from pipeline.engine.predict import predict
-from pipeline.parts import models
+from pipeline.engine.tops import pool_tops, validate
+from pipeline.parts import models, wide
 from pipeline.parts.mixing import mix_batch, unweigh, weigh
 from pipeline.parts.schedules import Options, factor
 
@@ -272,6 +274,8 @@ class Fit:
         """Return the loss and the metric of the weights that would be kept, over all validation rows."""
         valid = self.fold.valid
         assert valid.targets_NC is not None
+        if (count := wideruns.kept(self.config, len(self.fold.classes))) is not None:
+            return self._validate_tops(valid, valid.targets_NC, count)
         probs_NVC = predict(
             [self._evaluated()],
             valid,
@@ -282,7 +286,7 @@ class Fit:
             as_logits=True,
         )[0]
         logits, targets_NC = torch.from_numpy(probs_NVC[:, 0]), valid.targets_NC
-        loss = float(self.output.losses(logits, self.output.learned(torch.from_numpy(targets_NC))).mean())
+        loss = float(self.output.losses(logits, self.output.learned(torch.from_numpy(np.asarray(targets_NC)))).mean())
         probs_NC = self.output.activate(logits).numpy()
         if not np.isfinite(probs_NC).all():
             raise TrainingError(f"fold {self.fold.number}: validation predictions are not finite; lower train.lr")
@@ -291,6 +295,17 @@ class Fit:
             pooled_NVC = pool(probs_NC[:, None], rows_I, len(first), self.config.data.pool, self.output.blocks)
             probs_NC, targets_NC = pooled_NVC[:, 0], targets_NC[first]
         return loss, self.output.score(self.config.metric, targets_NC, probs_NC.astype(np.float64))
+
+    def _validate_tops(self, valid: Rows, targets_NC: Array, count: int) -> tuple[float, float]:
+        """Return the same of very many classes, whose probabilities are never held together."""
+        network = self._evaluated()
+        loss, found = validate(network, valid, self.config, self.setting, self.normalize, count, self.output)
+        if not wide.finite(found.values_NK):
+            raise TrainingError(f"fold {self.fold.number}: validation predictions are not finite; lower train.lr")
+        if self.fold.pool_I is not None:
+            _, first, rows_I = np.unique(self.fold.pool_I, return_index=True, return_inverse=True)
+            found, targets_NC = pool_tops(found, rows_I, len(first)), targets_NC[first]
+        return loss, self.output.score(self.config.metric, targets_NC, wide.as_array(found))
 
     def _evaluated(self) -> nn.Module:
         """Return the network whose weights count: the moving average where there is one."""

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tqdm import tqdm
 
-from pipeline.contracts import deciding, submission
+from pipeline.contracts import deciding, submission, wideruns
 from pipeline.contracts.artifacts import read_text_table, write_table
 from pipeline.contracts.config import Config, load
 from pipeline.contracts.defects import SHOWN
@@ -32,6 +32,8 @@ from pipeline.engine.loader import Array, Decoded, Rows
 from pipeline.engine.network import Setting
 from pipeline.engine.output import Output, pool
 from pipeline.engine.predict import predict
+from pipeline.engine.tops import pool_tops
+from pipeline.parts import wide
 from pipeline.parts.heads import composite, composite_names
 from pipeline.parts.views import is_augment
 
@@ -61,13 +63,13 @@ def predict_new(source: Path, test: str | None, out: Path, settings: list[str]) 
     classes = tuple(metas[0]["classes"])
     if outputs[0].heads:
         classes = composite_names(classes, outputs[0].heads, config.submission.composite)
-    probs_NC = _average(networks, outputs, new, config, setting)
-    if not np.isfinite(probs_NC).all():
+    probs_NC = _average(networks, outputs, new, config, setting, len(metas[0]["classes"]))
+    if not wide.finite(probs_NC):
         raise MismatchError(f"{source}: its predictions hold NaN or infinity; use --set train.precision=fp32")
     decided_NC = deciding.of_run(_config_path(source).parent, config, classes, probs_NC)
     filled, why_not = _submission(config, new, classes, probs_NC, decided_NC)
     if processes.is_main():
-        write_table(out, _table(new.ids, probs_NC, classes))
+        write_table(out, wideruns.table([new.ids], ["id"], probs_NC, classes))
         notes = [*new.notes, f"written: {out}", f"no submission.csv: {why_not}"]
         if filled is not None:
             write_table(out.with_name("submission.csv"), filled)
@@ -109,9 +111,18 @@ def _networks(source: Path, config: Config, setting: Setting) -> tuple[list[nn.M
 
 
 def _average(
-    networks: Sequence[nn.Module], outputs: Sequence[Output], new: NewImages, config: Config, setting: Setting
+    networks: Sequence[nn.Module],
+    outputs: Sequence[Output],
+    new: NewImages,
+    config: Config,
+    setting: Setting,
+    width: int,
 ) -> Array:
-    """Return the mean over networks, then views, [N,C] float64; tell all unreadable images together."""
+    """Return the mean over networks, then views, [N,C] float64; tell all unreadable images together.
+
+    Of very many classes the most probable ones, a Top, taken from the mean over networks and views of each image.
+    """
+    count = wideruns.kept(config, width)
     augment = None
     if any(is_augment(view) for view in config.tta):
         from pipeline.engine.augment import of
@@ -138,7 +149,9 @@ def _average(
             if batch and not defects and (len(batch) == size or n == len(new.images) - 1):
                 rows = Rows(Decoded(batch), new.image_ids[n + 1 - len(batch) : n + 1])
                 found = predict(networks, rows, config.tta, here, setting, normalize, augment=augment, outputs=outputs)
-                if several:
+                if count is not None:
+                    means.append(wide.as_array(wide.top(_mean(found, outputs), count)))
+                elif several:
                     kept.append(found)
                 else:
                     means.append(_mean(found, outputs))
@@ -149,6 +162,9 @@ def _average(
         raise InputError(*defects[:SHOWN], *rest)
     if skipped and processes.is_main():
         print(f"{len(skipped)} unreadable images are predicted as mid-gray, first {skipped[0]}")
+    if count is not None:
+        images = wide.tops([wide.join(means)])[0]
+        return wide.as_array(pool_tops(images, new.rows_J, len(new.ids)))
     if not several:
         return np.concatenate(means)
     whole = [np.concatenate(parts) for parts in zip(*kept, strict=True)]
@@ -189,15 +205,6 @@ def _decoded(config: Config, sources: Sequence[Source], ahead: int) -> Iterator[
                 yield pending.popleft().result()
         finally:
             pool.shutdown(cancel_futures=True)
-
-
-def _table(ids: Array, probs_NC: Array, classes: Sequence[str]) -> pd.DataFrame:
-    """Put the id before the classes by position, as a class may be called like it."""
-    import pandas as pd
-
-    table = pd.DataFrame(dict(enumerate([ids, *probs_NC.T])))
-    table.columns = ["id", *classes]
-    return table
 
 
 def _submission(

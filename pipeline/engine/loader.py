@@ -156,7 +156,7 @@ class TrainingBatches(Dataset[Batch]):
         targets_NC, weights_N = self.rows.targets_NC, self.rows.weights_N
         assert targets_NC is not None
         weights_B = None if weights_N is None else torch.from_numpy(weights_N[numbers])
-        return Batch(stack(images), torch.from_numpy(targets_NC[numbers]), numbers, total, of, weights_B)
+        return Batch(stack(images), torch.from_numpy(np.asarray(targets_NC[numbers])), numbers, total, of, weights_B)
 
 
 class PredictionBatches(Dataset[Batch]):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -25,6 +25,8 @@ from pipeline.engine.network import Setting
 from pipeline.engine.output import Output
 from pipeline.parts import views as views_table
 
+Keep = Callable[[Tensor, Array], tuple[Tensor, ...]]  # outputs [B,V,C] of some rows, their numbers -> what is kept
+
 
 def predict(
     networks: Sequence[nn.Module],
@@ -45,6 +47,44 @@ def predict(
     with several processes each reads every P-th run of rows, and all get the whole result. `augment` makes the views
     `augment.N`, with draws keyed by (seed, view, id).
     """
+
+    def whole(probs_BVC: Tensor, _: Array) -> tuple[Tensor, ...]:
+        return (probs_BVC,)
+
+    found = collect(
+        networks,
+        rows,
+        views,
+        config,
+        setting,
+        normalize,
+        whole,
+        augment=augment,
+        outputs=outputs,
+        as_logits=as_logits,
+        progress=progress,
+    )
+    return [one for (one,) in found]
+
+
+def collect(
+    networks: Sequence[nn.Module],
+    rows: Rows,
+    views: Sequence[str],
+    config: Config,
+    setting: Setting,
+    normalize: Normalize,
+    keep: Keep,
+    *,
+    augment: Augmentation | None = None,
+    outputs: Sequence[Output] | None = None,
+    as_logits: bool = False,
+    progress: str | None = None,
+) -> list[tuple[Array, ...]]:
+    """Return what `keep` makes of every batch, put together, for each network: arrays [N,…].
+
+    All columns of all rows need not fit in memory then.
+    """
     batch_size = config.predict.batch_size
     means = outputs or [Output.of(config, {})] * len(networks)
     own = np.arange(len(rows))[processes.rank() :: processes.count()]
@@ -55,7 +95,7 @@ def predict(
         hardware.workers(config.train.workers, setting.device),
         pin=setting.device.type == "cuda",
     )
-    parts: list[list[Array]] = [[] for _ in networks]
+    parts: list[list[tuple[Array, ...]]] = [[] for _ in networks]
     from tqdm import tqdm
 
     shown = None if progress and processes.is_main() else True
@@ -77,9 +117,10 @@ def predict(
                         logits = network(changed).float()
                     seen[n].append(logits if as_logits else means[n].activate(logits))
             for n in range(len(networks)):
-                parts[n].append(torch.stack(seen[n], dim=1).cpu().numpy())
+                kept = keep(torch.stack(seen[n], dim=1), batch.rows)
+                parts[n].append(tuple(one.cpu().numpy() for one in kept))
             bar.update(len(batch.rows))
-    return [_assemble(part, own, len(rows), len(views)) for part in parts]
+    return [_assemble(part, own, len(rows)) for part in parts]
 
 
 def _augmented(images_BHWC: Tensor, ids: Array, view: str, config: Config, augment: Augmentation) -> Tensor:
@@ -89,16 +130,16 @@ def _augmented(images_BHWC: Tensor, ids: Array, view: str, config: Config, augme
     )
 
 
-def _assemble(parts: list[Array], own: Array, rows: int, views: int) -> Array:
+def _assemble(parts: list[tuple[Array, ...]], own: Array, rows: int) -> tuple[Array, ...]:
     """Put every process's rows back in table order; each row must have come exactly once."""
-    gathered = processes.gather((own, np.concatenate(parts) if parts else None))
-    width = next(values.shape[2] for _, values in gathered if values is not None)
-    result = np.empty((rows, views, width), dtype=np.float32)
+    joined = [np.concatenate(column) for column in zip(*parts, strict=True)]
+    gathered = [(numbers, found) for numbers, found in processes.gather((own, joined)) if found]
+    result = tuple(np.empty((rows, *found.shape[1:]), dtype=found.dtype) for found in gathered[0][1])
     seen = np.zeros(rows, dtype=np.int64)
-    for numbers, values in gathered:
-        if values is not None:
-            result[numbers] = values
-            seen[numbers] += 1
+    for numbers, found in gathered:
+        for whole, part in zip(result, found, strict=True):
+            whole[numbers] = part
+        seen[numbers] += 1
     assert (seen == 1).all(), "a row was predicted twice or never"
     return result
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.contracts import config as configs
-from pipeline.contracts import fingerprint, foldtable, runs
+from pipeline.contracts import fingerprint, foldtable, runs, wideruns
 from pipeline.contracts.artifacts import Predictions, read_text_table
 from pipeline.contracts.config import Config
 from pipeline.contracts.errors import FoldlineError, MismatchError
@@ -93,6 +93,8 @@ def compare(config: Config, table: FoldTable, first: Side, second: Side) -> Foun
         raise MismatchError(*defects)
     rows = [np.isin(side.fold_N, folds) for side in (first, second)]
     ids, fold_N = first.ids[rows[0]], first.fold_N[rows[0]]
+    for side in (first, second):
+        wideruns.check_metric(config.metric, side.probs_NC)
     metric, exclusive = find(config.metric), TASKS[config.data.task].exclusive
     targets_NC = truth(config, table, ids, first.classes)
     groups_N = table.groups[foldtable.row_numbers(table.ids, ids)]
@@ -145,6 +147,8 @@ def _read(folder: Path, config: Config, table: FoldTable) -> Side:
         raise MismatchError(*defects)
     fold_N = table.fold[foldtable.row_numbers(table.ids, ids)]
     classes = tuple(str(name) for name in cells.columns[1:])
+    if wideruns.is_short(classes):
+        raise MismatchError(f"{path}: holds the first classes of a row alone; compare the runs that were blended")
     return Side(folder.name, classes, ids, fold_N, cells.iloc[:, 1:].to_numpy(np.float64))
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pipeline.contracts import wideruns
 from pipeline.contracts.artifacts import read_json, read_text_table, write_json, write_table
 from pipeline.contracts.datafolder import find_root
 from pipeline.contracts.errors import InputError, MismatchError
@@ -63,6 +64,9 @@ def held_back(config: Config) -> Path | None:
         raise MismatchError(f"{path}: missing; make it with: foldline ensemble")
     blend, solution = read_text_table(path), read_text_table(root / config.data.solution)
     classes = [str(column) for column in blend.columns[1:]]
+    if wideruns.is_short(classes):
+        print(f"{path}: holds the first classes of a row alone; nothing held back is scored")
+        return None
     if missing := [name for name in (config.data.id, *config.data.targets) if name not in solution]:
         raise InputError(f"{root / config.data.solution}: no column '{missing[0]}', expected those of data.train")
     truth = solution.set_index(config.data.id)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from pipeline.contracts import fingerprint, foldtable
+from pipeline.contracts import fingerprint, foldtable, wideruns
 from pipeline.contracts.artifacts import Array, Predictions, lock, write_text
 from pipeline.contracts.competition import load
 from pipeline.contracts.config import Config, dump
@@ -23,6 +23,8 @@ from pipeline.engine.loader import Images, Rows
 from pipeline.engine.network import Setting
 from pipeline.engine.output import Output, pool
 from pipeline.engine.predict import predict, subset
+from pipeline.engine.tops import pool_tops, predict_tops
+from pipeline.parts import wide
 
 # What weights were fitted for: with another pooling or activation they still load, and predict nonsense.
 FITTED = ("data.task", "data.target", "data.classes", "model.name", "model.pool", "loss.name")
@@ -115,24 +117,10 @@ class _Jobs:
         missing = processes.agree(missing)
         todo = processes.agree(todo)
         if todo:
-            networks = [self._network(folder)[0] for folder in todo]
-            outputs = [Output.of(self.config, self._network(folder)[1]) for folder in todo]
-            found = predict(
-                networks,
-                rows,
-                missing,
-                self.config,
-                self.setting,
-                network.normalize(networks[0], self.setting, self.config.data.in_chans),
-                augment=augment.of(self.config),
-                outputs=outputs,
-                progress=f"{kind}, {len(missing)} views",
-            )
+            found = self._made(todo, rows, rows_I, len(ids), missing, f"{kind}, {len(missing)} views")
             if processes.is_main():
-                for folder, output, probs_IVC in zip(todo, outputs, found, strict=True):
-                    probs_NVC = pool(probs_IVC, rows_I, len(ids), self.config.data.pool, output.blocks)
-                    views = {**kept[folder], **{view: probs_NVC[:, v] for v, view in enumerate(missing)}}
-                    self._save(folder, kind, ids, views, prints[folder])
+                for folder, views in zip(todo, found, strict=True):
+                    self._save(folder, kind, ids, {**kept[folder], **views}, prints[folder])
         if processes.is_main():
             names = ", ".join(folder.name for folder in todo) or "nothing"
             print(
@@ -141,14 +129,39 @@ class _Jobs:
             )
         processes.barrier()
 
+    def _made(
+        self, folders: Sequence[Path], rows: Rows, rows_I: Array, count: int, views: Sequence[str], progress: str
+    ) -> list[dict[str, Array]]:
+        """Return each network's probabilities [N,C] under each view, or Tops where not all classes are kept."""
+        config, setting = self.config, self.setting
+        networks, metas = zip(*(self._network(folder) for folder in folders), strict=True)
+        outputs = [Output.of(config, meta) for meta in metas]
+        normalize = network.normalize(networks[0], setting, config.data.in_chans)
+        width, more = len(metas[0]["classes"]), dict[str, Any](augment=augment.of(config), progress=progress)
+        if (most := wideruns.kept(config, width)) is not None:
+            tops = predict_tops(networks, rows, views, config, setting, normalize, width, most, outputs, **more)
+            return [
+                {view: wide.as_array(pool_tops(one, rows_I, count)) for view, one in found.items()} for found in tops
+            ]
+        made = []
+        found = predict(networks, rows, views, config, setting, normalize, outputs=outputs, **more)
+        for output, probs_IVC in zip(outputs, found, strict=True):
+            probs_NVC = pool(probs_IVC, rows_I, count, config.data.pool, output.blocks)
+            made.append({view: probs_NVC[:, v] for v, view in enumerate(views)})
+        return made
+
     def _save(self, folder: Path, kind: str, ids: Array, views: dict[str, Array], print_: str) -> None:
         meta = self._network(folder)[1]
+        if (most := wideruns.kept(self.config, len(meta["classes"]))) is not None:
+            views = {view: wide.as_array(wide.top(probs_NC, most)) for view, probs_NC in views.items()}
         ordered = list(dict.fromkeys([*self.config.views, *views]))  # those of an earlier `tta` stay
+        tops = wide.tops([views[view] for view in ordered])
+        shown = [one.values_NK for one in tops] or [views[view] for view in ordered]
         Predictions(
             ids=ids,
             views=tuple(ordered),
             classes=tuple(meta["classes"]),
-            probs_NVC=np.stack([views[view] for view in ordered], axis=1),
+            probs_NVC=np.stack(shown, axis=1),
             meta={
                 "run": self.config.run_dir.name,
                 "fold": meta["fold"],
@@ -158,6 +171,7 @@ class _Jobs:
                 "heads": meta.get("heads"),
                 "versions": hardware.versions(),
             },
+            top_NVK=np.stack([one.columns_NK for one in tops], axis=1) if tops else None,
         ).save(folder / f"{kind}.npz")
 
     def _fingerprint(self, folder: Path, images: str) -> str:
@@ -222,5 +236,5 @@ def kept_views(path: Path, fingerprint_: str, ids: Array) -> dict[str, Array]:
     with contextlib.suppress(MismatchError):
         old = Predictions.load(path)
         if old.meta["fingerprint"] == fingerprint_ and np.array_equal(old.ids, ids):
-            return {view: old.probs_NVC[:, v] for v, view in enumerate(old.views)}
+            return {view: old.view(view) for view in old.views}
     return {}

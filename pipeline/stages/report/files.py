@@ -8,11 +8,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from pipeline.contracts import foldtable
-from pipeline.contracts.artifacts import read_json, read_text_table
+from pipeline.contracts import foldtable, wideruns
+from pipeline.contracts.artifacts import FIXED, read_json, read_text_table
 from pipeline.contracts.competition import Competition, load
 from pipeline.contracts.config import Config
 from pipeline.contracts.task import TASKS
+from pipeline.parts import wide
 
 Array = np.ndarray[Any, np.dtype[Any]]
 MOST = 24  # names that a chart shows; of more, the telling ones
@@ -60,7 +61,10 @@ class Run:
 
     @cached_property
     def oof(self) -> tuple[list[str], Array, Array] | None:
-        """Return the OOF's ids, its hard labels ([N] class numbers or [N,C] 0/1), or values, and probs [N,C]."""
+        """Return the OOF's ids, its hard labels ([N] class numbers or [N,C] 0/1), or values, and probs [N,C].
+
+        Of very many classes the probabilities are a Top, of few in each row.
+        """
         path = self.folder / "oof.csv"
         if not path.is_file():
             return None
@@ -69,6 +73,9 @@ class Run:
             values = [[float(value) for value in text.split("|")] for text in table["target"]]
             return table["id"].tolist(), np.asarray(values), table[self.classes].to_numpy(np.float64)
         number = {name: c for c, name in enumerate(self.classes)}
+        if wideruns.is_short(table.columns[len(FIXED) :].tolist()):
+            truth_N = table["target"].map(number).to_numpy(np.int64)
+            return table["id"].tolist(), truth_N, wide.as_array(wideruns.read_table(table, self.classes))
         truth_NC = np.zeros((len(table), len(number)), np.float32)
         for row, text in enumerate(table["target"]):
             for name in [text] if self.task.exclusive else text.split("|"):

@@ -34,7 +34,7 @@ def wrong(run: Run) -> Card | None:
     top = [i for i in top if ids[i] in row_of]
     captions = []
     for i in top:
-        name, p = shorten(run.classes[said[i]], 12), probs_NC[i, said[i]]
+        name, p = shorten(run.classes[said[i]], 12), certainty[i] if run.task.exclusive else probs_NC[i, said[i]]
         if run.task.exclusive:
             text = f"truth {shorten(run.classes[truth[i]], 12)}\nsaid {name}  {p:.3f}"
         elif run.task.values:
@@ -66,13 +66,12 @@ def samples(run: Run) -> Card | None:
     made, config = run.competition, run.config
     labels, named = run.task.strata(made.targets_NC, made.classes, config.data, config.folds.bins)
     names = list(named)
-    member_NC = labels[:, None] == np.arange(len(names)) if labels.ndim == 1 else labels == 1
-    counts = member_NC.sum(0)
+    counts = np.bincount(labels, minlength=len(names)) if labels.ndim == 1 else (labels == 1).sum(0)
     order = np.argsort(-counts, kind="stable")
     show = np.arange(len(names)) if len(names) <= FEW else np.concatenate([order[: FEW // 2], order[-FEW // 2 :]])
     rng, rows, tiles = np.random.default_rng(SEED), list[int](), list[int]()
     for line, c in enumerate(show):
-        found = np.flatnonzero(member_NC[:, c])
+        found = np.flatnonzero(labels == c if labels.ndim == 1 else labels[:, c] == 1)
         picked = rng.choice(found, min(EACH, len(found)), replace=False)
         rows += picked.tolist()
         tiles += [line * EACH + i for i in range(len(picked))]

@@ -79,15 +79,20 @@ def confusion(run: Run) -> Card | None:
         lead = f"Labels at the threshold ½, from OOF{_only(show, run.classes, 'with most errors')}."
         figure = plots.stacked([run.classes[c] for c in show], {name: n[show] for name, n in counts.items()})
         return Card("Errors per label", lead, figure)
-    size = len(run.classes)
-    counts_CC = np.bincount(truth * size + probs_NC.argmax(1), minlength=size * size).reshape(size, size)
-    wrong_CC = counts_CC - np.diag(np.diag(counts_CC))
-    show = _most(wrong_CC.sum(0) + wrong_CC.sum(1))
+    size, said = len(run.classes), probs_NC.argmax(1)
+    wrong = truth != said
+    show = _most(np.bincount(truth[wrong], minlength=size) + np.bincount(said[wrong], minlength=size))
     lead = f"OOF rows by truth and most probable class{_only(show, run.classes, 'with most errors')}."
-    if wrong_CC.any():
-        a, b = np.unravel_index(int(wrong_CC.argmax()), wrong_CC.shape)
-        lead += f" The commonest error: {run.classes[a]} taken for {run.classes[b]}, {wrong_CC[a, b]:,} rows."
-    return Card("Confusion", lead, plots.matrix(counts_CC[np.ix_(show, show)], [run.classes[c] for c in show]))
+    if wrong.any():
+        pairs, rows = np.unique(truth[wrong] * size + said[wrong], return_counts=True)
+        a, b = divmod(int(pairs[rows.argmax()]), size)
+        lead += f" The commonest error: {run.classes[a]} taken for {run.classes[b]}, {rows.max():,} rows."
+    place_C = np.full(size, -1)
+    place_C[show] = np.arange(len(show))
+    both = (place_C[truth] >= 0) & (place_C[said] >= 0)
+    counts_CC = np.zeros((len(show), len(show)), dtype=np.int64)
+    np.add.at(counts_CC, (place_C[truth[both]], place_C[said[both]]), 1)
+    return Card("Confusion", lead, plots.matrix(counts_CC, [run.classes[c] for c in show]))
 
 
 def classes(run: Run) -> Card | None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.contracts import runs
+from pipeline.contracts import runs, wideruns
 from pipeline.contracts.artifacts import Predictions
 from pipeline.contracts.config import Config, load
 from pipeline.contracts.errors import MismatchError
@@ -82,6 +82,7 @@ def read_rows(config: Config, table: FoldTable, fold: int, folder: Path) -> Rows
     if not np.array_equal(made.ids[order], ids):
         raise MismatchError(f"{path}: other ids than the fold table's; remove {folder} and start again")
     probs_NC = made.mean(config.tta)[order]
+    wideruns.check_metric(config.metric, probs_NC)
     return Rows(truth(config, table, ids, made.classes), probs_NC, np.compress(table.fold == fold, table.groups))
 
 

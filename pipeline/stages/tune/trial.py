@@ -13,6 +13,7 @@ from pipeline.contracts.config import Config
 from pipeline.contracts.runs import train_seconds
 from pipeline.contracts.task import TASKS
 from pipeline.engine.history import Epoch
+from pipeline.parts import wide
 from pipeline.parts.metrics import find
 from pipeline.parts.tuning import epochs as rule
 from pipeline.parts.tuning import racing
@@ -122,9 +123,9 @@ def _pruned(setup: Setup, trial: Trial, config: Config, rival: Rival | None, don
     theirs = [read_rows(rival.config, setup.table, fold, rival.folder) for fold in done]
     found = racing.race(
         find(config.metric),
-        np.concatenate([rows.targets_NC for rows in mine]),
-        np.concatenate([rows.probs_NC for rows in mine]),
-        np.concatenate([rows.probs_NC for rows in theirs]),
+        wide.join([rows.targets_NC for rows in mine]),
+        wide.join([rows.probs_NC for rows in mine]),
+        wide.join([rows.probs_NC for rows in theirs]),
         TASKS[config.data.task].exclusive,
         np.repeat(done, [len(rows.targets_NC) for rows in mine]),
         np.concatenate([rows.groups_N for rows in mine]),
