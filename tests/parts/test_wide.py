@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.parts import wide
-from pipeline.parts.metrics import METRICS
+from pipeline.parts.metrics import METRICS, find, per_class
 
 
 def probabilities(rows: int, classes: int, seed: int, digits: int = 8) -> np.ndarray:
@@ -57,15 +57,73 @@ def test_of_and_place_find_a_class_also_among_the_rest() -> None:
     assert one.place(np.array([4])).tolist() == [2]
 
 
-@pytest.mark.parametrize("name", ["accuracy", "balanced_accuracy", "f1_macro", "f1_micro"])
-def test_label_metrics_read_both_without_cells(name: str) -> None:
+READABLE = [
+    *(name for name, metric in METRICS.items() if metric.reads == "labels" and "multiclass" in metric.tasks),
+    *("map@1", "map@3", "ndcg@3", "log_loss"),
+]
+
+
+@pytest.mark.parametrize("name", READABLE)
+def test_metrics_read_both_without_cells(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(1)
     truth_N = rng.integers(0, 9, 60)
     probs_NC = probabilities(60, 9, 2)
-    metric, onehot = METRICS[name], wide.OneHot(truth_N, 9)
+    metric, onehot, some = find(name), wide.OneHot(truth_N, 9), wide.top(probs_NC, 3)
     weights_RN = rng.integers(0, 3, (4, 60)).astype(float)
-    narrow = metric.scores(np.asarray(onehot), probs_NC, True, weights_RN)
-    assert metric.scores(onehot, wide.top(probs_NC, 3), True, weights_RN) == pytest.approx(narrow, nan_ok=True)
+    cells_NC = np.asarray(some) if name == "log_loss" else probs_NC
+    narrow = metric.scores(np.asarray(onehot), cells_NC, True, weights_RN)
+
+    def spread(*_: object) -> np.ndarray:
+        raise AssertionError("a cell per class was made")
+
+    monkeypatch.setattr(wide.Top, "__array__", spread)
+    monkeypatch.setattr(wide.OneHot, "__array__", spread)
+    assert metric.scores(onehot, some, True, weights_RN) == pytest.approx(narrow, nan_ok=True, rel=1e-6)
+    assert set(per_class(onehot, some, True)) == {"support", "precision", "recall", "f1"}
+
+
+def test_a_true_class_that_is_not_held_is_never_found() -> None:
+    some = wide.Top(np.array([[3, 0], [1, 4]]), np.array([[0.5, 0.2], [0.6, 0.3]], dtype=np.float32), 5)
+    onehot = wide.OneHot(np.array([2, 4]), 5)
+    assert find("mrr").score(onehot, some, True) == pytest.approx(0.25)
+    assert find("map@2").score(onehot, some, True) == pytest.approx(0.25)
+
+
+@given(st.integers(3, 9), st.integers(1, 4), st.integers(0, 99), st.floats(0, 1, width=32), st.sampled_from([1, 8]))
+def test_put_replaces_one_class_by_a_constant(classes: int, count: int, seed: int, value: float, digits: int) -> None:
+    probs_NC, column = probabilities(7, classes, seed, digits), seed % classes
+    count = min(count, classes - 1)
+    changed_NC = probs_NC.copy()
+    changed_NC[:, column] = value
+    found, expected = wide.top(probs_NC, count).put(column, value), wide.top(changed_NC, 1)
+    known = wide.top(probs_NC, count).place(np.full(7, column)) == count  # else a class moves up that is not held
+    rows = known | (count > 1)
+    assert found.argmax(1)[rows].tolist() == expected.argmax(1)[rows].tolist()
+    assert (np.diff(found.values_NK, axis=1) <= 0).all()
+
+
+@given(st.integers(2, 4), st.integers(3, 12), st.integers(1, 5), st.integers(0, 99))
+def test_covariance_is_that_of_whole_rows(members: int, classes: int, count: int, seed: int) -> None:
+    tops = [wide.top(probabilities(11, classes, seed + m), min(count, classes - 1)) for m in range(members)]
+    cells_MX = []
+    for one in tops:
+        cells_NC = np.asarray(one, dtype=np.float64)
+        cells_MX.append((cells_NC - cells_NC.mean(0)).ravel())
+    assert wide.covariance(tops) == pytest.approx(np.stack(cells_MX) @ np.stack(cells_MX).T, abs=1e-6)
+
+
+def test_rows_are_joined_without_cells_where_every_part_can() -> None:
+    one, dense = wide.OneHot(np.array([2, 0]), 3), np.eye(3, dtype=np.float32)[[1]]
+    found = wide.join([one, dense])
+    assert isinstance(found, wide.OneHot)
+    assert found.classes_N.tolist() == [2, 0, 1]
+    soft = wide.join([one, np.array([[0.5, 0.5, 0]])])
+    assert soft.tolist() == [[0, 0, 1], [1, 0, 0], [0.5, 0.5, 0]]
+    tops = [wide.top(probabilities(4, 6, seed), 2) for seed in range(2)]
+    both = wide.join(tops)
+    assert (np.asarray(both) == np.concatenate([np.asarray(top) for top in tops])).all()
+    assert wide.differ(one, one[np.array([0, 0])]).tolist() == [False, True]
+    assert wide.differ(dense, 1 - dense).tolist() == [True]
 
 
 def test_one_hot_reads_as_an_array() -> None:
