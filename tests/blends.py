@@ -13,7 +13,7 @@ from synthetic import CLASSES, TEST_IDS, make_config, make_folds, make_sample, p
 from pipeline.contracts.artifacts import Predictions, read_text_table, write_text
 from pipeline.contracts.config import Config, dump
 from pipeline.contracts.foldtable import FoldTable
-from pipeline.contracts.members import Member
+from pipeline.contracts.member import Member
 from pipeline.stages import ensemble
 
 ROWS = 240

@@ -418,6 +418,8 @@ class Ensemble(Section):
     # auto: the best cross-fitted one where it surely beats the mean, else the mean
     blender: Annotated[str, _in("blender", {"auto": None}, BLENDERS)] = "mean"
     members: list[str] | None = None  # run names or folders; null: this run alone
+    # data.heads learnt by runs of their own: target column -> run, or several runs to average; one more member
+    compose: Annotated[dict[str, str | Annotated[list[str], Field(min_length=1)]], Field(min_length=1)] | None = None
     compare: list[str] | None = None  # blenders of the comparison; null: all that the metric admits; []: none
     views: Literal["all", "select"] = "all"  # select: weight each run's views of `tta` where it surely helps
     calibrate: Literal["none", "auto", "temperature", "clip"] = "none"  # auto: where it surely helps

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,37 +10,25 @@ import numpy as np
 import pandas as pd
 
 from pipeline.contracts import config as configs
-from pipeline.contracts import runs, wideruns
+from pipeline.contracts import composing, runs, wideruns
 from pipeline.contracts.artifacts import FIXED, read_text_table
 from pipeline.contracts.errors import FoldlineError, InputError, MismatchError
 from pipeline.contracts.foldtable import FoldTable
+from pipeline.contracts.member import Member
 from pipeline.contracts.task import TASKS
 
 Array = np.ndarray[Any, np.dtype[Any]]
 SUM_TOLERANCE = 1e-3  # of a row of probabilities written with few decimals
 
 
-@dataclass(frozen=True)
-class Member:
-    """Hold one member's probabilities as `plain` (identity alone) and `tta`, rows sorted by id."""
-
-    name: str
-    classes: tuple[str, ...]
-    ids: Array  # [N] str
-    fold_N: Array
-    test_ids: Array  # [T] str
-    oof: dict[str, Array]  # plain, tta -> [N,C] float64, or a Top where not all classes are kept
-    test: dict[str, Array]  # plain, tta -> [T,C], the same
-    views: tuple[str, ...] = ()  # those that tta is the mean of; none where only that mean is known
-    oof_VNC: Array | None = None  # of these views; read where ensemble.views is select
-    test_VTC: Array | None = None
-
-
 def folders(config: configs.Config) -> dict[str, Path]:
-    """Return the members' folders by name; raise InputError listing those that are missing or named twice."""
+    """Return the members' folders by name; raise InputError listing those that are missing or named twice.
+
+    A member composed of several runs is none of them, see composing.folders.
+    """
     names = config.ensemble.members
     if names is None:
-        return {config.run_dir.name: config.run_dir}
+        return {} if config.ensemble.compose else {config.run_dir.name: config.run_dir}
     defects: list[str] = []
     found: dict[str, Path] = {}
     for name in names:
@@ -62,11 +49,20 @@ def folders(config: configs.Config) -> dict[str, Path]:
     return found
 
 
-def files(folder: Path, table: FoldTable) -> list[Path]:
-    """Return the files that `read_all` reads of this member."""
-    if _is_run(folder):
-        return [*runs.prediction_files(folder, range(table.n)), folder / "config.yaml"]
-    return [folder / "oof.csv", folder / "test.csv"]
+def files(config: configs.Config, table: FoldTable) -> dict[str, Path]:
+    """Return the files that `read_all` reads, by the member's name and the path in its folder."""
+    found = dict(folders(config))
+    for several in composing.folders(config).values():
+        found |= several
+    return {
+        f"{name}/{path.relative_to(folder)}": path
+        for name, folder in found.items()
+        for path in (
+            [*runs.prediction_files(folder, range(table.n)), folder / "config.yaml"]
+            if _is_run(folder)
+            else [folder / "oof.csv", folder / "test.csv"]
+        )
+    }
 
 
 def read_all(config: configs.Config, table: FoldTable, exclusive: bool, uses_ranks: bool) -> list[Member]:
@@ -84,6 +80,11 @@ def read_all(config: configs.Config, table: FoldTable, exclusive: bool, uses_ran
                 members.append(_read_run(name, folder, config, table))
             else:
                 members.append(_read_tables(name, folder, table, exclusive and not uses_ranks, values))
+        except FoldlineError as error:
+            defects += error.defects
+    if config.ensemble.compose:
+        try:
+            members.append(composing.read(config, table))
         except FoldlineError as error:
             defects += error.defects
     for member in members[1:]:

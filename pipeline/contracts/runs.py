@@ -107,9 +107,17 @@ def train_seconds(folder: Path, folds: Sequence[int]) -> float:
 
 
 def read(
-    folder: Path, table: FoldTable, *, composite: str | None = None, partial: bool = False, test: bool = True
+    folder: Path,
+    table: FoldTable,
+    *,
+    composite: str | None = None,
+    head: str | None = None,
+    partial: bool = False,
+    test: bool = True,
 ) -> RunPredictions:
     """Read `fold<k>/{valid,test}.npz` of every fold; of several heads the composite classes, called by the template.
+
+    With `head` it is that head alone, or all of a run that has no heads.
 
     Raises MismatchError listing every defect: files that are missing or damaged, another fold hash or class
     list, ids that are not predicted exactly once by the model that did not see them. `partial` takes the
@@ -119,9 +127,11 @@ def read(
     if not folds:
         raise MismatchError(f"{folder}: no fold is predicted; predict with: foldline predict")
     defects: list[str] = []
-    valid = _load(prediction_files(folder, folds, ["valid"]), composite, defects)
-    test_paths = prediction_files(folder, folds, ["test"]) if test else []
-    tests = _load([path for path in test_paths if path.is_file() or not partial], composite, defects)
+    test_paths = [path for path in prediction_files(folder, folds, ["test"]) if path.is_file() or not partial]
+    valid, tests = (
+        _load(paths, composite, head, defects)
+        for paths in (prediction_files(folder, folds, ["valid"]), test_paths if test else [])
+    )
     if defects:
         raise MismatchError(*defects)
     first_path, first = next(iter(valid.items()))
@@ -190,18 +200,33 @@ def _some(names: Sequence[str], most: int = 20) -> str:
 
 def composed(made: Predictions, template: str | None) -> Predictions:
     """Return predictions of several heads as those of their composite classes; others as they are."""
-    heads: Heads = tuple((str(name), int(start), int(stop)) for name, start, stop in made.meta.get("heads") or ())
-    if not heads:
+    if not (heads := _heads(made)):
         return made
     names = together.composite_names(made.classes, heads, template)
     return replace(made, classes=names, probs_NVC=together.composite(made.probs_NVC, heads))
 
 
-def _load(paths: Sequence[Path], composite: str | None, defects: list[str]) -> dict[Path, Predictions]:
+def _heads(made: Predictions) -> Heads:
+    return tuple((str(name), int(start), int(stop)) for name, start, stop in made.meta.get("heads") or ())
+
+
+def _alone(made: Predictions, head: str) -> Predictions:
+    """Return the predictions of one head, its classes called by their labels; others as they are."""
+    if not (heads := _heads(made)):
+        return made
+    start, stop = next(((start, stop) for name, start, stop in heads if name == head), (0, 0))
+    labels = tuple(text.removeprefix(f"{head}=") for text in made.classes[start:stop])
+    return replace(made, classes=labels, probs_NVC=made.probs_NVC[..., start:stop])
+
+
+def _load(
+    paths: Sequence[Path], composite: str | None, head: str | None, defects: list[str]
+) -> dict[Path, Predictions]:
     made = {}
     for path in paths:
         try:
-            made[path] = composed(Predictions.load(path), composite)
+            found = Predictions.load(path)
+            made[path] = composed(found, composite) if head is None else _alone(found, head)
         except FoldlineError as error:
             defects += error.defects
         except ValueError as error:

@@ -74,6 +74,13 @@ class Task:
             f"predict.top_k: keeps some of one row's exclusive classes, not of a {self.name} task or of heads; "
             "set auto": isinstance(config.predict.top_k, int) and (not self.exclusive or data.heads),
             "submission.composite: needs data.heads": config.submission.composite is not None and not data.heads,
+            "ensemble.compose: needs data.heads, as its runs' labels together are the composite classes": (
+                steps.compose is not None and not data.heads
+            ),
+            f"ensemble.compose: found runs for {', '.join(steps.compose or ())}, expected one for each column of "
+            f"data.target: {', '.join(data.targets)}": (
+                data.heads and steps.compose is not None and set(steps.compose) != set(data.targets)
+            ),
             "data.empty: needs data.separator, as only a cell of labels can have none": (
                 data.empty is not None and data.separator is None
             ),

@@ -86,10 +86,16 @@ def _asked(config: Config, rows: FoldRows) -> Report:
 
 
 def differences(config: Config, rows: FoldRows, report: Report) -> list[str]:
-    """Return how the report of a stored table differs from what the config means, one line per key."""
+    """Return how the report of a stored table differs from what the config means, one line per key.
+
+    A table that was made for more target columns serves each of them: models of one column can then be composed.
+    """
     asked = {"rare": None, "rare_below": None, **_asked(config, rows)}
     if report.get("scheme") == "given":
         return []
+    if set(config.data.targets) < set(report.get("target") or ()):
+        balanced = ("target", "bins", *(["scheme"] if config.folds.scheme == "auto" else []))
+        asked = {key: wish for key, wish in asked.items() if key not in balanced}
     section = {"target": "data", "group": "data"}
     return [
         f"{section.get(key, 'folds')}.{key} {report.get(key)!r}, the config means {wish!r}"

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipeline.contracts import fingerprint, foldtable, members, submission, wideruns
+from pipeline.contracts import composing, fingerprint, foldtable, members, submission, wideruns
 from pipeline.contracts.artifacts import read_json, write_json, write_table, write_text
 from pipeline.contracts.caution import cautions, misleading
 from pipeline.contracts.config import Config, dump
 from pipeline.contracts.errors import InputError
-from pipeline.contracts.members import Member
+from pipeline.contracts.member import Member
 from pipeline.contracts.scoring import scores, truth
 from pipeline.contracts.task import TASKS
 from pipeline.parts.blenders import BLENDERS
@@ -65,11 +65,7 @@ def main(arguments: argparse.Namespace) -> None:
 
 def fields(config: Config, table: foldtable.FoldTable, sample: pd.DataFrame) -> fingerprint.Fields:
     """Return what the blend depends on."""
-    inputs = {
-        f"{name}/{path.relative_to(folder)}": fingerprint.file_hash(path)
-        for name, folder in members.folders(config).items()
-        for path in members.files(folder, table)
-    }
+    inputs = {name: fingerprint.file_hash(path) for name, path in members.files(config, table).items()}
     return fingerprint.fields(
         config,
         (*KEYS, *fingerprint.set_keys(config, ("medals",))),
@@ -88,8 +84,10 @@ def _blend(config: Config, table: foldtable.FoldTable, sample: pd.DataFrame) -> 
         raise InputError(*problems)
     judge = _judge(config, table, first)
     made = blend_all(config, read, judge)
+    notes = [*made.report.get("notes", []), *composing.described(config)]
     filled = _fill(config, sample, first, made)
     report = _report(config, judge, made, filled) | {"warnings": _warnings(config, judge, made, first.classes)}
+    report |= {"notes": notes} if notes else {}
     for name, rows in filled.items():
         write_table(folder / "submissions" / f"{name}.csv", rows)
     one = made.variants[chosen]

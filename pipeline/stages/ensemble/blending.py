@@ -10,7 +10,8 @@ import numpy as np
 
 from pipeline.contracts import wideruns
 from pipeline.contracts.config import Config
-from pipeline.contracts.members import SUM_TOLERANCE, Member
+from pipeline.contracts.member import Member
+from pipeline.contracts.members import SUM_TOLERANCE
 from pipeline.contracts.task import TASKS
 from pipeline.parts.blenders import BLENDERS
 from pipeline.stages.ensemble import decide, finish, stack

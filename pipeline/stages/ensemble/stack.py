@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.contracts.members import Member
+from pipeline.contracts.member import Member
 from pipeline.parts.blenders import BLENDERS, Fit, Many
 from pipeline.stages.ensemble.judge import Array, Crossed, Judge
 
