@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipeline.contracts import config as configs
 from pipeline.contracts import composing, runs, wideruns
+from pipeline.contracts import config as configs
 from pipeline.contracts.artifacts import FIXED, read_text_table
 from pipeline.contracts.errors import FoldlineError, InputError, MismatchError
 from pipeline.contracts.foldtable import FoldTable
