@@ -127,7 +127,8 @@ def statoil(root: Path, rng: np.random.Generator) -> Truth:
     records = []
     for name, found in zip(names, ice, strict=True):
         drawn = gray(picture(rng, 1 if found else 0, 75, dark=0.1 + 0.2 * found))
-        bands = [drawn / 255 * 60 - 40 + rng.normal(0, 1, size=drawn.shape), cv2.blur(drawn, (3, 3)) / 255 * 40 - 40]
+        first = drawn / 255 * 60 - 40 + rng.normal(0, 1, size=drawn.shape)
+        bands = [first, cv2.blur(drawn, (3, 3)) / 255 * 40 - 40 + 15 * found]
         angle = "na" if rng.random() < 0.1 else round(float(rng.uniform(30, 45)), 4)
         flat = {f"band_{n}": band.ravel().round(2).tolist() for n, band in enumerate(bands, start=1)}
         records.append({"id": name, **flat, "inc_angle": angle, "is_iceberg": found})
