@@ -85,6 +85,8 @@ def survey(config: Config) -> tuple[Competition | None, Defects]:
         trainrows.check_same(train, targets_IC, first_N, rows_I, data, defects)
     weights_I = None if train is None else trainrows.weights(train, data.weight, defects)
     extra = extras.read(reader, classes) if train is not None and classes else None
+    if classes:
+        defects.add("settings", config.loss.class_problems(classes))
     if sample is not None and classes:
         defects.add("columns of the sample submission", check_sample(sample.table, config, classes))
         defects.add("settings", wideruns.problems(config, wideruns.kept(config, len(classes))))

@@ -295,6 +295,12 @@ class LossConfig(Section):
         found = {key: (getattr(self, key), own) for key, own in find_loss(self.name).options.items()}
         return {key: own if given is None else given for key, (given, own) in found.items()}
 
+    def class_problems(self, classes: Sequence[str]) -> list[str]:
+        """Return which classes with a weight of their own are none."""
+        named = self.class_weights if isinstance(self.class_weights, dict) else {}
+        known = ", ".join(classes[:8]) + (", …" if len(classes) > 8 else "")
+        return [f"loss.class_weights: unknown class '{name}'; known: {known}" for name in named if name not in classes]
+
     @model_validator(mode="after")
     def _own_options(self) -> LossConfig:
         known = {key for loss in LOSSES.values() for key in loss.options}

@@ -20,7 +20,7 @@ from pipeline.contracts import wideruns
 from pipeline.contracts.config import Config
 from pipeline.contracts.errors import InputError, TrainingError
 from pipeline.contracts.task import TASKS
-from pipeline.engine import hardware, network, processes
+from pipeline.engine import drawing, hardware, network, processes
 from pipeline.engine.checkpoint import Checkpoint
 from pipeline.engine.history import Epoch, History
 from pipeline.engine.keyed import rng, seed64
@@ -104,15 +104,19 @@ class Fit:
         self.rates = [group["lr"] * group.get("lr_scale", 1.0) for group in self.optimizer.param_groups]
         train = config.train
         self.ema = ModelEmaV3(self.model, decay=train.ema_decay, use_warmup=True) if train.ema else None
+        rows, shares_N = drawing.shares(config, fold.train, self.output)
         plan = Plan(
-            len(fold.train),
+            len(rows),
             train.batch_size,
             train.seed,
             fold.number,
             accelerator.process_index,
             accelerator.num_processes,
+            shares_N,
         )
-        self.batches = TrainingBatches(fold.train, plan, augment)
+        drawing.check_mixing(config, plan)
+        self.batches = TrainingBatches(rows, plan, augment, drawing.disturb(config, rows, self.output))
+        self.class_weights = drawing.weights(config, rows, self.output, fold.classes, self.setting.device)
         self.updates = math.ceil(plan.steps / train.accumulate)  # optimizer steps per epoch
         self.history = History(config)
         self.checkpoint = Checkpoint(fold.folder / "state" / "last.safetensors")
@@ -220,11 +224,10 @@ class Fit:
         rows = sum(batch.total for batch in group)
         total = torch.zeros((), device=self.setting.device)
         for number, batch in enumerate(group):
-            images, targets, weights = self._mixed(epoch, batch)
+            images, targets, weights_B = self._mixed(epoch, batch)
             last = number == len(group) - 1
             with nullcontext() if last else self.accelerator.no_sync(wrapped):
-                losses = self._losses(wrapped(images), targets)
-                loss = (losses if weights is None else losses * weights).sum()
+                loss = self._losses(wrapped(images), targets, weights_B).sum()
                 self.accelerator.backward(loss * (self.accelerator.num_processes / rows))
             total += loss.detach()
         if self.config.train.clip_grad is not None:
@@ -236,9 +239,10 @@ class Fit:
         self.optimizer.zero_grad()
         return total
 
-    def _losses(self, found: Any, targets: Tensor) -> Tensor:
-        """Return the loss of every row, those of auxiliary heads added by their weight."""
-        first, *others = (self.output.losses(head.float(), targets) for head in models.heads_of(found))
+    def _losses(self, found: Any, targets: Tensor, weights_B: Tensor | None) -> Tensor:
+        """Return the loss of every row times its weight, those of auxiliary heads added by theirs."""
+        heads = (head.float() for head in models.heads_of(found))
+        first, *others = (self.output.losses(head, targets, weights_B, self.class_weights) for head in heads)
         for other in others:
             first = first + self.config.model.aux_weight * other
         return first
@@ -258,7 +262,9 @@ class Fit:
         mix, seed = self.config.mix, self.config.train.seed
         assert batch.targets_BC is not None
         images, device = self.normalize(batch.images_BHWC), self.setting.device
-        targets = self.output.learned(batch.targets_BC.to(device, non_blocking=True), self.config.loss.label_smoothing)
+        loss = self.config.loss
+        given = batch.targets_BC.to(device, non_blocking=True)
+        targets = self.output.learned(given, loss.label_smoothing, loss.smooth_over)
         weights = None if batch.weights_B is None else batch.weights_B.to(device, non_blocking=True)
         if mix.kind != "none" and epoch < self.config.train.epochs - mix.off_last_epochs:
             draws = rng(seed, self.fold.number, *batch.of, "mix", self.batches.plan.rank)

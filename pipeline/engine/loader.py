@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -69,6 +69,9 @@ class Augmentation(Protocol):
     def __call__(self, image_HWC: Array, draws: np.random.Generator, /) -> Array: ...
 
 
+Disturb = Callable[[Array, np.random.Generator], Array]  # changes one row's targets at random
+
+
 @dataclass(frozen=True)
 class Rows:
     """Hold what the engine sees of a table: an image, its id and, in training, a soft target and a weight per row."""
@@ -118,6 +121,7 @@ class Plan:
     fold: int
     rank: int = 0
     processes: int = 1
+    shares_N: Array | None = field(default=None, compare=False)  # how probably a row is drawn; None: each comes once
 
     @property
     def steps(self) -> int:
@@ -125,7 +129,9 @@ class Plan:
         return split_steps(self.rows, self.batch_size, self.processes)
 
     def order(self, epoch: int) -> Array:
-        """Return the permutation of the rows in this epoch."""
+        """Return the rows of this epoch in their order: a permutation, or as many drawn with replacement."""
+        if self.shares_N is not None:
+            return rng(self.seed, self.fold, epoch, "sampling").choice(self.rows, self.rows, p=self.shares_N)
         return rng(self.seed, self.fold, epoch, "order").permutation(self.rows)
 
     def step(self, order: Array, step: int) -> tuple[Array, int]:
@@ -135,28 +141,50 @@ class Plan:
 
 
 class TrainingBatches(Dataset[Batch]):
-    """Assemble the batch of (epoch, step), augmented by draws keyed by (seed, fold, epoch, image id)."""
+    """Assemble the batch of (epoch, step), changed by draws keyed by (seed, fold, epoch, image id).
 
-    def __init__(self, rows: Rows, plan: Plan, augment: Augmentation) -> None:
-        self.rows, self.plan, self.augment = rows, plan, augment
-        self._epoch, self._order = -1, np.empty(0, dtype=np.int64)
+    A row that an epoch draws again is drawn for anew: its number of earlier times joins the key.
+    """
+
+    def __init__(self, rows: Rows, plan: Plan, augment: Augmentation, disturb: Disturb | None = None) -> None:
+        self.rows, self.plan, self.augment, self.disturb = rows, plan, augment, disturb
+        self._epoch, self._order, self._earlier = -1, np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
 
     def __getitem__(self, of: tuple[int, int]) -> Batch:
         epoch, step = of
         if epoch != self._epoch:
             self._epoch, self._order = epoch, self.plan.order(epoch)
+            self._earlier = earlier(self._order)
         numbers, total = self.plan.step(self._order, step)
-        images = [
-            self.augment(
-                self.rows.images[int(n)],
-                rng(self.plan.seed, self.plan.fold, epoch, "augment", self.rows.ids[n]),
-            )
-            for n in numbers
-        ]
-        targets_NC, weights_N = self.rows.targets_NC, self.rows.weights_N
-        assert targets_NC is not None
+        draws = self._draws(of, "augment", numbers)
+        images = [self.augment(self.rows.images[int(n)], one) for n, one in zip(numbers, draws, strict=True)]
+        weights_N = self.rows.weights_N
         weights_B = None if weights_N is None else torch.from_numpy(weights_N[numbers])
-        return Batch(stack(images), torch.from_numpy(np.asarray(targets_NC[numbers])), numbers, total, of, weights_B)
+        return Batch(stack(images), self._targets(of, numbers), numbers, total, of, weights_B)
+
+    def _targets(self, of: tuple[int, int], numbers: Array) -> Tensor:
+        assert self.rows.targets_NC is not None
+        targets_BC = np.asarray(self.rows.targets_NC[numbers])
+        if self.disturb is not None:
+            draws = self._draws(of, "disturb", numbers)
+            targets_BC = np.stack([self.disturb(row_C, one) for row_C, one in zip(targets_BC, draws, strict=True)])
+        return torch.from_numpy(targets_BC)
+
+    def _draws(self, of: tuple[int, int], what: str, numbers: Array) -> Iterator[np.random.Generator]:
+        """Yield each row's generator, in the order of the batch."""
+        times, _ = self.plan.step(self._earlier, of[1])
+        for n, time in zip(numbers, times.tolist(), strict=True):
+            again = (time,) if time else ()
+            yield rng(self.plan.seed, self.plan.fold, of[0], what, self.rows.ids[n], *again)
+
+
+def earlier(order: Array) -> Array:
+    """Return how often each number has come before, [N]."""
+    sorted_N = np.argsort(order, kind="stable")
+    _, starts, counts = np.unique(order[sorted_N], return_index=True, return_counts=True)
+    found = np.empty(len(order), dtype=np.int64)
+    found[sorted_N] = np.arange(len(order)) - np.repeat(starts, counts)
+    return found
 
 
 class PredictionBatches(Dataset[Batch]):
