@@ -23,6 +23,8 @@ COMMANDS = {
     "ensemble": "blend members and write the submission",
     "report": "draw report.html",
     "tune": "search the config with Optuna, fold by fold",
+    "distill": "train a student on labels and another run's out-of-fold predictions",
+    "pseudo": "train a student on further images that another run labels",
     "ablate": "train variants of the config, and tell which surely help",
     "leaderboard": "list runs beside their leaderboard scores; `add RUN` enters one",
     "diff": "compare two runs: their configs, and their scores fold by fold",
@@ -31,6 +33,7 @@ COMMANDS = {
     "bench": "measure where the time goes",
     "example": "write an example competition: digits or elpv",
 }
+ABOVE_STAGES = {"run": "pipeline.run", "distill": "pipeline.teach", "pseudo": "pipeline.teach"}
 WITHOUT_CONFIG = {"example", "init", "leaderboard", "diff"}
 
 
@@ -43,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from pipeline.contracts.errors import FoldlineError
 
     try:
-        module = "pipeline.run" if arguments.command == "run" else f"pipeline.stages.{arguments.command}"
+        module = ABOVE_STAGES.get(arguments.command, f"pipeline.stages.{arguments.command}")
         import_module(module).main(arguments)
     except FoldlineError as error:
         print("\n".join(f"foldline: {defect}" for defect in error.defects), file=sys.stderr)
@@ -79,9 +82,9 @@ def _parser() -> argparse.ArgumentParser:
         made[name].add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override one key")
     for name in ("leaderboard", "diff"):
         made[name].add_argument("--runs-dir", default="runs", metavar="FOLDER", help="where runs lie; default runs")
-    for name in ("run", "train", "predict"):
+    for name in ("run", "train", "predict", "distill", "pseudo"):
         made[name].add_argument("--fold", type=_folds, help="only these folds: 0,2")
-    for name in ("run", "folds", "train"):
+    for name in ("run", "folds", "train", "distill", "pseudo"):
         made[name].add_argument("--force", action="store_true", help="replace what exists and differs")
     made["run"].add_argument("--dry", action="store_true", help="print what would run, its time and its disk space")
     made["check"].add_argument("--no-images", action="store_true", help="tables only")
@@ -103,6 +106,11 @@ def _parser() -> argparse.ArgumentParser:
     made["tune"].add_argument("--report", action="store_true", help="show the study as it stands, train nothing")
     made["tune"].add_argument("--worker", type=int, help=argparse.SUPPRESS)
     made["tune"].add_argument("--until", type=float, help=argparse.SUPPRESS)
+    for name in ("distill", "pseudo"):
+        made[name].add_argument("--from", dest="source", required=True, metavar="RUN", help="the teacher, a run")
+    made["distill"].add_argument("--weight", type=float, metavar="W", help="of its predictions in targets; default 0.3")
+    made["pseudo"].add_argument("--threshold", type=float, metavar="P", help="how sure it must be; default 0.9")
+    made["pseudo"].add_argument("--images", metavar="PATH", help="folder or table without labels; default the test")
     made["ablate"].add_argument("--variants", required=True, metavar="FILE", help="YAML: name -> what differs")
     made["ablate"].add_argument("--seeds", type=_seeds, metavar="S,S", help="as 1,2; default train.seed alone")
     made["example"].add_argument("name", choices=["digits", "elpv"])

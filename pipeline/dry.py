@@ -23,6 +23,7 @@ from pipeline.contracts.imagepaths import Source
 from pipeline.engine import effort, rows
 from pipeline.engine.cache import ImageSet, lacking, open_config
 from pipeline.engine.effort import Effort, duration
+from pipeline.engine.lessons import Lessons
 
 Lines = list[str]
 RUNS, REUSED = "runs", "reused, nothing it reads has changed"
@@ -103,15 +104,17 @@ def _states(
     else:
         part = config.train.subset, config.train.seed
         sizes = [(len(table.train_ids(k, *part)), len(table.valid_ids(k))) for k in range(table.n)]
-    train_set, test_set = _known(config, rows.sources(competition)), _known(config, competition.test_images)
-    digest = train_set.digest(rows.names(competition)) if train_set else None
+    lessons = None if table is None else Lessons(config, competition, table)
+    learnt = competition if lessons is None else lessons.competition
+    train_set, test_set = _known(config, rows.sources(learnt)), _known(config, competition.test_images)
+    digest = train_set.digest(rows.names(learnt)) if train_set else None
     found: list[FoldState] = []
     defects: Lines = []
     for number, (train, valid) in enumerate(sizes):
         if only is not None and number not in only:
             continue
         try:
-            epochs, text = _training(config, table, competition, number, digest, force)
+            epochs, text = _training(config, table, lessons, number, digest, force)
         except MismatchError as error:
             defects += error.defects
             continue
@@ -144,7 +147,7 @@ def _known(config: Config, sources: Sequence[Source]) -> ImageSet | None:
 def _training(
     config: Config,
     table: FoldTable | None,
-    competition: Competition,
+    lessons: Lessons | None,
     number: int,
     images: str | None,
     force: bool,
@@ -153,11 +156,11 @@ def _training(
     from pipeline.stages import train
 
     folder, epochs = config.run_dir / f"fold{number}", config.train.epochs
-    if table is None:
+    if table is None or lessons is None:
         return epochs, None
     old = fingerprint.read_stamp(config.run_dir, f"train-fold{number}") or {}
     digest = str(old.get("images")) if images is None else images
-    new = train.fields(config, table, digest, rows.hashes(competition))
+    new = train.fields(config, table, digest, lessons.hashes)
     if (differs := train.difference(config, number, new)) is not None:
         if not force:
             raise MismatchError(differs)

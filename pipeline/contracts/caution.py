@@ -40,7 +40,7 @@ def cautions(config: Config, targets_NC: Array, probs_NC: Array, fold_N: Array, 
     """
     metric, exclusive = _known(config), TASKS[config.data.task].exclusive
     if metric is None:
-        return []
+        return _distilled(config)
     score = mean_of_folds(metric, targets_NC, probs_NC, exclusive, fold_N)
     perfect = 1.0 if metric.greater_is_better else 0.0
     gap, found = abs(perfect - score), []
@@ -58,7 +58,16 @@ def cautions(config: Config, targets_NC: Array, probs_NC: Array, fold_N: Array, 
             f"{config.metric} {score:.4f} is far better than the gold medal's {gold:g}: look for a leak before you "
             "believe it (groups or duplicates across folds, columns that give the label away)"
         )
-    return found
+    return [*found, *_distilled(config)]
+
+
+def _distilled(config: Config) -> list[str]:
+    if config.distill.teacher is None:
+        return []
+    return [
+        f"distilled: the models of {config.distill.teacher} that taught a fold were trained on the rows that score it, "
+        "which flatters; compare teacher and student by held-back rows or the leaderboard"
+    ]
 
 
 def _known(config: Config) -> Metric | None:

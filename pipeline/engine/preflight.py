@@ -1,9 +1,10 @@
-"""Find what a config asks of the libraries that they do not have, without building or training anything."""
+"""Find what a config asks of libraries and other runs that they do not have, without building or training anything."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+from pipeline.contracts import teachers
 from pipeline.contracts.config import Config
 from pipeline.contracts.errors import InputError
 from pipeline.engine import augment
@@ -12,13 +13,13 @@ from pipeline.parts.models import check_name
 
 
 def defects(config: Config) -> list[str]:
-    """Return what is wrong with the names of model, optimizer and transforms, all together."""
+    """Return what is wrong with the names of model, optimizer, transforms and teachers, all together."""
     looks: tuple[Callable[[], object], ...] = (
         lambda: check_name(config.model.name),
         lambda: check_optimizer(config.train.optimizer),
         lambda: augment.of(config),
     )
-    found: list[str] = []
+    found = teachers.problems(config)
     for look in looks:
         try:
             look()

@@ -19,6 +19,7 @@ from pipeline.engine import augment, hardware, network, processes, rows
 from pipeline.engine.cache import ImageSet, open_config, size_for
 from pipeline.engine.fit import Fold, Watch, accelerator, fit
 from pipeline.engine.images import DECODE_VERSION
+from pipeline.engine.lessons import Lessons
 from pipeline.engine.network import Setting
 from pipeline.engine.predict import subset
 
@@ -32,13 +33,14 @@ def run(config: Config, folds: Sequence[int] | None = None, force: bool = False,
     competition = load(config)
     table = foldtable.read(config)
     foldtable.verify(table, competition)
-    images = open_config(config, rows.sources(competition), "training images")
+    lessons = Lessons(config, competition, table)
+    images = open_config(config, rows.sources(lessons.competition), "training images")
     wanted = _wanted(folds, table.n)
     threads = hardware.prepare(config.train, processes.count())
     joined = accelerator(Setting.of(config))
     with lock(config.run_dir) if processes.is_main() else contextlib.nullcontext():
         todo = processes.agree(
-            _unfinished(config, table, images.digest(rows.names(competition)), wanted, force, rows.hashes(competition))
+            _unfinished(config, table, images.digest(rows.names(lessons.competition)), wanted, force, lessons.hashes)
             if processes.is_main()
             else None
         )
@@ -56,10 +58,12 @@ def run(config: Config, folds: Sequence[int] | None = None, force: bool = False,
                     },
                 )
         for fold in todo:
-            begin = time.perf_counter()
+            begin, taught = time.perf_counter(), lessons.fold(fold, images)
+            if taught.note is not None and processes.is_main():
+                print(f"fold {fold}: {taught.note}", flush=True)
             history = fit(
                 config,
-                _fold(config, table, competition, images, fold),
+                _fold(config, table, taught.competition, taught.images, fold),
                 augment.of(config),
                 joined,
                 {"fold_hash": table.fold_hash, "folds": table.n, "task": config.data.task},
@@ -162,7 +166,7 @@ def fields(
 ) -> fingerprint.Fields:
     """Return what the weights depend on: settings, folds, images, initial weights; no names, no paths.
 
-    `further` are the hashes of the rows that the fold table does not hold, see engine.rows. The metric only decides
+    `further` are the hashes of what the fold table does not hold, see engine.lessons. The metric only decides
     where an epoch is chosen or training stops by it. Keys that stand at their default are left out where they came
     later than the first runs.
     """
