@@ -60,7 +60,9 @@ def test_every_wrong_cell_is_told(tmp_path: Path) -> None:
     place = tmp_path / NAME
     assert caught.value.defects[0] == f"{place}: line 2: cv is 'good', expected a number or nothing"
     assert caught.value.defects[1] == f"{place}: line 2: public is 'inf', expected a number or nothing"
-    assert caught.value.defects[2].startswith(f"{place}: line 3: metric: found 'logloss', expected a metric (did you mean 'log_loss'?): accuracy")
+    assert caught.value.defects[2].startswith(
+        f"{place}: line 3: metric: found 'logloss', expected a metric (did you mean 'log_loss'?): accuracy"
+    )
     assert caught.value.defects[3] == f"{place}: line 4: run is blank, expected a run's name"
     assert caught.value.defects[4] == f"{place}: the run 'a' stands 2 times; keep one line"
 
