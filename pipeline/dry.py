@@ -27,6 +27,7 @@ from pipeline.engine.lessons import Lessons
 
 Lines = list[str]
 RUNS, REUSED = "runs", "reused, nothing it reads has changed"
+BLENDED = ("ensemble", "held back", "report")  # made once of all seeds
 
 
 @dataclass(frozen=True)
@@ -44,10 +45,26 @@ class FoldState:
 
 def describe(config: Config, only: Sequence[int] | None = None, force: bool = False) -> str:
     """Return the plan as text; raises InputError where the tables are wrong, as `check` would."""
+    if config.train.seeds is None:
+        return _format(config, _plan(config, only, force)[0])
+    blend: dict[str, Lines] = {}
+    texts, table, fresh = [], None, False
+    for one in config.per_seed:
+        lines, table, changed = _plan(one, only, force)
+        fresh = fresh or changed
+        texts.append(_format(one, {name: found for name, found in lines.items() if name not in BLENDED}))
+        if "ensemble" in lines:
+            blend = _closing(config, table, only, fresh)
+    return "\n".join([*texts, *([_format(config, blend)] if blend else [])])
+
+
+def _plan(config: Config, only: Sequence[int] | None, force: bool) -> tuple[dict[str, Lines], FoldTable | None, bool]:
+    """Return what each stage of one run would do, its folds where they are made, and whether anything is new."""
     competition = load(config)
     paths = list(dict.fromkeys([*rows.sources(competition), *competition.test_images]))
     missing = lacking(config, paths)
     lines = {"check": [f"reads the tables; {len(missing)} of {len(paths)} images are to be decoded"]}
+    table: FoldTable | None = None
     stage = "folds"
     try:
         table = _folds(config, competition)
@@ -57,7 +74,7 @@ def describe(config: Config, only: Sequence[int] | None = None, force: bool = Fa
         states = _states(config, competition, table, only, force)
     except FoldlineError as error:
         lines[stage] = _stop(error)
-        return _format(config, lines)
+        return lines, table, True
     lines["train"] = [f"fold {state.number}: {state.text}" for state in states]
     lines["predict"] = [
         _views("valid", {state.number: state.valid_views for state in states}),
@@ -67,7 +84,7 @@ def describe(config: Config, only: Sequence[int] | None = None, force: bool = Fa
     lines |= _closing(config, table, only, fresh)
     if fresh or missing:
         lines |= _costs(config, competition, states, missing, force)
-    return _format(config, lines)
+    return lines, table, fresh
 
 
 def _format(config: Config, lines: dict[str, Lines]) -> str:
@@ -238,7 +255,9 @@ def _closing(config: Config, table: FoldTable | None, only: Sequence[int] | None
         assert table is not None
         return ensemble.fields(config, table, submission.read_sample(config))
 
-    lines = {"score": state("score", ("scores.json", "oof.csv", "test.csv"), scored)}
+    lines = {}
+    if config.train.seeds is None:
+        lines["score"] = state("score", ("scores.json", "oof.csv", "test.csv"), scored)
     if only is not None:
         return {"score": [f"{lines['score'][0]}; partial, and nothing after it"]}
     lines["ensemble"] = state("ensemble", ("submission.csv", "ensemble.json", "weights.json"), blended)

@@ -350,6 +350,8 @@ class Train(Section):
     channels_last: bool | None = None  # null: where it is safe
     compile: bool = False
     seed: Seed = 42
+    # several: the runs RUN-s1, RUN-s2, … with one of them each, which are blended as RUN; `seed` then trains nothing
+    seeds: Annotated[list[Seed], Field(min_length=1)] | None = None
     keep: Literal["last", "best"] = "last"
     monitor: Literal["metric", "loss"] = "metric"  # what `best` and `patience` watch
     patience: Count | None = None  # epochs without improvement before training stops
@@ -362,6 +364,13 @@ class Train(Section):
     def _pairs(cls, value: int) -> int:
         if value < 2:  # mixing needs a second row too
             raise ValueError(f"found {value}, expected at least 2: BatchNorm needs two rows in every step")
+        return value
+
+    @field_validator("seeds")
+    @classmethod
+    def _each_once(cls, value: list[int] | None) -> list[int] | None:
+        if value is not None and len(set(value)) != len(value):
+            raise ValueError(f"found {value}, expected each seed once")
         return value
 
     @model_validator(mode="after")
@@ -423,7 +432,7 @@ class Ensemble(Section):
 
     # auto: the best cross-fitted one where it surely beats the mean, else the mean
     blender: Annotated[str, _in("blender", {"auto": None}, BLENDERS)] = "mean"
-    members: list[str] | None = None  # run names or folders; null: this run alone
+    members: list[str] | None = None  # run names or folders; null: this run alone, or those of train.seeds
     # data.heads learnt by runs of their own: target column -> run, or several runs to average; one more member
     compose: Annotated[dict[str, str | Annotated[list[str], Field(min_length=1)]], Field(min_length=1)] | None = None
     compare: list[str] | None = None  # blenders of the comparison; null: all that the metric admits; []: none
@@ -587,6 +596,21 @@ class Config(Section):
     def run_dir(self) -> Path:
         """Return the folder of this run."""
         return Path(self.runs_dir) / (self.run or self.name)
+
+    @property
+    def per_seed(self) -> list[Config]:
+        """Return the runs to train, each with one seed: this one, or those of `train.seeds`, called RUN-sSEED."""
+        if self.train.seeds is None:
+            return [self]
+        return [
+            self.model_copy(
+                update={
+                    "run": f"{self.run_dir.name}-s{seed}",
+                    "train": self.train.model_copy(update={"seed": seed, "seeds": None}),
+                }
+            )
+            for seed in self.train.seeds
+        ]
 
     @property
     def folds_path(self) -> Path:

@@ -33,6 +33,7 @@ LATER = (
     "train.sampling",
     "train.disturb_labels",
     "train.disturb_values",
+    "train.seeds",
     "ensemble.compose",
 )
 

@@ -28,7 +28,7 @@ def folders(config: configs.Config) -> dict[str, Path]:
     """
     names = config.ensemble.members
     if names is None:
-        return {} if config.ensemble.compose else {config.run_dir.name: config.run_dir}
+        return {} if config.ensemble.compose else {one.run_dir.name: one.run_dir for one in config.per_seed}
     defects: list[str] = []
     found: dict[str, Path] = {}
     for name in names:
@@ -106,9 +106,10 @@ def _is_run(folder: Path) -> bool:
 
 
 def _read_run(name: str, folder: Path, config: configs.Config, table: FoldTable) -> Member:
-    """Read a run with the views of its own config; this run's config is the one at hand."""
+    """Read a run with the views of its own config; this run's, and that of its seeds, is the one at hand."""
     made = runs.read(folder, table, composite=config.submission.composite)
-    own = config if folder == config.run_dir else configs.load([folder / "config.yaml"])
+    here = [config.run_dir, *(one.run_dir for one in config.per_seed)]
+    own = config if folder in here else configs.load([folder / "config.yaml"])
     if own.data.task != config.data.task:
         raise MismatchError(f"{folder}: a {own.data.task} run, expected {config.data.task} as in this config")
     variants = {"plain": ["identity"], "tta": own.tta}

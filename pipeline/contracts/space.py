@@ -21,6 +21,7 @@ FRAME = {  # what makes trials comparable, or is no property of a model
     "folds": "scores on several folds are not comparable; tune.fresh_folds tries the winner on others",
     "name": "it names the folds and the study",
     "run": "trials name their runs by their settings",
+    "train.seeds": "a trial has one seed; tune.fresh_seeds trains the winner on others",
     "runs_dir": "trials lie in the study's folder",
     "folds_dir": "all trials share one fold table",
     "studies_dir": "it is where the study lies",
@@ -60,10 +61,11 @@ def budget(config: Config) -> Settings:
 def settle(config: Config, settings: Mapping[str, Any], place: str = "trial") -> Config:
     """Return the config of a trial: the settings over the budget's over the config's own.
 
-    `tune` is back at its defaults in it, as a trial is a run like any other. Raises InputError where values
-    that are good alone do not fit together, such as a warm-up longer than the epochs drawn with it.
+    `tune` is back at its defaults in it, as a trial is a run like any other, and trained with `train.seed` alone.
+    Raises InputError where values that are good alone do not fit together, such as a warm-up longer than the epochs
+    drawn with it.
     """
-    tree = config.model_dump(mode="json", exclude={"tune"})
+    tree = config.model_dump(mode="json", exclude={"tune": True, "train": {"seeds"}})
     return parse(overlaid(tree, spaces.nested(budget(config) | dict(settings))), place)
 
 

@@ -47,6 +47,8 @@ AHEAD = 3  # batches decoded while the networks work
 def predict_new(source: Path, test: str | None, out: Path, settings: list[str]) -> Path:
     """Write the mean over the run's folds and the views of `tta`: id and one column per class; return the path.
 
+    Of a run of several seeds these are the mean over all of them, which must lie beside it; random views are drawn
+    by `train.seed`.
     `test` is a folder of images or a table of ids; None means the run's own test below data.root. Where a
     sample submission lies beside the test or below data.root, submission.csv is written beside `out`.
     Raises InputError listing every unreadable image, MismatchError where folds, ids or values do not fit.
@@ -92,7 +94,12 @@ def _networks(source: Path, config: Config, setting: Setting) -> tuple[list[nn.M
 
     Raises MismatchError where the networks do not belong together.
     """
-    paths = sorted(source.glob("fold*/model.safetensors"), key=lambda path: (len(path.parent.name), path.parent.name))
+    seeds = config.train.seeds or ()
+    paths = [
+        path
+        for folder in (source, *(source.with_name(f"{source.resolve().name}-s{seed}") for seed in seeds))
+        for path in sorted(folder.glob("fold*/model.safetensors"), key=lambda path: (len(path.parent.name), path))
+    ]
     if not paths:
         raise InputError(f"--from {source}: holds no fold<k>/model.safetensors; train it, or copy the whole folder")
     loaded = [network.load(path, config, setting) for path in paths]
@@ -105,7 +112,7 @@ def _networks(source: Path, config: Config, setting: Setting) -> tuple[list[nn.M
     ]
     if defects:
         raise MismatchError(*defects)
-    whole = first.get("folds", len(paths))  # weights made before it was written do not know
+    whole = max(len(seeds), 1) * first["folds"] if "folds" in first else len(paths)  # older weights do not know it
     count = f"{len(paths)} fold models" if len(paths) == whole else f"{len(paths)} of {whole} fold models"
     return [model for model, _ in loaded], [meta for _, meta in loaded], count
 

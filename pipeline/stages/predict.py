@@ -34,8 +34,14 @@ def run(config: Config, folds: Sequence[int] | None = None, parts: Sequence[str]
     """Write the parts of fold<k>/{valid,test}.npz for every trained fold and return the run's folder.
 
     Views that an earlier call predicted with the same weights and images are kept, only missing ones are
-    computed.
+    computed. With `train.seeds` each seed's run is predicted in turn.
     """
+    if config.train.seeds is not None:
+        for one in config.per_seed:
+            if processes.is_main():
+                print(f"{one.run_dir}: seed {one.train.seed}", flush=True)
+            run(one, folds, parts)
+        return config.run_dir
     competition = load(config)
     table = foldtable.read(config)
     foldtable.verify(table, competition)

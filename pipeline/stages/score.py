@@ -32,9 +32,14 @@ def run(config: Config, partial: bool = False) -> Path:
     """Write oof.csv, test.csv and scores.json of the run; return the path of scores.json.
 
     The primary score is the mean over folds: a pooled score also depends on how the folds' scales agree.
-    `partial` scores the folds there are and says so in the file. Raises MismatchError where predictions and
-    fold table do not fit, see runs.read.
+    `partial` scores the folds there are and says so in the file. With `train.seeds` each seed's run has its own
+    files, and the last one's path is returned. Raises MismatchError where predictions and fold table do not fit,
+    see runs.read.
     """
+    if config.train.seeds is not None:
+        paths = [run(one, partial) for one in config.per_seed]
+        print(_over_seeds(config.train.seeds, [read_json(path) for path in paths]))
+        return paths[-1]
     folder, table = config.run_dir, foldtable.read(config)
     path = folder / "scores.json"
     folds = runs.predicted_folds(folder, table) if partial else list(range(table.n))
@@ -154,6 +159,15 @@ def _summary(report: dict[str, Any], path: Path) -> list[str]:
     warned = [f"warning: {text}" for text in report.get("warnings", [])]
     missing = [report["left_out"]] if "left_out" in report else []
     return [*lines, f"tta: {', '.join(others)}", *missing, *warned, f"written: {path}"]
+
+
+def _over_seeds(seeds: Sequence[int], reports: Sequence[dict[str, Any]]) -> str:
+    """Say how far the score moves with the seed alone: a smaller lead of another config may be luck."""
+    means = [report["variants"]["tta"]["mean"] for report in reports]
+    listed = ", ".join(f"{seed}: {_text(mean)}" for seed, mean in zip(seeds, means, strict=True))
+    known = [mean for mean in means if mean is not None]
+    spread = f", ± {np.std(known, ddof=1):.4f} from seed to seed" if len(known) > 1 else ""
+    return f"seeds, {reports[0]['metric']} of tta: {listed}" + (f"; mean {np.mean(known):.4f}{spread}" if known else "")
 
 
 def _line(name: str, scored: dict[str, Any]) -> str:

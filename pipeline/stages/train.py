@@ -27,9 +27,16 @@ from pipeline.engine.predict import subset
 def run(config: Config, folds: Sequence[int] | None = None, force: bool = False, watch: Watch | None = None) -> Path:
     """Train the folds that are not finished and return the run's folder.
 
-    `watch(fold, epochs)` is called after every epoch's checkpoint; what it raises ends the training there.
+    `watch(fold, epochs)` is called after every epoch's checkpoint; what it raises ends the training there. With
+    `train.seeds` each seed's run is trained in turn.
     Raises MismatchError where a fold was trained with other settings or data, unless `force` replaces it.
     """
+    if config.train.seeds is not None:
+        for one in config.per_seed:
+            if processes.is_main():
+                print(f"{one.run_dir}: seed {one.train.seed}", flush=True)
+            run(one, folds, force, watch)
+        return config.run_dir
     competition = load(config)
     table = foldtable.read(config)
     foldtable.verify(table, competition)

@@ -84,7 +84,7 @@ def _blend(config: Config, table: foldtable.FoldTable, sample: pd.DataFrame) -> 
         raise InputError(*problems)
     judge = _judge(config, table, first)
     made = blend_all(config, read, judge)
-    notes = [*made.report.get("notes", []), *composing.described(config)]
+    notes = [*made.report.get("notes", []), *_origin(config)]
     filled = _fill(config, sample, first, made)
     report = _report(config, judge, made, filled) | {"warnings": _warnings(config, judge, made, first.classes)}
     report |= {"notes": notes} if notes else {}
@@ -158,6 +158,14 @@ def _warnings(config: Config, judge: Judge, made: Blended, classes: tuple[str, .
         *misleading(config, judge.targets_NC, classes),
         *cautions(config, judge.targets_NC, scored_NC, judge.fold_N, judge.groups_N),
     ]
+
+
+def _origin(config: Config) -> list[str]:
+    """Say what the members are that the config does not name."""
+    seeds = config.train.seeds
+    if seeds is None or config.ensemble.members is not None or config.ensemble.compose:
+        return composing.described(config)
+    return [f"members: this config with the seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"]
 
 
 def _before(names: dict[str, Any], name: str) -> list[str]:

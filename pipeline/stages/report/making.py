@@ -45,6 +45,7 @@ def header(run: Run) -> str:
     if held.get("score") is not None:
         low, high = (page.number(bound) for bound in held["interval"])
         parts.append(f"<p>held back: {held['score']:.4f} ({low} to {high}, {held['n']:,} rows)</p>")
+    parts += [f'<p class="note">{escape(text)}</p>' for text in run.json("ensemble.json").get("notes", [])]
     if run.scores.get("partial"):
         done = ", ".join(map(str, run.scores["folds"]))
         parts.append(f'<p class="note">Partial: folds {done} of {config.folds.n} only.</p>')
