@@ -28,9 +28,9 @@ def main(arguments: argparse.Namespace) -> None:
         given = " ".join([*(f"-c {name}" for name in arguments.config), f"-c {path}"])
         print(f"student {config.run_dir.name}: any command takes it as {given}", flush=True)
     run(config, arguments.fold, arguments.force)
-    whole = arguments.command == "distill" and arguments.fold is None
-    if whole and processes.is_main() and (found := flattery.measured(config)) is not None:
-        print(found)
+    if arguments.command == "distill" and arguments.fold is None and processes.is_main():
+        found = [flattery.measured(one) for one in config.per_seed]
+        print("\n".join(text for text in found if text is not None))
 
 
 def student(arguments: argparse.Namespace) -> Config:

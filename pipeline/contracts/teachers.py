@@ -57,7 +57,10 @@ def problems(config: Config) -> list[str]:
             found += error.defects
             continue
         if own.data.task != config.data.task:
-            found.append(f"{key}.teacher: '{name}' is a {own.data.task} run, expected {config.data.task} as here")
+            found.append(f"{key}.teacher: '{name}' learns {own.data.task} targets, expected {config.data.task} as here")
+        if own.train.seeds is not None:
+            runs_of = ", ".join(f"'{one.run_dir.name}'" for one in own.per_seed)
+            found.append(f"{key}.teacher: '{name}' is a run for each of several seeds; name one of {runs_of}")
     return found
 
 

@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 from synthetic import CLASSES, TEST_IDS, make_config, make_folds, make_run, make_sample, pets
 
-from pipeline.contracts.artifacts import Predictions, write_table
+from pipeline.contracts.artifacts import Predictions, write_table, write_text
 from pipeline.contracts.competition import load
-from pipeline.contracts.config import Config, parse
+from pipeline.contracts.config import Config, dump, parse
 from pipeline.contracts.errors import InputError, MismatchError
 from pipeline.contracts.foldtable import FoldTable
 from pipeline.engine import rows
@@ -158,6 +158,14 @@ def test_what_makes_no_sense_is_refused(tmp_path: Path) -> None:
     unknown = parse({**tree, "pseudo": {"teacher": "nobody"}}, "x")
     with pytest.raises(InputError, match="'nobody' is no folder under"):
         Lessons(unknown, load(config), table)
+    own = make_config(tmp_path, run="t", train__seeds=[1, 2], data__task="ordinal")
+    write_text(tmp_path / "runs/t/config.yaml", dump(own))
+    with pytest.raises(InputError) as error:
+        Lessons(config, load(config), table)
+    assert error.value.defects == (
+        "pseudo.teacher: 't' learns ordinal targets, expected multiclass as here",
+        "pseudo.teacher: 't' is a run for each of several seeds; name one of 't-s1', 't-s2'",
+    )
 
 
 def test_hashes_follow_the_predictions_and_the_settings(tmp_path: Path) -> None:
