@@ -34,7 +34,7 @@ def load(name: str) -> Metric:
 def _scores(
     function: Callable[[Array, Array], Any], name: str, targets_NC: Array, probs_NC: Array, weights_RN: Array
 ) -> Array:
-    counts_RN = weights_RN.astype(np.int64)
+    counts_RN, targets_NC = weights_RN.astype(np.int64), np.asarray(targets_NC)  # the function knows arrays alone
     if (counts_RN != weights_RN).any():
         raise ValueError(f"{name}: found weights that are no whole numbers, it can only repeat rows")
     found_R = np.full(len(weights_RN), np.nan)
