@@ -10,7 +10,7 @@ import difflib
 import itertools
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -18,13 +18,17 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from pipeline.contracts import ownfiles
 from pipeline.contracts.errors import InputError
 from pipeline.parts.blenders import BLENDERS
+from pipeline.parts.blenders import find as find_blender
 from pipeline.parts.lookup import lookup
 from pipeline.parts.losses import LOSSES
 from pipeline.parts.losses import find as find_loss
 from pipeline.parts.metrics import find
 from pipeline.parts.mixing import MIXERS, PATCHES
+from pipeline.parts.mixing import find as find_mixer
+from pipeline.parts.ownfile import file_of
 from pipeline.parts.presets import PRESETS
 from pipeline.parts.schedules import OWN_WARMUP, SCHEDULES
 from pipeline.parts.tuning.named import PRUNERS, SAMPLERS
@@ -40,11 +44,17 @@ Size = Count | tuple[Count, Count]  # pixels; one number is a square, two are he
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 
 
-def _in(what: str, *tables: Mapping[str, object]) -> AfterValidator:
-    """Refuse a name that stands in none of the tables, as they are when the config is read."""
+def _in(what: str, *tables: Mapping[str, object], own: Callable[[str], object] | None = None) -> AfterValidator:
+    """Refuse a name that stands in none of the tables, as they are when the config is read.
+
+    `own` finds a user's own, FILE.py:function, where that is possible.
+    """
 
     def known(value: str) -> str:
-        lookup({name: None for table in tables for name in table}, value, what)
+        if own is not None and file_of(value) is not None:
+            own(value)
+        else:
+            lookup({name: None for table in tables for name in table}, value, what)
         return value
 
     return AfterValidator(known)
@@ -264,7 +274,7 @@ class Augment(Section):
 
 
 class Mix(Section):
-    kind: Annotated[str, _in("mix kind", {"none": None}, MIXERS)] = "none"
+    kind: Annotated[str, _in("mix kind", {"none": None}, MIXERS, own=find_mixer)] = "none"  # FILE.py:function
     patch: Annotated[str, _in("patch", PATCHES)] = "box"
     alpha: Positive = 1.0
     prob: Share = 0.5
@@ -272,7 +282,7 @@ class Mix(Section):
 
 
 class LossConfig(Section):
-    name: Annotated[str, AfterValidator(_loss)] = "cross_entropy"
+    name: Annotated[str, AfterValidator(_loss)] = "cross_entropy"  # a name, or FILE.py:function
     gamma: Annotated[float, Field(ge=0)] | None = None  # focal: how much easy rows are turned down; null: 2
     gamma_pos: Annotated[float, Field(ge=0)] | None = None  # asymmetric: the same for labels that are there; null: 0
     gamma_neg: Annotated[float, Field(ge=0)] | None = None  # asymmetric: … that are not; null: 4
@@ -311,6 +321,10 @@ class LossConfig(Section):
                 problems.append(f"{key}: found {getattr(self, key):g}, but {self.name} takes no {key}; {fitting} does")
         if self.class_weights is not None and find_loss(self.name).batch:
             problems.append(f"class_weights: {self.name} counts every class alike already; leave them out")
+        if self.class_weights is not None and file_of(self.name) is not None:
+            problems.append(
+                f"class_weights: {self.name} may not be linear in the target, as they need it; weigh classes inside it"
+            )
         if problems:
             raise ValueError("\n".join(problems))
         return self
@@ -430,8 +444,8 @@ class Smoothing(Section):
 class Ensemble(Section):
     """How members become one prediction; what is fitted on OOF is scored on folds it did not see."""
 
-    # auto: the best cross-fitted one where it surely beats the mean, else the mean
-    blender: Annotated[str, _in("blender", {"auto": None}, BLENDERS)] = "mean"
+    # a name, or FILE.py:function; auto: the best cross-fitted one where it surely beats the mean, else the mean
+    blender: Annotated[str, _in("blender", {"auto": None}, BLENDERS, own=find_blender)] = "mean"
     members: list[str] | None = None  # run names or folders; null: this run alone, or those of train.seeds
     # data.heads learnt by runs of their own: target column -> run, or several runs to average; one more member
     compose: Annotated[dict[str, str | Annotated[list[str], Field(min_length=1)]], Field(min_length=1)] | None = None
@@ -447,7 +461,7 @@ class Ensemble(Section):
         problems = []
         for name in value or []:
             try:
-                lookup(BLENDERS, name, "blender")
+                find_blender(name)
             except ValueError as error:
                 problems.append(str(error))
         if problems:
@@ -628,11 +642,17 @@ class Config(Section):
         return list(dict.fromkeys(["identity", *self.tta]))
 
 
-def load(paths: Sequence[str | Path], settings: Iterable[str] = ()) -> Config:
-    """Read YAML files, overlay them in order, apply `key=value` settings and validate all at once."""
+def load(paths: Sequence[str | Path], settings: Iterable[str] = (), *, kept: bool = False) -> Config:
+    """Read YAML files, overlay them in order, apply `key=value` settings and validate all at once.
+
+    The user's files that a run's config.yaml names may be gone: the run's own copies take their place, or always
+    where `kept`.
+    """
     tree: dict[str, Any] = {}
-    for path in paths:
-        _overlay(tree, read_tree(Path(path)))
+    for path in map(Path, paths):
+        read = read_tree(path)
+        ownfiles.found_again(read, path.parent, always=kept)
+        _overlay(tree, read)
     problems = [problem for setting in settings if (problem := _set(tree, setting))]
     if problems:
         raise InputError(*problems)

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from pipeline import ENGINE_VERSION
+from pipeline.contracts import ownfiles
 from pipeline.contracts.artifacts import read_json, write_json
 from pipeline.contracts.config import Config
-from pipeline.parts.ownfile import file_of
 
 Fields = dict[str, Any]  # dotted config key or file -> plain value or hash
 # Keys that came after the first runs, of sections that are read whole: at their default they are left out.
@@ -49,10 +49,9 @@ def fields(config: Config, keys: tuple[str, ...], **files: str) -> Fields:
         _flatten(key, value, found)
     for key in set(LATER) - set(set_keys(config, LATER)):
         found.pop(key, None)
-    if {"model", "model.name"} & set(keys) and (file := file_of(config.model.name)) is not None:
-        found["model's file"] = file_hash(file)
-    if "metric" in keys and (file := file_of(config.metric)) is not None:
-        found["metric's file"] = file_hash(file)
+    for section, held in ownfiles.files(found).items():
+        hashes = [file_hash(file) for file in held]
+        found[f"{section}'s file"] = hashes[0] if len(hashes) == 1 else array_hash(hashes)
     return found
 
 

@@ -17,12 +17,14 @@ from pipeline.contracts import cells, deciding
 from pipeline.contracts.cells import SHARED, some
 from pipeline.parts import heads as together
 from pipeline.parts.blenders import BLENDERS
+from pipeline.parts.blenders import find as find_blender
 from pipeline.parts.calibration import smooth
 from pipeline.parts.folds.encode import column_codes
 from pipeline.parts.heads import Heads
 from pipeline.parts.losses import find as find_loss
 from pipeline.parts.losses import shares
 from pipeline.parts.metrics import METRICS, find
+from pipeline.parts.ownfile import file_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,13 +50,25 @@ class Task:
     def problems(self, config: Config) -> list[str]:
         """Return what the rest of the config asks that this task does not admit."""
         found = []
-        if config.loss.name not in self.losses:
+        if file_of(config.loss.name) is not None:
+            found += self._own_loss_problems(config.loss.name)
+        elif config.loss.name not in self.losses:
             found.append(f"loss.name: found '{config.loss.name}', a {self.name} task admits {', '.join(self.losses)}")
         if self.name not in find(config.metric).tasks:
             fitting = [name for name, metric in METRICS.items() if self.name in metric.tasks]
             found.append(f"metric: found '{config.metric}', a {self.name} task admits {', '.join(fitting)}")
         found += self._blend_problems(config) + self._target_problems(config)
         return found + deciding.problems(self, config)
+
+    def _own_loss_problems(self, name: str) -> list[str]:
+        """Refuse a user's loss whose activation gives no numbers of this task."""
+        fitting = ("identity", "sigmoid") if self.values else ("softmax", "sigmoid") if self.exclusive else ("sigmoid",)
+        if (found := self.loss(name).activation) in fitting:
+            return []
+        return [
+            f"loss.name: found '{name}' with {found} outputs, a {self.name} task needs {' or '.join(fitting)}; "
+            f"set {name.rpartition(':')[2]}.activation"
+        ]
 
     def _target_problems(self, config: Config) -> list[str]:
         """Refuse keys of `data` that say nothing here, and corrections of probabilities where there are none."""
@@ -135,16 +149,19 @@ class Task:
             f"ensemble.{key}: found '{name}', {why}; choose {', '.join(fitting)}"
             for key, names in asked.items()
             for name in names
-            if name not in ("auto", *fitting)
+            if name != "auto" and not self._admits(name, config.metric)
         ]
 
     def blenders(self, metric: str) -> list[str]:
         """Return the blenders that this task and metric admit, in the table's order."""
+        return [name for name in BLENDERS if self._admits(name, metric)]
+
+    def _admits(self, name: str, metric: str) -> bool:
+        blender, reads = find_blender(name), find(metric).reads
         if self.values:
-            return [name for name, blender in BLENDERS.items() if blender.values]
-        reads = find(metric).reads
+            return blender.values
         ranks = reads == "order" or (reads in ("labels", "ranking") and self.exclusive)
-        return [name for name, blender in BLENDERS.items() if ranks or not blender.uses_ranks]
+        return ranks or not blender.uses_ranks
 
     def score(self, metric: str, targets_NC: Array, probs_NC: Array) -> float:
         """Return a metric of METRICS as this task reads it; NaN where it is undefined."""

@@ -54,7 +54,7 @@ def predict_new(source: Path, test: str | None, out: Path, settings: list[str]) 
     Raises InputError listing every unreadable image, MismatchError where folds, ids or values do not fit.
     """
     begin = time.perf_counter()
-    config = load([_config_path(source)], settings)
+    config = load([_config_path(source)], settings, kept=True)
     if out.name == "submission.csv" or out.is_dir():
         raise InputError(f"--out {out}: expected a file for the table of probabilities, such as predictions.csv")
     new = find(config, test)

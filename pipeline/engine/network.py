@@ -13,9 +13,10 @@ from safetensors import safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
-from pipeline.contracts.artifacts import atomic, write_text
+from pipeline.contracts.artifacts import atomic
 from pipeline.contracts.config import Config
 from pipeline.contracts.errors import InputError, MismatchError
+from pipeline.contracts.ownfiles import FOLDER
 from pipeline.contracts.task import TASKS
 from pipeline.engine import hardware
 from pipeline.engine.keyed import seed64
@@ -23,8 +24,6 @@ from pipeline.engine.loader import Normalize
 from pipeline.parts import models
 from pipeline.parts.ownfile import file_of
 from pipeline.parts.views import TURNS
-
-OWN = "own"  # folder of a run that keeps the user's modules
 
 
 @dataclass(frozen=True)
@@ -137,17 +136,10 @@ def load(path: Path, config: Config, setting: Setting) -> tuple[nn.Module, dict[
     return network.eval(), meta
 
 
-def keep_module(config: Config) -> None:
-    """Copy the user's own module into the run's folder, which has to predict alone and as it was trained."""
-    file = file_of(config.model.name)
-    if file is not None and file.is_file():
-        write_text(config.run_dir / OWN / file.name, file.read_text(encoding="utf-8"))
-
-
 def _with_kept_module(config: Config, weights: Path) -> Config:
     """Return the config with the run's own copy of the user's module where it lies near the weights."""
     file = file_of(config.model.name)
-    near = [] if file is None else [folder / OWN / file.name for folder in weights.parents[1:3]]
+    near = [] if file is None else [folder / FOLDER / file.name for folder in weights.parents[1:3]]
     kept = next((path for path in near if path.is_file()), None)
     if kept is None:
         return config

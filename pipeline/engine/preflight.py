@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pipeline.contracts import teachers
 from pipeline.contracts.config import Config
 from pipeline.contracts.errors import InputError
-from pipeline.engine import augment
+from pipeline.engine import augment, owntrial
 from pipeline.engine.fit import check_optimizer
 from pipeline.parts.models import check_name
 
@@ -27,4 +27,4 @@ def defects(config: Config) -> list[str]:
             found += error.defects
         except ValueError as error:
             found.append(str(error))
-    return found
+    return found + owntrial.problems(config)

@@ -2,16 +2,20 @@
 
 Mixing, label smoothing, distillation and sample weights compose because every target is a
 distribution (or a row of independent probabilities, or of values). To add a loss, write a function and one line
-in `LOSSES`. Only tensor methods are used, so that reading this table does not import torch.
+in `LOSSES`; from outside, a function (logits_BC, targets_BC) -> loss_B of a file, named FILE.py:function, with the
+attribute `activation` (softmax, sigmoid, identity) where it is not what the task's columns suggest. Only tensor
+methods are used, so that reading this table does not import torch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache, partial
 from typing import TYPE_CHECKING, Literal
 
 from pipeline.parts.lookup import lookup
+from pipeline.parts.ownfile import file_of, function_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -186,5 +190,26 @@ LOSSES = {
 
 
 def find(name: str) -> Loss:
-    """Return the loss of this name; raise ValueError, with the nearest one, where there is none."""
-    return lookup(LOSSES, name, "loss")
+    """Return the loss of this name, or the user's own (FILE.py:function); raise ValueError where there is none."""
+    return lookup(LOSSES, name, "loss") if file_of(name) is None else _own(name)
+
+
+@cache
+def _own(name: str) -> Loss:
+    """Return the user's loss; where it names no activation, softmax or, where columns are independent, sigmoid."""
+    function = function_of(name)
+    activation = getattr(function, "activation", None)
+    checked = partial(_checked, function, name)
+    if activation is None:
+        return Loss(checked, "softmax", independent=checked)
+    if activation not in ("softmax", "sigmoid", "identity"):
+        raise ValueError(f"found '{name}' with activation {activation!r}, expected softmax, sigmoid or identity")
+    return Loss(checked, activation)
+
+
+def _checked(function: Callable[..., Tensor], name: str, outputs_BC: Tensor, targets_BC: Tensor) -> Tensor:
+    found = function(outputs_BC, targets_BC)
+    if tuple(found.shape) != (len(outputs_BC),):
+        shape = tuple(found.shape)
+        raise ValueError(f"{name}: returned the shape {shape}, expected a loss for each of {len(outputs_BC)} rows")
+    return found

@@ -2,7 +2,8 @@
 
 `mix(images_BCHW, partner_BCHW, rng, alpha) -> (mixed_BCHW, lam)`, where `lam` is the share of the
 original image kept, recomputed from the pixels that were really pasted. The targets become
-lam·a + (1−lam)·b. To add a patch, write a function that returns a box and one line in `PATCHES`.
+lam·a + (1−lam)·b. To add a patch, write a function that returns a box and one line in `PATCHES`; a mixer from
+outside is a function (images_BCHW, partner_BCHW, rng, alpha, patch) of a file, named FILE.py:function.
 Only tensor methods are used, so that reading these tables does not import torch.
 """
 
@@ -11,6 +12,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
+
+from pipeline.parts.lookup import lookup
+from pipeline.parts.ownfile import file_of, loaded
 
 if TYPE_CHECKING:
     import numpy as np
@@ -91,6 +95,11 @@ def mixup(
 MIXERS: dict[str, Callable[..., tuple[Tensor, float]]] = {"cutmix": cutmix, "mixup": mixup}
 
 
+def find(kind: str) -> Callable[..., tuple[Tensor, float]]:
+    """Return a mixer, or the user's own (FILE.py:function); raise ValueError where there is none."""
+    return lookup(MIXERS, kind, "mix kind") if file_of(kind) is None else loaded(kind)
+
+
 def mix_batch(
     images_BCHW: Tensor,
     targets_BC: Tensor,
@@ -107,7 +116,7 @@ def mix_batch(
     if rng.random() >= prob or len(images_BCHW) < 2:
         return images_BCHW, targets_BC
     partner = rng.permutation(len(images_BCHW)).tolist()
-    mixed_BCHW, lam = MIXERS[kind](images_BCHW, images_BCHW[partner], rng, alpha, patch)
+    mixed_BCHW, lam = find(kind)(images_BCHW, images_BCHW[partner], rng, alpha, patch)
     return mixed_BCHW, targets_BC * lam + targets_BC[partner] * (1 - lam)
 
 

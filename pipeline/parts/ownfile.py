@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -36,3 +37,9 @@ def function_of(name: str) -> Callable[..., Any]:
     if not callable(found):
         raise ValueError(f"found '{name}', but {file} has no function '{function}'")
     return found  # type: ignore[no-any-return]
+
+
+@cache
+def loaded(name: str) -> Callable[..., Any]:
+    """Return the same, its file executed once in a process."""
+    return function_of(name)

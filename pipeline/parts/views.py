@@ -10,7 +10,8 @@
 
 On images that are not square, the turns by 90° and the transposes swap height and width: convolutional
 networks take either, networks of a fixed size (ViT) do not. To add a view, write a function and one line in
-`VIEWS`. Only tensor methods are used, so that reading this table does not import torch.
+`VIEWS`; from outside, a function of a file, named FILE.py:function, which gets normalised images. Only
+tensor methods are used, so that reading this table does not import torch.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from pipeline.parts.lookup import lookup
+from pipeline.parts.ownfile import file_of, loaded
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -108,6 +110,9 @@ def parse_view(name: str) -> list[str]:
     """
     if is_augment(name):
         return [name]
+    if file_of(name) is not None:
+        find(name)
+        return [name]
     if name in GROUPS:
         return list(GROUPS[name])
     if name.startswith("augment"):
@@ -124,6 +129,11 @@ def is_augment(name: str) -> bool:
     return re.fullmatch(r"augment\.(0|[1-9]\d{0,2})", name) is not None
 
 
+def find(name: str) -> Callable[[Tensor], Tensor]:
+    """Return a single view, or the user's own (FILE.py:function); raise ValueError where there is none."""
+    return lookup(VIEWS, name, "view") if file_of(name) is None else loaded(name)
+
+
 def apply(name: str, images_BCHW: Tensor) -> Tensor:
-    """Return the images under a single view; raise ValueError where `VIEWS` does not hold it."""
-    return lookup(VIEWS, name, "view")(images_BCHW)
+    """Return the images under a single view; raise ValueError where there is no such view."""
+    return find(name)(images_BCHW)

@@ -17,7 +17,7 @@ from pipeline.contracts import ledger, runs
 from pipeline.contracts.artifacts import read_json
 from pipeline.contracts.errors import InputError, MismatchError
 from pipeline.contracts.ledger import Entry
-from pipeline.parts.blenders import BLENDERS
+from pipeline.parts.blenders import find as find_blender
 from pipeline.parts.metrics import find
 
 SHOWN = 12  # runs that are not in the ledger
@@ -139,7 +139,8 @@ def _fitted(report: dict[str, Any], mean: float | None) -> tuple[float | None, f
     compared = report.get("comparison", {"blenders": {}})["blenders"].get(blender)
     weighted = [one for one in report.get("views", {}).values() if one["weighted"] and variant.startswith("tta")]
     one = len(report["members"]) == 1  # there is nothing to fit to it
-    if (BLENDERS[blender].fitted and not one) or weighted:
+    fitted = compared["fitted"] if compared else find_blender(blender).fitted
+    if (fitted and not one) or weighted:
         alone = weighted[0] if weighted and one else {"in_sample": None}
         learnt.append((compared or alone)["in_sample"])
     for what in ("calibration", "smoothing"):

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from pipeline.contracts import fingerprint, foldtable, wideruns
+from pipeline.contracts import fingerprint, foldtable, ownfiles, wideruns
 from pipeline.contracts.artifacts import Array, Predictions, lock, write_text
 from pipeline.contracts.competition import load
 from pipeline.contracts.config import Config, dump
@@ -54,6 +54,7 @@ def run(config: Config, folds: Sequence[int] | None = None, parts: Sequence[str]
         trained = _trained(config, table.n, folds)
         if processes.is_main():
             write_text(config.run_dir / "config.yaml", dump(config))
+            ownfiles.keep(config, trained=True)
         held = Rows(images, competition.image_ids)
         for base in (config.run_dir, config.run_dir / "last"):
             for fold in trained if "valid" in parts else []:
@@ -231,8 +232,15 @@ def fingerprint_of(config: Config, setting: Setting, weights: str, images: str) 
         image_size=str(size_for(config)),
         decode=str(DECODE_VERSION),
         setting=str(setting),
+        **_view_files(config),
     )
     return fingerprint.digest(found)
+
+
+def _view_files(config: Config) -> dict[str, str]:
+    """Return the hash of the files that the user's own views come from, where there are such."""
+    held = ownfiles.files({"tta": config.views}).get("tta", [])
+    return {"views' files": fingerprint.array_hash([fingerprint.file_hash(file) for file in held])} if held else {}
 
 
 def kept_views(path: Path, fingerprint_: str, ids: Array) -> dict[str, Array]:

@@ -9,13 +9,13 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pipeline.contracts import fingerprint, foldtable
+from pipeline.contracts import fingerprint, foldtable, ownfiles
 from pipeline.contracts.artifacts import lock, write_json, write_text
 from pipeline.contracts.competition import Competition, load
 from pipeline.contracts.config import Config, dump
 from pipeline.contracts.errors import InputError, MismatchError
 from pipeline.contracts.foldtable import FoldTable
-from pipeline.engine import augment, hardware, network, processes, rows
+from pipeline.engine import augment, hardware, processes, rows
 from pipeline.engine.cache import ImageSet, open_config, size_for
 from pipeline.engine.fit import Fold, Watch, accelerator, fit
 from pipeline.engine.images import DECODE_VERSION
@@ -54,7 +54,7 @@ def run(config: Config, folds: Sequence[int] | None = None, force: bool = False,
         if processes.is_main():
             write_text(config.run_dir / "config.yaml", dump(config))
             if todo:
-                network.keep_module(config)
+                ownfiles.keep(config, trained=False)
                 write_json(
                     config.run_dir / "env.json",
                     {

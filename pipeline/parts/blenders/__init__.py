@@ -5,10 +5,12 @@ A blender is fitted on some rows and applied to others, so that cross-fitting ne
 
 from __future__ import annotations
 
-from pipeline.parts.blenders import greedy, means, simplex, stacking
+from pipeline.parts.blenders import greedy, means, own, simplex, stacking
 from pipeline.parts.blenders.blender import Blender, Fit, Goal, Many, column_ranks, equal_weights
+from pipeline.parts.lookup import lookup
+from pipeline.parts.ownfile import file_of
 
-__all__ = ["BLENDERS", "Blender", "Fit", "Goal", "Many", "column_ranks", "equal_weights"]
+__all__ = ["BLENDERS", "Blender", "Fit", "Goal", "Many", "column_ranks", "equal_weights", "find"]
 
 BLENDERS: dict[str, Blender] = {
     "mean": Blender(means.mean, values=True),
@@ -23,3 +25,8 @@ BLENDERS: dict[str, Blender] = {
     "logistic": Blender(stacking.logistic_probs, stacking.fit_logistic, simplex=False),
     "ridge": Blender(stacking.ridge_probs, stacking.fit_ridge, simplex=False),
 }
+
+
+def find(name: str) -> Blender:
+    """Return the blender of this name, or the user's own (FILE.py:function); raise ValueError where there is none."""
+    return lookup(BLENDERS, name, "blender") if file_of(name) is None else own.load(name)

@@ -18,7 +18,7 @@ from pipeline.contracts.errors import InputError
 from pipeline.contracts.member import Member
 from pipeline.contracts.scoring import scores, truth
 from pipeline.contracts.task import TASKS
-from pipeline.parts.blenders import BLENDERS
+from pipeline.parts.blenders import find as find_blender
 from pipeline.parts.metrics import find
 from pipeline.stages.ensemble.blending import Blended, blend_all
 from pipeline.stages.ensemble.judge import Judge
@@ -78,7 +78,7 @@ def fields(config: Config, table: foldtable.FoldTable, sample: pd.DataFrame) -> 
 def _blend(config: Config, table: foldtable.FoldTable, sample: pd.DataFrame) -> None:
     folder, task, chosen = config.run_dir, TASKS[config.data.task], config.submission.variant
     asked = config.ensemble.blender
-    read = members.read_all(config, table, task.exclusive, asked != "auto" and BLENDERS[asked].uses_ranks)
+    read = members.read_all(config, table, task.exclusive, asked != "auto" and find_blender(asked).uses_ranks)
     first = read[0]
     if problems := wideruns.problems(config, wideruns.kept_by(first.oof["tta"])):
         raise InputError(*problems)

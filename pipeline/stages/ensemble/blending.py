@@ -14,6 +14,7 @@ from pipeline.contracts.member import Member
 from pipeline.contracts.members import SUM_TOLERANCE
 from pipeline.contracts.task import TASKS
 from pipeline.parts.blenders import BLENDERS
+from pipeline.parts.blenders import find as find_blender
 from pipeline.stages.ensemble import decide, finish, stack
 from pipeline.stages.ensemble.compare import MOST_SCORED, compare, correlation, leave_one_out, search, work
 from pipeline.stages.ensemble.decide import Decided
@@ -106,9 +107,10 @@ def _compared(config: Config, made: Stack, kind: str, judge: Judge) -> tuple[lis
     if wideruns.kept_by(made.single(kind, made.members[0])) is not None:
         return ([] if config.ensemble.compare == [] else ["mean"]), []
     if made.exclusive and any(_off(made.single(kind, member)) for member in made.members):
-        names = [name for name in names if BLENDERS[name].uses_ranks]
+        names = [name for name in names if find_blender(name).uses_ranks]
     if config.ensemble.compare is not None:
-        return [name for name in names if name in config.ensemble.compare], []
+        own = [name for name in dict.fromkeys(config.ensemble.compare) if name not in BLENDERS]
+        return [name for name in names if name in config.ensemble.compare] + own, []
     slow = [name for name in names if name != config.ensemble.blender and work(name, made, kind, judge) > MOST_SCORED]
     return [name for name in names if name not in slow], slow
 

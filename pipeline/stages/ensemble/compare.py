@@ -11,6 +11,7 @@ import numpy as np
 
 from pipeline.parts import wide
 from pipeline.parts.blenders import BLENDERS, Fit, equal_weights
+from pipeline.parts.blenders import find as find_blender
 from pipeline.parts.metrics import METRICS
 from pipeline.stages.ensemble.judge import LEVEL, Array, Crossed, Judge, Scored, plain
 from pipeline.stages.ensemble.stack import Stack, blend
@@ -29,7 +30,9 @@ def compare(
     `auto` is the best cross-fitted one if the interval of its lead over the mean excludes 0, else the mean.
     The best member was chosen on the rows that it is scored on, which flatters it against the blends.
     """
-    listed = [name for name in BLENDERS if name in ("mean", asked, *names)]
+    wanted = dict.fromkeys(["mean", asked, *names])
+    own = [name for name in wanted if name not in BLENDERS and name != "auto"]  # the user's, after the table's
+    listed = [*(name for name in BLENDERS if name in wanted), *own]
     fits = {name: _timed(name, stack, kind, judge) for name in listed}
     scored = {name: judge.scored(crossed) for name, crossed in fits.items()}
     singles = {member.name: judge.score(stack.single(kind, member)) for member in stack.members}
@@ -41,7 +44,7 @@ def compare(
         "best_member": best[0],
         "blenders": {
             name: {
-                "fitted": BLENDERS[name].fitted,
+                "fitted": find_blender(name).fitted,
                 **judge.described(one),
                 "over_mean": None if name == "mean" else judge.difference(one, scored["mean"]),
                 "over_best_member": judge.difference(one, best[1]),
@@ -65,7 +68,7 @@ def work(name: str, stack: Stack, kind: str, judge: Judge) -> float:
     """Return about how many cells a blender scores in all its fits, in those of a metric that is not log loss."""
     fits = 1 + len(np.unique(judge.part_N))
     quick = QUICK if judge.metric is METRICS["log_loss"] else 1
-    return BLENDERS[name].scored * _cells(stack, kind) * fits / quick
+    return find_blender(name).scored * _cells(stack, kind) * fits / quick
 
 
 def correlation(stack: Stack, kind: str) -> list[list[float]]:
@@ -92,7 +95,7 @@ def leave_one_out(name: str, crossed: Crossed[Fit], stack: Stack, kind: str, jud
     The others are fitted anew, or on a large stack take over the weight in proportion (`refitted` says which).
     Of a large stack, regressions and signed weights are left out (None): they mean nothing without one another.
     """
-    blender, often = BLENDERS[name], len(stack) * work(name, stack, kind, judge)
+    blender, often = find_blender(name), len(stack) * work(name, stack, kind, judge)
     refit = blender.fitted and _cells(stack, kind) <= REFIT_CELLS and often <= MOST_SCORED
     if not refit and not blender.simplex:
         return {"refitted": False, "members": dict.fromkeys(member.name for member in stack.members)}
@@ -109,7 +112,7 @@ def leave_one_out(name: str, crossed: Crossed[Fit], stack: Stack, kind: str, jud
 
 def _without_each(name: str, crossed: Crossed[Fit], stack: Stack, kind: str, judge: Judge) -> Iterator[Array]:
     """Yield for each member the cross-fitted blend whose weight of it goes to the others."""
-    blender, rows = BLENDERS[name], {part: np.flatnonzero(judge.part_N == part) for part in crossed.by_part}
+    blender, rows = find_blender(name), {part: np.flatnonzero(judge.part_N == part) for part in crossed.by_part}
     if not (blender.fitted or stack.learns(kind)):  # one blend of all rows, whichever part is held out
         whole, fit = blender.shown(stack.oof(kind, None), judge.fold_N), crossed.final
         for m in range(len(stack)):

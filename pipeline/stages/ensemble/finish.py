@@ -10,7 +10,8 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 
 from pipeline.contracts.config import Ensemble
-from pipeline.parts.blenders import BLENDERS, Fit
+from pipeline.parts.blenders import Fit
+from pipeline.parts.blenders import find as find_blender
 from pipeline.parts.calibration import CALIBRATIONS, Calibration, Score, smoothing
 from pipeline.stages.ensemble.judge import Array, Crossed, Judge
 from pipeline.stages.ensemble.stack import Stack
@@ -42,7 +43,8 @@ class Flow:
 
 def flow(name: str, crossed: Crossed[Fit], stack: Stack, kind: str, judge: Judge) -> Flow:
     """Blend `plain` or `tta` with these fits, whichever of the two they were fitted on."""
-    blender, learns = BLENDERS[name], BLENDERS[name].fitted or stack.learns(kind)
+    blender = find_blender(name)
+    learns = blender.fitted or stack.learns(kind)
 
     @cache
     def made(part: int | None) -> Array:

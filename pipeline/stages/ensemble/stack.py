@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from pipeline.contracts.member import Member
-from pipeline.parts.blenders import BLENDERS, Fit, Many
+from pipeline.parts.blenders import Fit, Many
+from pipeline.parts.blenders import find as find_blender
 from pipeline.stages.ensemble.judge import Array, Crossed, Judge
 
 VIEWS_BY = "greedy"  # the blender that weights views
@@ -38,7 +39,7 @@ class Stack:
 
     def test(self, kind: str) -> list[Array]:
         """Return M times [T,C]."""
-        blender = BLENDERS[VIEWS_BY]
+        blender = find_blender(VIEWS_BY)
         return [
             blender.apply(self.weighted[member.name].final, _views(member.test_VTC), self.exclusive)
             if kind == "tta" and member.name in self.weighted
@@ -61,7 +62,7 @@ class Stack:
         crossed = self.weighted[member.name]
         if part is None:
             return crossed.in_sample_NC
-        return BLENDERS[VIEWS_BY].apply(crossed.by_part[part], _views(member.oof_VNC), self.exclusive)
+        return find_blender(VIEWS_BY).apply(crossed.by_part[part], _views(member.oof_VNC), self.exclusive)
 
 
 def build(members: Sequence[Member], judge: Judge) -> tuple[Stack, dict[str, Any]]:
@@ -96,7 +97,7 @@ def blend(name: str, stack: Stack, kind: str, judge: Judge) -> Crossed[Fit]:
 
 
 def _cross(name: str, seen: Callable[[int | None], Many], judge: Judge, learns: bool = False) -> Crossed[Fit]:
-    blender = BLENDERS[name]
+    blender = find_blender(name)
 
     def chosen(rows: Array | slice) -> Array | None:
         return rows if isinstance(rows, np.ndarray) else None
