@@ -104,7 +104,7 @@ def test_digits_load_without_their_solution(digits: Path, tmp_path: Path) -> Non
         (tmp_path / "solution.csv").rename(digits / "solution.csv")
 
 
-def test_only_the_example_reads_the_solution() -> None:
+def test_no_stage_but_the_example_reads_the_solution() -> None:
     folder = Path(pipeline.__file__).parent
     readers = [
         str(path.relative_to(folder))
@@ -112,7 +112,8 @@ def test_only_the_example_reads_the_solution() -> None:
         if re.search(r"\.solution\b(?! is None)|['\"]solution(\.csv)?['\"]", path.read_text())
     ]
     # a trial's name leaves the key out: where labels lie aside changes nothing that it learns from
-    assert readers == ["stages/example.py", "stages/tune/recipe.py"]
+    # distil's last line is the other one that may look: how much its out-of-fold score flatters shows nowhere else
+    assert sorted(readers) == ["contracts/flattery.py", "stages/example.py", "stages/tune/recipe.py"]
 
 
 @pytest.mark.skipif(find_spec("elpv_dataset") is None, reason="needs the extra `examples`")
