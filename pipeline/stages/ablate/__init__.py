@@ -11,6 +11,7 @@ from pathlib import Path
 from pipeline.contracts import foldtable
 from pipeline.contracts.config import Config
 from pipeline.contracts.errors import FoldlineError, InputError, SpaceError
+from pipeline.engine import preflight
 from pipeline.stages import check, folds, predict, train
 from pipeline.stages.ablate import table, variants
 from pipeline.stages.ablate.table import Measured, Ruler
@@ -27,8 +28,10 @@ def run(config: Config, path: Path, seeds: Sequence[int] = ()) -> Path:
     """
     if os.environ.get("WORLD_SIZE", "1") != "1":
         raise InputError("ablate: found accelerate launch, expected a plain call")
-    seeds = list(dict.fromkeys(seeds or [config.train.seed]))
+    seeds = list(dict.fromkeys(seeds or config.train.seeds or [config.train.seed]))
     jobs = variants.read(config, path, seeds)
+    if defects := _preflight(jobs, path):
+        raise InputError(*defects)
     check.run(jobs[0].config)
     folds.run(jobs[0].config)
     ruler = Ruler(jobs[0].config, foldtable.read(config))
@@ -58,6 +61,16 @@ def main(arguments: argparse.Namespace) -> None:
     from pipeline.cli import read_config
 
     run(read_config(arguments), Path(arguments.variants), arguments.seeds or ())
+
+
+def _preflight(jobs: Sequence[Job], path: Path) -> list[str]:
+    """Return what libraries and the user's functions lack for a variant; teachers may be runs of this ablation."""
+    return [
+        f"{path}: {job.variant}: {text}"
+        for job in {job.variant: job for job in jobs}.values()
+        if job.config.distill.teacher is None and job.config.pseudo.teacher is None
+        for text in preflight.defects(job.config)
+    ]
 
 
 def _train(job: Job, finished: Sequence[Config]) -> None:

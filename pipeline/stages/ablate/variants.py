@@ -107,6 +107,5 @@ def _has(tree: object, parts: Sequence[str]) -> bool:
 
 def _config(config: Config, name: str, changes: Mapping[str, Any], seed: int, path: Path) -> Config:
     tree = configs.overlaid(config.model_dump(mode="json"), dict(changes))
-    several = {"seeds": None} if "seeds" in tree["train"] else {}  # each is a run of its own here
-    own = {"run": f"{config.run_dir.name}-{name}-s{seed}", "train": {"seed": seed, **several}}
+    own = {"run": f"{config.run_dir.name}-{name}-s{seed}", "train": {"seed": seed, "seeds": None}}
     return configs.parse(configs.overlaid(tree, own), place=f"{path}: {name}")
