@@ -65,8 +65,9 @@ def _distilled(config: Config) -> list[str]:
     if config.distill.teacher is None:
         return []
     return [
-        f"distilled: the models of {config.distill.teacher} that taught a fold were trained on the rows that score it, "
-        "which flatters; compare teacher and student by held-back rows or the leaderboard"
+        f"distilled: the models of {config.distill.teacher} that taught a fold were trained on the rows that score it. "
+        "On digits that flattered accuracy by 0.001 to 0.005, with 30 % wrong labels by 0.006 to 0.021: more than some "
+        "students gained. Compare teacher and student by held-back rows or the leaderboard"
     ]
 
 

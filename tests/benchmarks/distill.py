@@ -8,6 +8,9 @@ student's lead out of fold less its lead on held-back rows. `distill` draws targ
 adds 400 unlabelled rows with the label of the fold's own model, which saw nothing that the fold validates; `pseudo of
 all` takes the mean of all models, as a submission would be, which Foldline does not do. A share of the labels is wrong
 in the lower half: the more a model remembers single rows, the more there is to leak.
+
+Found with 10 rounds: distill is flattered by 0.0013 to 0.0048, with wrong labels by 0.006 to 0.021; kernel ridge seems
+to gain 0.0035 where it loses 0.0013. pseudo: by nothing that 10 or 60 rounds show. pseudo of all: by 0.002 to 0.056.
 """
 
 from __future__ import annotations
