@@ -112,7 +112,7 @@ def _parser() -> argparse.ArgumentParser:
     made["pseudo"].add_argument("--threshold", type=float, metavar="P", help="how sure it must be; default 0.9")
     made["pseudo"].add_argument("--images", metavar="PATH", help="folder or table without labels; default the test")
     made["ablate"].add_argument("--variants", required=True, metavar="FILE", help="YAML: name -> what differs")
-    made["ablate"].add_argument("--seeds", type=_seeds, metavar="S,S", help="as 1,2; default train.seeds, or train.seed")
+    made["ablate"].add_argument("--seeds", type=_seeds, metavar="S,S", help="as 1,2; default train.seeds or train.seed")
     made["example"].add_argument("name", choices=["digits", "elpv"])
     made["example"].add_argument("--root", help="folder to write to; default data/NAME")
     made["init"].add_argument("folder", metavar="DIR", help="where the competition's files lie")
