@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import itertools
 import json
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
@@ -18,7 +19,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from pipeline.contracts import ownfiles
+from pipeline.contracts import mirrors, ownfiles
 from pipeline.contracts.errors import InputError
 from pipeline.parts.blenders import BLENDERS
 from pipeline.parts.blenders import find as find_blender
@@ -177,6 +178,8 @@ class Data(Section):
     empty: str | None = None  # what a cell without any label holds, beside nothing
     range: tuple[float, float] | None = None  # regression: smallest and largest possible value
     group: str | None = None  # rows of one group never cross folds
+    # mirror images of which the label is another one, such as left and right: views and transforms then keep off
+    flips_change_labels: Literal["horizontal", "vertical", "both"] | None = None
     weight: str | None = None  # column of each row's weight in the loss
     extra: list[Extra] = []
     solution: str | None = None  # held-back labels of an example, read by its last line alone
@@ -245,7 +248,7 @@ class Model(Section):
     @property
     def size_hw(self) -> tuple[int, int]:
         """Return the size as (height, width)."""
-        return (self.size, self.size) if isinstance(self.size, int) else self.size
+        return _square(self.size)
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Model:
@@ -337,6 +340,13 @@ class DisturbValues(Section):
     std: Positive  # of the noise, in units of each column's spread
 
 
+class SizeUntil(Section):
+    """An image size for the first epochs."""
+
+    until: Annotated[float, Field(gt=0, lt=1)]  # share of the epochs by which it ends
+    size: Size
+
+
 class Train(Section):
     epochs: Count = 10
     batch_size: Count = 32  # global, over all processes
@@ -357,9 +367,13 @@ class Train(Section):
     sampling: Literal["balanced", "sqrt", "weighted"] | None = None
     disturb_labels: Annotated[float, Field(gt=0, le=100)] | None = None  # percent of labels drawn anew each epoch
     disturb_values: DisturbValues | None = None
+    # sizes to begin with, such as [{until: 0.5, size: 160}], in order; then model.size, at which all is validated
+    sizes: Annotated[list[SizeUntil], Field(min_length=1)] | None = None
     clip_grad: Positive | None = 1.0  # norm
     ema: bool = True
     ema_decay: Annotated[float, Field(gt=0, lt=1)] = 0.998
+    average: Literal["swa"] | None = None  # swa: the mean of the weights after each of the last epochs, without ema
+    average_epochs: Annotated[int, Field(ge=2)] | None = None  # how many; null: a quarter of epochs, at least 2
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     channels_last: bool | None = None  # null: where it is safe
     compile: bool = False
@@ -380,6 +394,11 @@ class Train(Section):
             raise ValueError(f"found {value}, expected at least 2: BatchNorm needs two rows in every step")
         return value
 
+    @property
+    def averaged(self) -> int:
+        """Return of how many of the last epochs the weights are averaged; 0: of none."""
+        return 0 if self.average is None else self.average_epochs or max(2, self.epochs // 4)
+
     @field_validator("seeds")
     @classmethod
     def _each_once(cls, value: list[int] | None) -> list[int] | None:
@@ -397,9 +416,40 @@ class Train(Section):
                 f"found warmup_epochs {self.warmup_epochs:g} of {self.epochs} epochs, so that lr would never be "
                 f"reached; expected fewer than epochs: set train.warmup_epochs={self.epochs / 4:g} or 0"
             )
+        problems += self._average_problems() + self._size_problems()
         if problems:
             raise ValueError("\n".join(problems))
         return self
+
+    def _average_problems(self) -> list[str]:
+        if self.average is None:
+            set_alone = self.average_epochs is not None
+            return [f"found average_epochs {self.average_epochs}, but no average: set average: swa"] * set_alone
+        checks = {
+            f"found average swa of {self.averaged} epochs, expected at most epochs, {self.epochs}": (
+                self.averaged > self.epochs
+            ),
+            "found average swa and ema, two means of the same weights: set train.ema: false": self.ema,
+            "found average swa and keep best, which keeps one epoch: set train.keep: last": self.keep == "best",
+            f"found average swa and patience {self.patience}, which may end before the last epochs come: set "
+            "train.patience: null": self.patience is not None,
+        }
+        return [problem for problem, wrong in checks.items() if wrong]
+
+    def _size_problems(self) -> list[str]:
+        """Refuse sizes that no epoch has."""
+        sizes, found, before = self.sizes or [], [], 0
+        if any(one.until >= other.until for one, other in itertools.pairwise(sizes)):
+            found.append(f"sizes: found until {', '.join(f'{one.until:g}' for one in sizes)}, expected rising shares")
+            return found
+        for one in sizes:
+            until = math.ceil(one.until * self.epochs - 1e-9)
+            if until == before:
+                found.append(f"sizes: until {one.until:g} of {self.epochs} epochs gives size {one.size} none of them")
+            elif until == self.epochs:
+                found.append(f"sizes: until {one.until:g} of {self.epochs} epochs leaves model.size none of them")
+            before = until
+        return found
 
 
 class Taught(Section):
@@ -592,7 +642,11 @@ class Config(Section):
     def _fits(self) -> Config:
         from pipeline.contracts.task import TASKS
 
-        problems = TASKS[self.data.task].problems(self)
+        problems = TASKS[self.data.task].problems(self) + mirrors.problems(self)
+        sizes = [one.size for one in self.train.sizes or ()]
+        for size, after in itertools.pairwise([*sizes, self.model.size] if sizes else []):
+            if _square(size) == _square(after):
+                problems.append(f"train.sizes: found {size} before {after}, which changes nothing; leave it out")
         for key, teacher in (("distill", self.distill.teacher), ("pseudo", self.pseudo.teacher)):
             if teacher is not None and teacher in (self.run_dir.name, str(self.run_dir)):
                 problems.append(f"{key}.teacher: found this run itself; name another one, or set another `run`")
@@ -640,6 +694,10 @@ class Config(Section):
     def views(self) -> list[str]:
         """Return the views to predict: identity, which is always predicted, then those of `tta`."""
         return list(dict.fromkeys(["identity", *self.tta]))
+
+
+def _square(size: int | tuple[int, int]) -> tuple[int, int]:
+    return (size, size) if isinstance(size, int) else size
 
 
 def load(paths: Sequence[str | Path], settings: Iterable[str] = (), *, kept: bool = False) -> Config:

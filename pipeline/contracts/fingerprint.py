@@ -34,6 +34,9 @@ LATER = (
     "train.disturb_labels",
     "train.disturb_values",
     "train.seeds",
+    "train.sizes",
+    "train.average",
+    "train.average_epochs",
     "ensemble.compose",
 )
 

@@ -78,6 +78,7 @@ class ImageSet:
         self.absent_N = absent_N
         self.decoded = 0  # by opening them
         self.skipped: dict[str, str] = {}  # path -> why it cannot be read
+        self.others: tuple[ImageSet, ...] = ()  # the same images at the sizes that training begins with
         self._found, self._sources = found, sources  # sources: only where every access decodes
         self._maps: dict[int, Array] = {}
 
@@ -116,6 +117,7 @@ class ImageSet:
         sources = [self._sources[number] for number in at.tolist()] if self.folder is None else ()
         taken = ImageSet(self.folder, self.shape_HWC, self.window, found, sources, self.absent_N[at])
         taken.skipped = self.skipped
+        taken.others = tuple(other.take(at) for other in self.others)
         return taken
 
     def digest(self, ids: Iterable[str]) -> str:

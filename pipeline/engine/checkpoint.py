@@ -10,6 +10,7 @@ import torch
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 
+from pipeline.engine.average import Average
 from pipeline.engine.network import load_tensors, save_tensors
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Checkpoint:
-    """Keep model, moving average, optimizer and loss scale as tensors, and the history as JSON.
+    """Keep model, its averages, optimizer and loss scale as tensors, and the history as JSON.
 
     No generator's state is needed: every draw is keyed by (seed, fold, epoch, …).
     """
@@ -32,13 +33,17 @@ class Checkpoint:
         optimizer: torch.optim.Optimizer,
         accelerator: Accelerator,
         history: dict[str, Any],
+        average: Average | None = None,
     ) -> None:
         """Write the state after an epoch."""
         tensors = {f"model.{key}": value for key, value in model.state_dict().items()}
         if ema is not None:
             tensors |= {f"ema.{key}": value for key, value in ema.module.state_dict().items()}
+        if average is not None:
+            tensors |= {f"average.{key}": value for key, value in average.sums.items()}
         meta = {
             "history": history,
+            "averaged": 0 if average is None else average.count,
             "optimizer": _pack(optimizer.state_dict(), "optimizer", tensors),
             "scaler": accelerator.scaler.state_dict() if accelerator.scaler is not None else None,
         }
@@ -50,6 +55,7 @@ class Checkpoint:
         ema: ModelEmaV3 | None,
         optimizer: torch.optim.Optimizer,
         accelerator: Accelerator,
+        average: Average | None = None,
     ) -> dict[str, Any] | None:
         """Restore the state in place; return the history, or None where there is no checkpoint."""
         if not self.path.is_file():
@@ -58,6 +64,8 @@ class Checkpoint:
         model.load_state_dict(_part(tensors, "model."))
         if ema is not None:
             ema.module.load_state_dict(_part(tensors, "ema."))
+        if average is not None:
+            average.sums, average.count = _part(tensors, "average."), meta["averaged"]
         state = _unpack(meta["optimizer"], tensors)
         state["state"] = {int(number): entries for number, entries in state["state"].items()}  # JSON's keys are texts
         optimizer.load_state_dict(state)

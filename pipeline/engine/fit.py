@@ -20,12 +20,14 @@ from pipeline.contracts import wideruns
 from pipeline.contracts.config import Config
 from pipeline.contracts.errors import InputError, TrainingError
 from pipeline.contracts.task import TASKS
-from pipeline.engine import drawing, hardware, network, processes
+from pipeline.engine import drawing, hardware, network, phases, processes
+from pipeline.engine.average import Average, learning_norms, recompute
 from pipeline.engine.checkpoint import Checkpoint
 from pipeline.engine.history import Epoch, History
 from pipeline.engine.keyed import rng, seed64
 from pipeline.engine.loader import Array, Augmentation, Batch, Plan, Rows, TrainingBatches, training_loader
 from pipeline.engine.output import Output, pool
+from pipeline.engine.phases import Phase
 from pipeline.engine.predict import predict
 from pipeline.engine.tops import pool_tops, validate
 from pipeline.parts import models, wide
@@ -48,6 +50,7 @@ class Fold:
     classes: tuple[str, ...]
     folder: Path
     pool_I: Array | None = None  # number of the validated row that each image of `valid` belongs to; None: its own
+    phases: tuple[Phase, ...] = ()  # other sizes of the images of `train`, for the first epochs
 
 
 def fit(
@@ -115,7 +118,8 @@ class Fit:
             shares_N,
         )
         drawing.check_mixing(config, plan)
-        self.batches = TrainingBatches(rows, plan, augment, drawing.disturb(config, rows, self.output))
+        self.average = Average() if train.average is not None else None
+        self.batches = TrainingBatches(rows, plan, augment, drawing.disturb(config, rows, self.output), fold.phases)
         self.class_weights = drawing.weights(config, rows, self.output, fold.classes, self.setting.device)
         self.updates = math.ceil(plan.steps / train.accumulate)  # optimizer steps per epoch
         self.history = History(config)
@@ -123,7 +127,7 @@ class Fit:
 
     def run(self, watch: Watch | None = None) -> History:
         self._resume()
-        self.history.start(self.fold, self.origin, str(self.setting))
+        self.history.start(self.fold, self.origin + phases.described(self.config), str(self.setting))
         stream, wrapped = self.open()
         for epoch in range(len(self.history.epochs), self.config.train.epochs):
             if self.history.stopped:
@@ -158,7 +162,7 @@ class Fit:
             self.frozen.hold(epoch < (self.config.model.thaw_epoch or 0))
 
     def _resume(self) -> None:
-        state = self.checkpoint.load(self.model, self.ema, self.optimizer, self.accelerator)
+        state = self.checkpoint.load(self.model, self.ema, self.optimizer, self.accelerator, self.average)
         if state is not None:
             self.history.restore(state)
 
@@ -184,10 +188,13 @@ class Fit:
         valid_loss, metric = self._validate()
         row = Epoch(epoch + 1, sum(sums) / plan.rows, valid_loss, metric, rate, seconds, plan.rows / seconds)
         improved = self.history.add(row)
+        if self.average is not None and epoch >= train.epochs - train.averaged:
+            self.average.add(self.model)
         if self.accelerator.is_main_process:
             if improved and train.keep == "best":
                 network.save(self.fold.folder / "state" / "best.safetensors", self._evaluated(), self.meta)
-            self.checkpoint.save(self.model, self.ema, self.optimizer, self.accelerator, self.history.state())
+            state = self.history.state()
+            self.checkpoint.save(self.model, self.ema, self.optimizer, self.accelerator, state, self.average)
             self.history.write(self.fold.folder)
         processes.barrier()
 
@@ -317,8 +324,27 @@ class Fit:
         """Return the network whose weights count: the moving average where there is one."""
         return self.ema.module if self.ema is not None else self.model
 
+    def _settle(self, average: Average) -> None:
+        """Give the model the mean of its weights, and BatchNorm the statistics of one more epoch's images."""
+        train, where = self.config.train, self.setting.device
+        average.load_into(self.model)
+        self.model.train()
+        self._hold(train.epochs)
+        if norms := learning_norms(self.model):
+            workers, pin = hardware.workers(train.workers, where), where.type == "cuda"
+            stream = training_loader(self.batches, range(train.epochs, train.epochs + 1), workers, pin=pin)
+            recompute(self.model, norms, (self.normalize(batch.images_BHWC) for batch in stream))
+            self.model.load_state_dict(processes.agree(self.model.state_dict()))  # each saw its share of the rows
+        loss, metric = self._validate()
+        text = f"  mean of the last {average.count} epochs' weights  valid loss {loss:.4f}"
+        self.history.say(f"{text}  {self.config.metric} {metric:.4f}")
+        if self.accelerator.is_main_process:
+            self.history.write(self.fold.folder)
+
     def _finish(self) -> None:
         """Write the kept weights; the state is only needed until then."""
+        if self.average is not None:
+            self._settle(self.average)
         if self.accelerator.is_main_process:
             folder, kept = self.fold.folder, self._evaluated()
             best = folder / "state" / "best.safetensors"

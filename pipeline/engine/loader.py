@@ -11,7 +11,7 @@ import json
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -20,6 +20,9 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from pipeline.engine.images import resize
 from pipeline.engine.keyed import rng
+
+if TYPE_CHECKING:
+    from pipeline.engine.phases import Phase
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -146,8 +149,15 @@ class TrainingBatches(Dataset[Batch]):
     A row that an epoch draws again is drawn for anew: its number of earlier times joins the key.
     """
 
-    def __init__(self, rows: Rows, plan: Plan, augment: Augmentation, disturb: Disturb | None = None) -> None:
-        self.rows, self.plan, self.augment, self.disturb = rows, plan, augment, disturb
+    def __init__(
+        self,
+        rows: Rows,
+        plan: Plan,
+        augment: Augmentation,
+        disturb: Disturb | None = None,
+        phases: Sequence[Phase] = (),
+    ) -> None:
+        self.rows, self.plan, self.augment, self.disturb, self.phases = rows, plan, augment, disturb, phases
         self._epoch, self._order, self._earlier = -1, np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
 
     def __getitem__(self, of: tuple[int, int]) -> Batch:
@@ -157,7 +167,9 @@ class TrainingBatches(Dataset[Batch]):
             self._earlier = earlier(self._order)
         numbers, total = self.plan.step(self._order, step)
         draws = self._draws(of, "augment", numbers)
-        images = [self.augment(self.rows.images[int(n)], one) for n, one in zip(numbers, draws, strict=True)]
+        phase = next((phase for phase in self.phases if epoch < phase.until), None)
+        stored, augment = (self.rows.images, self.augment) if phase is None else (phase.images, phase.augment)
+        images = [augment(stored[int(n)], one) for n, one in zip(numbers, draws, strict=True)]
         weights_N = self.rows.weights_N
         weights_B = None if weights_N is None else torch.from_numpy(weights_N[numbers])
         return Batch(stack(images), self._targets(of, numbers), numbers, total, of, weights_B)

@@ -81,6 +81,8 @@ def build(config: Config, classes: Sequence[str], setting: Setting, fold: int, *
             checkpoints=model.grad_checkpointing,
         )
         _try_turned(network, config, outputs)
+        if fresh:
+            _try_sizes(network, config, outputs)
         if model.freeze is not None and model.thaw_epoch is None:
             learning = models.freeze(network, model.freeze)
             origin += f"; frozen: {model.freeze}, {learning} weight tensors learn"
@@ -112,6 +114,18 @@ def _try_turned(network: nn.Module, config: Config, outputs: int) -> None:
             f"tta: {', '.join(turns)} turn {height} x {width} pixels into {width} x {height}, which "
             f"{config.model.name} does not take; leave them out, or set a square model.size"
         ) from error
+
+
+def _try_sizes(network: nn.Module, config: Config, outputs: int) -> None:
+    """Raise ValueError where training begins with a size that the network does not take."""
+    for one in config.train.sizes or ():
+        size_hw = (one.size, one.size) if isinstance(one.size, int) else one.size
+        try:
+            models.try_size(network, config.model.name, outputs, size_hw, config.data.in_chans)
+        except ValueError as error:
+            raise ValueError(
+                f"train.sizes: found {one.size}; {error}; leave it out, or choose another model"
+            ) from error
 
 
 def normalize(network: nn.Module, setting: Setting, in_chans: int = 3) -> Normalize:

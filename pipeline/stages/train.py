@@ -15,8 +15,8 @@ from pipeline.contracts.competition import Competition, load
 from pipeline.contracts.config import Config, dump
 from pipeline.contracts.errors import InputError, MismatchError
 from pipeline.contracts.foldtable import FoldTable
-from pipeline.engine import augment, hardware, processes, rows
-from pipeline.engine.cache import ImageSet, open_config, size_for
+from pipeline.engine import augment, hardware, phases, processes, rows
+from pipeline.engine.cache import ImageSet, size_for
 from pipeline.engine.fit import Fold, Watch, accelerator, fit
 from pipeline.engine.images import DECODE_VERSION
 from pipeline.engine.lessons import Lessons
@@ -41,7 +41,7 @@ def run(config: Config, folds: Sequence[int] | None = None, force: bool = False,
     table = foldtable.read(config)
     foldtable.verify(table, competition)
     lessons = Lessons(config, competition, table)
-    images = open_config(config, rows.sources(lessons.competition), "training images")
+    images = phases.open_all(config, rows.sources(lessons.competition), "training images")
     wanted = _wanted(folds, table.n)
     threads = hardware.prepare(config.train, processes.count())
     joined = accelerator(Setting.of(config))
@@ -111,6 +111,7 @@ def _fold(config: Config, table: FoldTable, competition: Competition, images: Im
         competition.classes,
         config.run_dir / f"fold{number}",
         competition.rows_I[valid] if several else None,
+        phases.of(config, train.images),
     )
 
 

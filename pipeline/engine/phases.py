@@ -1,0 +1,54 @@
+"""Train at other image sizes before the model's own: the first epochs cost less, and see larger things first."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pipeline.contracts.config import Config
+from pipeline.contracts.imagepaths import Source
+from pipeline.engine import augment
+from pipeline.engine.cache import ImageSet, open_config
+from pipeline.engine.loader import Augmentation, Images
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Hold what takes the place of the rows' images and of the augmentation before epoch `until`."""
+
+    until: int
+    images: Images
+    augment: Augmentation
+
+
+def plan(config: Config) -> list[tuple[int, Config]]:
+    """Return the epoch before which each size of `train.sizes` serves, and the config as that size has it."""
+    train, model = config.train, config.model
+    ends = [math.ceil(one.until * train.epochs - 1e-9) for one in train.sizes or ()]
+    sizes = [model.model_copy(update={"size": one.size}) for one in train.sizes or ()]
+    return [(until, config.model_copy(update={"model": own})) for until, own in zip(ends, sizes, strict=True)]
+
+
+def open_all(config: Config, sources: Sequence[Source], label: str = "") -> ImageSet:
+    """Open images at the model's size and, as their `others`, at those of `train.sizes`."""
+    images = open_config(config, sources, label)
+    images.others = tuple(open_config(one, sources, f"{label}, {_text(one)}") for _, one in plan(config))
+    return images
+
+
+def of(config: Config, images: Images) -> tuple[Phase, ...]:
+    """Return the phases of a training on some of the images that `open_all` opened."""
+    others = images.others if isinstance(images, ImageSet) else ()
+    return tuple(Phase(until, other, augment.of(one)) for (until, one), other in zip(plan(config), others, strict=True))
+
+
+def described(config: Config) -> str:
+    """Say which sizes are trained at, nothing where it is one alone."""
+    listed = [f"{_text(one)} until epoch {until}" for until, one in plan(config)]
+    return f"; {', '.join([*listed, f'then {_text(config)}'])}" if listed else ""
+
+
+def _text(config: Config) -> str:
+    height, width = config.model.size_hw
+    return f"{height}×{width} px"
