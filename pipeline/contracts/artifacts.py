@@ -101,6 +101,11 @@ def read_text_table(path: Path | IO[bytes], separator: str = ",") -> pd.DataFram
             raise ValueError("its lines have more cells than its header") from None
 
 
+def texts(column: pd.Series[str]) -> Array:
+    """Return a column as an array of text."""
+    return np.asarray(column.tolist(), dtype=np.str_)
+
+
 @contextlib.contextmanager
 def lock(folder: Path) -> Iterator[None]:
     """Hold the folder for this process; raise LockedError where another one holds it.

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.contracts import extras, testrows, trainrows, wideruns
+from pipeline.contracts.artifacts import texts
 from pipeline.contracts.datafolder import KAGGLE_INPUT, find_root
 from pipeline.contracts.defects import SHOWN, Defects, Rows, check_columns, check_sample_ids
 from pipeline.contracts.errors import InputError
 from pipeline.contracts.extras import Extra
 from pipeline.contracts.imagepaths import Source
-from pipeline.contracts.reading import Reader, predicted, sample_column, texts
+from pipeline.contracts.reading import Reader, predicted, sample_column
 from pipeline.contracts.submission import check_sample
 from pipeline.contracts.task import TASKS
 

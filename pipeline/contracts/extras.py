@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.contracts import trainrows
+from pipeline.contracts.artifacts import texts
 from pipeline.contracts.defects import Rows, check_columns, check_ids
 from pipeline.contracts.imagepaths import Source
-from pipeline.contracts.reading import Reader, texts
+from pipeline.contracts.reading import Reader
 from pipeline.contracts.tables import repeats
 from pipeline.contracts.task import TASKS
 from pipeline.parts import wide

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.contracts import foldtable, runs, teachers
-from pipeline.contracts.artifacts import Predictions, read_text_table
+from pipeline.contracts.artifacts import Predictions, read_text_table, texts
 from pipeline.contracts.datafolder import find_root
 from pipeline.contracts.scoring import truth
 from pipeline.contracts.task import TASKS
@@ -74,7 +74,7 @@ def _held(config: Config, path: Path, classes: tuple[str, ...]) -> tuple[Array, 
     targets_TC, wrong = TASKS[config.data.task].encode(table, config.data, classes)
     right_T = np.ones(len(table), dtype=bool)
     right_T[[row for row, _ in wrong]] = False
-    return targets_TC[right_T], np.asarray(table[config.data.id].tolist(), dtype=np.str_)[right_T]
+    return targets_TC[right_T], texts(table[config.data.id])[right_T]
 
 
 def _tests(folder: Path, table: FoldTable, ids: Array, views: list[str]) -> list[Array]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.contracts.artifacts import read_json, read_text_table, write_json, write_table
+from pipeline.contracts.artifacts import read_json, read_text_table, texts, write_json, write_table
 from pipeline.contracts.errors import MismatchError
 
 if TYPE_CHECKING:
@@ -114,17 +114,17 @@ def read(config: Config) -> FoldTable:
             f"restore data.target, or {REMEDY}"
         )
     cells = cells.sort_values("id", kind="stable", ignore_index=True)
-    ids, texts = _texts(cells["id"]), _texts(cells.iloc[:, -1])
+    ids, numbers = texts(cells["id"]), texts(cells.iloc[:, -1])
     defects = []
     if len(twice := ids[1:][ids[1:] == ids[:-1]]):
         defects.append(f"{path}: {_some(twice)} twice; {REMEDY}")
-    if len(wrong := ids[~np.isin(texts, np.arange(-1, len(ids)).astype(np.str_))]):
+    if len(wrong := ids[~np.isin(numbers, np.arange(-1, len(ids)).astype(np.str_))]):
         raise MismatchError(*defects, f"{path}: {_some(wrong)} without a fold number of −1 or more; {REMEDY}")
-    fold_N = texts.astype(np.int64)
+    fold_N = numbers.astype(np.int64)
     present = np.unique(fold_N[fold_N >= 0])
     if len(present) == 0 or present[-1] != len(present) - 1:
         defects.append(f"{path}: found the folds {present.tolist()}, expected 0, 1, … without a gap; {REMEDY}")
-    groups = _texts(cells["group"])
+    groups = texts(cells["group"])
     if len(split := _split_groups(groups, fold_N)):
         defects.append(f"{path}: {len(split)} groups lie in several folds (first '{split[0]}'); {REMEDY}")
     if defects:
@@ -180,7 +180,7 @@ def verify(table: FoldTable, competition: Competition) -> None:
     both, here, there = np.intersect1d(table.ids, competition.ids, return_indices=True)
     groups = np.full(len(competition.ids), "") if competition.groups is None else competition.groups
     pairs = {name: (table.targets[name], competition.table[name]) for name in targets if name not in absent}
-    olds_news = {name: (_texts(old), _texts(new)) for name, (old, new) in pairs.items()}
+    olds_news = {name: (texts(old), texts(new)) for name, (old, new) in pairs.items()}
     for name, (old, new) in {**olds_news, "group": (table.groups, groups)}.items():
         if len(changed := np.flatnonzero(old[here] != new[there])):
             first = changed[0]
@@ -209,7 +209,3 @@ def _hash(rows: Iterable[tuple[Any, ...]]) -> str:
 
 def _some(ids: Array) -> str:
     return f"{len(ids)} ids (first '{ids[0]}')"
-
-
-def _texts(column: pd.Series[str]) -> Array:
-    return np.asarray(column.tolist(), dtype=np.str_)

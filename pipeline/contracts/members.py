@@ -11,7 +11,7 @@ import pandas as pd
 
 from pipeline.contracts import composing, runs, wideruns
 from pipeline.contracts import config as configs
-from pipeline.contracts.artifacts import FIXED, read_text_table
+from pipeline.contracts.artifacts import FIXED, read_text_table, texts
 from pipeline.contracts.errors import FoldlineError, InputError, MismatchError
 from pipeline.contracts.foldtable import FoldTable
 from pipeline.contracts.member import Member
@@ -146,7 +146,7 @@ def _read_tables(name: str, folder: Path, table: FoldTable, sums: bool, values: 
         raise MismatchError(f"{folder / 'oof.csv'}: {text}")
     if classes != test_classes:
         defects.append(runs.other_classes(folder / "test.csv", test_classes, "oof.csv", classes))
-    ids, test_ids = _texts(oof["id"]), _texts(test["id"])
+    ids, test_ids = texts(oof["id"]), texts(test["id"])
     fold_N = pd.to_numeric(oof["fold"], errors="coerce").fillna(-1).to_numpy(np.int64)
     defects += runs.id_defects(folder / "oof.csv", ids, table.ids[table.fold >= 0], "in the fold table")
     defects += runs.id_defects(folder / "test.csv", test_ids, np.unique(test_ids), "there")
@@ -182,15 +182,11 @@ def _read_csv(path: Path, wanted: Sequence[str], defects: list[str]) -> pd.DataF
     if missing:
         defects.append(f"{path}: lacks the column {', '.join(missing)}; it needs {', '.join(wanted)} and the classes")
         return None
-    return table.sort_values("id", key=_texts, ignore_index=True)
+    return table.sort_values("id", key=texts, ignore_index=True)
 
 
 def _classes(table: pd.DataFrame) -> tuple[str, ...]:
     return tuple(str(name) for name in table.columns if name not in FIXED)
-
-
-def _texts(column: pd.Series[str]) -> Array:
-    return np.asarray(column.tolist(), dtype=np.str_)
 
 
 def _numbers(

@@ -11,11 +11,12 @@ import numpy as np
 
 from pipeline.contracts import newfiles, testrows
 from pipeline.contracts.archives import NAMED
+from pipeline.contracts.artifacts import texts
 from pipeline.contracts.datafolder import KAGGLE_INPUT, find_root
 from pipeline.contracts.defects import SHOWN, Defects, Rows, check_columns, check_ids
 from pipeline.contracts.errors import InputError
 from pipeline.contracts.imagepaths import Source
-from pipeline.contracts.reading import Found, Reader, predicted, sample_column, texts
+from pipeline.contracts.reading import Found, Reader, predicted, sample_column
 from pipeline.contracts.tables import columns, repeats
 
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from pipeline.contracts import tables
+from pipeline.contracts.artifacts import texts
 from pipeline.contracts.config import Arrays
 from pipeline.contracts.defects import Defects, Rows, id_column
 from pipeline.contracts.imagepaths import ImagePaths, Source
@@ -121,8 +122,3 @@ def predicted(rows: Rows, config: Config, defects: Defects) -> tuple[Array, Arra
     first_N = np.full(len(ids), len(names))
     np.minimum.at(first_N, rows_I, np.arange(len(names)))
     return np.asarray(ids, dtype=np.str_), first_N, rows_I.astype(np.int64)
-
-
-def texts(column: pd.Series[str]) -> Array:
-    """Return a column as an array of text."""
-    return np.asarray(column.tolist(), dtype=np.str_)

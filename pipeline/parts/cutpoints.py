@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.parts.honesty import comparable
+
 Array = np.ndarray[Any, np.dtype[Any]]
 STEPS = (0.25, 0.1, 0.04, 0.015)  # of the distance between two levels
 ROUNDS = 4  # over all cut points with one step, at most
@@ -34,7 +36,7 @@ def fit_cuts(place_N: Array, true_N: Array, levels_K: Array, score: Callable[[Ar
 
 
 def _climb(start_K: Array, gap: float, score: Callable[[Array], float]) -> tuple[Array, float]:
-    best_K, best = start_K, _defined(score(start_K))
+    best_K, best = start_K, comparable(score(start_K))
     for step in STEPS:
         for _ in range(ROUNDS):
             before = best
@@ -44,13 +46,9 @@ def _climb(start_K: Array, gap: float, score: Callable[[Array], float]) -> tuple
                     moved_K[k] += move
                     if (np.diff(moved_K) < 0).any():
                         continue
-                    if (found := _defined(score(moved_K))) > best + 1e-12:
+                    if (found := comparable(score(moved_K))) > best + 1e-12:
                         best_K, best = moved_K, found
                         break
             if best == before:
                 break
     return best_K, best
-
-
-def _defined(score: float) -> float:
-    return -np.inf if np.isnan(score) else score

@@ -27,6 +27,11 @@ def sign(metric: Metric) -> int:
     return 1 if metric.greater_is_better else -1
 
 
+def comparable(score: float) -> float:
+    """Return a score that can be compared, −inf where it is undefined: a search must not end at NaN."""
+    return -math.inf if math.isnan(score) else score
+
+
 def fold_scores(metric: Metric, targets_NC: Array, probs_NC: Array, exclusive: bool, fold_N: Array) -> Array:
     """Return the score of each fold in the order of their numbers, [K] float64, NaN where undefined."""
     rows = (fold_N == fold for fold in np.unique(fold_N))

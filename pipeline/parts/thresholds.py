@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.parts.honesty import comparable
+
 Array = np.ndarray[Any, np.dtype[Any]]
 COARSE = (
     0.5,
@@ -55,7 +57,7 @@ def fit_thresholds(hits_NC: Array, probs_NC: Array, common: float, score: Callab
             for picked_C in (macro_C, _micro(right_CG, said_CG, true_C, grid_G, common))
         ),
     ]
-    scores = [_defined(score(start_C)) for start_C in starts]
+    scores = [comparable(score(start_C)) for start_C in starts]
     best_C, best = starts[int(np.argmax(scores))].copy(), max(scores)
     if 2 * len(STEPS) * probs_NC.size * len(true_C) > MOST_CELLS:
         return np.asarray(best_C)
@@ -64,7 +66,7 @@ def fit_thresholds(hits_NC: Array, probs_NC: Array, common: float, score: Callab
             for move in (-step, step):
                 moved_C = best_C.copy()
                 moved_C[c] = np.clip(best_C[c] + share_C[c] * move, 0.001, 0.999)
-                if (found := _defined(score(moved_C))) > best + 1e-12:
+                if (found := comparable(score(moved_C))) > best + 1e-12:
                     best_C, best = moved_C, found
                     break
     return np.asarray(best_C)
@@ -102,8 +104,4 @@ def _nearest(gain_CG: Array, grid_G: Array, common: float) -> Array:
 
 
 def _best(tried: dict[float, float]) -> float:
-    return max(tried, key=lambda value: (_defined(tried[value]), -abs(value - 0.5)))
-
-
-def _defined(score: float) -> float:
-    return -np.inf if np.isnan(score) else score
+    return max(tried, key=lambda value: (comparable(tried[value]), -abs(value - 0.5)))

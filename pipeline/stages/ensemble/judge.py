@@ -129,7 +129,7 @@ class Judge:
     def choose(self, tried: Mapping[str, Scored], neutral: str) -> str:
         """Return the best cross-fitted one if the interval of its lead over the neutral one excludes 0, else that."""
         sign = honesty.sign(self.metric)
-        leader = max(tried, key=lambda name: _defined(sign * tried[name].cross_fitted))
+        leader = max(tried, key=lambda name: honesty.comparable(sign * tried[name].cross_fitted))
         sure = leader != neutral and self.paired(tried[leader], tried[neutral]).low > 0
         return leader if sure else neutral
 
@@ -163,7 +163,3 @@ def _described(found: Interval) -> dict[str, Any]:
 def plain(value: float) -> float | None:
     """Return a number that JSON can hold, None for NaN."""
     return None if math.isnan(value) else float(value)
-
-
-def _defined(value: float) -> float:
-    return -math.inf if math.isnan(value) else value
