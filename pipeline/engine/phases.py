@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pipeline.contracts.config import Config
 from pipeline.contracts.imagepaths import Source
 from pipeline.engine import augment
-from pipeline.engine.cache import ImageSet, open_config
+from pipeline.engine.cache import ImageSet, open_config, size_for
 from pipeline.engine.loader import Augmentation, Images
 
 
@@ -33,8 +33,23 @@ def plan(config: Config) -> list[tuple[int, Config]]:
 def open_all(config: Config, sources: Sequence[Source], label: str = "") -> ImageSet:
     """Open images at the model's size and, as their `others`, at those of `train.sizes`."""
     images = open_config(config, sources, label)
-    images.others = tuple(open_config(one, sources, f"{label}, {_text(one)}") for _, one in plan(config))
+    images.others = tuple(open_config(one, sources, f"{label}, {text(one)}") for _, one in plan(config))
     return images
+
+
+def smaller(config: Config) -> list[Config]:
+    """Return the config at each size of `train.sizes` whose images are cached apart from the model's own, each once."""
+    if config.data.cache.dir is None:  # one decoding tells of every size that the files can be read
+        return []
+    apart = {size_for(one): one for _, one in plan(config)}
+    apart.pop(size_for(config), None)
+    return list(apart.values())
+
+
+def share(config: Config, epoch: int) -> float:
+    """Return the pixels of an epoch's images by those of the model's size: what the epoch costs by a full one."""
+    own = next((one for until, one in plan(config) if epoch < until), config)
+    return math.prod(own.model.size_hw) / math.prod(config.model.size_hw)
 
 
 def of(config: Config, images: Images) -> tuple[Phase, ...]:
@@ -45,10 +60,11 @@ def of(config: Config, images: Images) -> tuple[Phase, ...]:
 
 def described(config: Config) -> str:
     """Say which sizes are trained at, nothing where it is one alone."""
-    listed = [f"{_text(one)} until epoch {until}" for until, one in plan(config)]
-    return f"; {', '.join([*listed, f'then {_text(config)}'])}" if listed else ""
+    listed = [f"{text(one)} until epoch {until}" for until, one in plan(config)]
+    return f"; {', '.join([*listed, f'then {text(config)}'])}" if listed else ""
 
 
-def _text(config: Config) -> str:
+def text(config: Config) -> str:
+    """Return the model's size as people write it."""
     height, width = config.model.size_hw
     return f"{height}×{width} px"

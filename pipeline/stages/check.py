@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from pipeline.contracts.competition import Competition, survey
 from pipeline.contracts.datafolder import find_root
 from pipeline.contracts.defects import SHOWN
 from pipeline.contracts.errors import InputError
+from pipeline.contracts.imagepaths import Source
 from pipeline.contracts.summary import all_images, summarize
 
 if TYPE_CHECKING:
@@ -70,14 +72,23 @@ def run(config: Config, images: bool = True) -> Path:
 
 
 def _fill_cache(config: Config, competition: Competition) -> tuple[int, dict[str, str]]:
-    """Open every image once, so that all unreadable ones are told together.
+    """Open every image at each size that it is wanted at, so that all unreadable ones are told together.
 
     Returns how many were decoded, and where data.missing is skip: which cannot be read, and why.
     """
+    from pipeline.engine import phases, rows
     from pipeline.engine.cache import open_config
 
-    images = open_config(config, list(dict.fromkeys(source for source in all_images(competition) if source)), "check")
+    images = open_config(config, _there(all_images(competition)), "check")
+    trained = _there(rows.sources(competition))
+    for one in phases.smaller(config):
+        images.decoded += open_config(one, trained, f"check, {phases.text(one)}").decoded
     return images.decoded, images.skipped
+
+
+def _there(sources: Sequence[Source]) -> list[Source]:
+    """Return the images that are not absent, each once."""
+    return list(dict.fromkeys(source for source in sources if source))
 
 
 def _table_hashes(config: Config) -> dict[str, str]:

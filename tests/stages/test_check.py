@@ -5,10 +5,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from pipeline.contracts.artifacts import read_json
+from pipeline.contracts.competition import load as load_competition
 from pipeline.contracts.config import load as load_config
 from pipeline.contracts.errors import InputError
+from pipeline.engine import fill, phases, rows
 from pipeline.stages import check
 
 
@@ -99,3 +102,24 @@ def test_tables_are_checked_without_torch(competition: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.stdout.splitlines()[-1] == "[]", done.stderr
+
+
+@pytest.mark.parametrize(("cache", "first"), [("{}", 60 + 48 + 48), ("{size: 40}", 60), ("{dir: null}", 60)])
+def test_the_cache_is_filled_for_every_size_that_is_trained_at(
+    competition: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, cache: str, first: int
+) -> None:
+    config = yaml.safe_load((competition / "config.yaml").read_text())
+    config["data"]["cache"] |= yaml.safe_load(cache)
+    config["train"] |= {"epochs": 4, "sizes": [{"until": 0.2, "size": 16}, {"until": 0.5, "size": [20, 24]}]}
+    (competition / "config.yaml").write_text(yaml.safe_dump(config))
+    run(competition, images=True)
+    assert f"; {first} decoded now" in capsys.readouterr().out
+    made = load_config([competition / "config.yaml"])
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("it was decoded before")
+
+    if made.data.cache.dir is not None:
+        monkeypatch.setattr(fill, "decode_planes", refuse)
+    images = phases.open_all(made, rows.sources(load_competition(made)))
+    assert images.decoded == 0 and [other.decoded for other in images.others] == [0, 0]
