@@ -13,7 +13,7 @@ from pipeline.parts import wide
 if TYPE_CHECKING:
     import pandas as pd
 
-    from pipeline.contracts.config import Data
+    from pipeline.contracts.sections.data import Data
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Defect = tuple[int, str]  # row number, what is wrong

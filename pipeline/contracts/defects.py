@@ -14,7 +14,7 @@ from pipeline.contracts.templates import nearest
 if TYPE_CHECKING:
     import pandas as pd
 
-    from pipeline.contracts.config import Data
+    from pipeline.contracts.sections.data import Data
 
 Array = np.ndarray[Any, np.dtype[Any]]
 SHOWN = 20  # defects of one kind that an error lists; `check` writes all of them to a file

@@ -18,7 +18,7 @@ from pipeline.contracts.task import TASKS
 from pipeline.parts import wide
 
 if TYPE_CHECKING:
-    from pipeline.contracts.config import Extra as Wanted
+    from pipeline.contracts.sections.data import Extra as Wanted
 
 Array = np.ndarray[Any, np.dtype[Any]]
 PREFIX, TEST = "extra:", "test:"

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.contracts import archives
-from pipeline.contracts.config import Arrays
 from pipeline.contracts.defects import SHOWN, Defects, Origin, Rows
 from pipeline.contracts.errors import InputError
 from pipeline.contracts.imagepaths import SUFFIXES, Source
+from pipeline.contracts.sections.data import Arrays
 from pipeline.contracts.tables import columns
 from pipeline.contracts.tables.listing import files_below
 from pipeline.contracts.templates import BRACES

@@ -11,9 +11,9 @@ import numpy as np
 
 from pipeline.contracts import tables
 from pipeline.contracts.artifacts import texts
-from pipeline.contracts.config import Arrays
 from pipeline.contracts.defects import Defects, Rows, id_column
 from pipeline.contracts.imagepaths import ImagePaths, Source
+from pipeline.contracts.sections.data import Arrays
 from pipeline.contracts.submission import id_name
 from pipeline.contracts.tables import columns, records
 from pipeline.contracts.templates import fill
@@ -21,7 +21,8 @@ from pipeline.contracts.templates import fill
 if TYPE_CHECKING:
     import pandas as pd
 
-    from pipeline.contracts.config import Config, Images
+    from pipeline.contracts.config import Config
+    from pipeline.contracts.sections.data import Images
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Kind = Literal["train", "test"]

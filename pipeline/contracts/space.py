@@ -8,7 +8,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from pipeline.contracts.config import Config, overlaid, parse
+from pipeline.contracts import trees
+from pipeline.contracts.config import Config, parse
 from pipeline.contracts.errors import InputError
 from pipeline.parts.mixing import MIXERS
 from pipeline.parts.tuning import space as spaces
@@ -66,7 +67,7 @@ def settle(config: Config, settings: Mapping[str, Any], place: str = "trial") ->
     drawn with it.
     """
     tree = config.model_dump(mode="json", exclude={"tune": True, "train": {"seeds"}})
-    return parse(overlaid(tree, spaces.nested(budget(config) | dict(settings))), place)
+    return parse(trees.overlaid(tree, spaces.nested(budget(config) | dict(settings))), place)
 
 
 def default(config: Config) -> dict[str, Any]:

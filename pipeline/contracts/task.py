@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from torch import Tensor
 
-    from pipeline.contracts.config import Config, Data
+    from pipeline.contracts.config import Config
+    from pipeline.contracts.sections.data import Data
     from pipeline.parts.losses import Loss
 
 Array = np.ndarray[Any, np.dtype[Any]]

@@ -13,7 +13,7 @@ from pipeline.contracts.templates import nearest
 from pipeline.parts import wide
 
 if TYPE_CHECKING:
-    from pipeline.contracts.config import Data
+    from pipeline.contracts.sections.data import Data
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

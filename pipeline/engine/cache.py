@@ -18,9 +18,10 @@ from typing import Any
 import numpy as np
 
 from pipeline.contracts import archives
-from pipeline.contracts.config import Cache, Config
+from pipeline.contracts.config import Config
 from pipeline.contracts.errors import InputError, MismatchError
 from pipeline.contracts.imagepaths import Source
+from pipeline.contracts.sections.data import Cache
 from pipeline.engine.arrays import Window
 from pipeline.engine.cores import cores
 from pipeline.engine.fill import Progress, check_files, fill

@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
-from pipeline.contracts.config import Train
 from pipeline.contracts.errors import InputError
+from pipeline.contracts.sections.train import Train
 from pipeline.engine.cores import cores
 
 LIBRARIES = ("accelerate", "albumentations", "numpy", "opencv-python-headless", "pillow", "timm", "torch")

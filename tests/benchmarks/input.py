@@ -21,7 +21,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from pipeline.contracts.config import Cache
+from pipeline.contracts.sections.data import Cache
 from pipeline.engine.cache import open_images
 
 

@@ -22,7 +22,7 @@ def measure(variant: str, name: str, size: int) -> float:
     import timm
     import torch
 
-    from pipeline.contracts.config import Train
+    from pipeline.contracts.sections.train import Train
     from pipeline.engine import cores, hardware
     from pipeline.parts.models import fp32_grouped_convolutions
 

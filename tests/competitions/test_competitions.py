@@ -13,6 +13,7 @@ from competitions.rules import validate
 from competitions.scores import beats, score
 
 from pipeline.contracts import config as configs
+from pipeline.contracts import trees
 from pipeline.contracts.config import Config
 from pipeline.stages import check, ensemble, folds, predict, train
 from pipeline.stages import score as scoring
@@ -42,7 +43,7 @@ def tiny(name: str, root: Path, out: Path) -> Config:
     schedule = {"epochs": 3, "batch_size": 8, "lr": 1e-2, "warmup_epochs": 0, "precision": "fp32", "threads": 1}
     tree["train"] = {**schedule, "workers": 0}
     changes = {**dirs, "data": {"root": str(root), "cache": {"dir": str(out / "cache")}}, "folds": {"n": 2}}
-    return configs.parse(configs.overlaid(tree, changes), f"{name}.yaml")
+    return configs.parse(trees.overlaid(tree, changes), f"{name}.yaml")
 
 
 @pytest.mark.parametrize("name", NAMES)

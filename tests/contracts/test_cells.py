@@ -10,8 +10,8 @@ import pytest
 from synthetic import make_config
 
 from pipeline.contracts import cells
-from pipeline.contracts.config import Data
 from pipeline.contracts.errors import InputError
+from pipeline.contracts.sections.data import Data
 from pipeline.contracts.task import TASKS
 
 

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 import yaml
 
-from pipeline.contracts.config import Config, Tune, dump, load, parse
+from pipeline.contracts.config import Config, dump, load, parse
 from pipeline.contracts.errors import InputError
+from pipeline.contracts.sections.tune import Tune
 from pipeline.contracts.space import FRAME, budget, default, keys, read, settle
 from pipeline.parts.tuning.entries import Choice, Fixed
 from pipeline.parts.tuning.space import params, walk

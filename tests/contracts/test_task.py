@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from synthetic import make_config
 
-from pipeline.contracts.config import Data
 from pipeline.contracts.errors import InputError
+from pipeline.contracts.sections.data import Data
 from pipeline.contracts.task import TASKS
 from pipeline.parts.losses import LOSSES
 

@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.contracts.config import Cache, Config
+from pipeline.contracts.config import Config
 from pipeline.contracts.errors import InputError, MismatchError, SpaceError
+from pipeline.contracts.sections.data import Cache
 from pipeline.engine import cache as cache_module
 from pipeline.engine import fill as fill_module
 from pipeline.engine.cache import ImageSet, open_images, size_for, store_folder
@@ -235,7 +236,7 @@ def test_set_of_a_remade_store_reads_no_wrong_pixels(paths: list[Path], tmp_path
 FILLER = """
 import sys, time
 from pathlib import Path
-from pipeline.contracts.config import Cache
+from pipeline.contracts.sections.data import Cache
 from pipeline.engine import fill
 from pipeline.engine.cache import open_images
 fill.COMMIT_SECONDS = 0.01

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.contracts.config import Cache
 from pipeline.contracts.errors import InputError
 from pipeline.contracts.imagepaths import Source
+from pipeline.contracts.sections.data import Cache
 from pipeline.engine import fill as fill_module
 from pipeline.engine.cache import ImageSet, open_images, store_folder
 from pipeline.engine.images import decode

@@ -7,7 +7,7 @@ import pytest
 import torch
 from synthetic import make_config
 
-from pipeline.contracts.config import Data
+from pipeline.contracts.sections.data import Data
 from pipeline.contracts.task import TASKS
 from pipeline.engine.output import Output, pool
 from pipeline.parts.losses import LOSSES

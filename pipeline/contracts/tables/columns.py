@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.contracts.config import Derived, Join
 from pipeline.contracts.defects import Defects, Rows, check_columns
+from pipeline.contracts.sections.data import Derived, Join
 from pipeline.contracts.templates import fill, nearest
 
 if TYPE_CHECKING:

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.contracts.artifacts import UNWRITABLE, read_json, write_json
-from pipeline.contracts.config import Arrays
 from pipeline.contracts.defects import Defects, Origin, Rows
 from pipeline.contracts.errors import SpaceError
 from pipeline.contracts.fingerprint import digest, file_hash
+from pipeline.contracts.sections.data import Arrays
 from pipeline.contracts.tables.documents import RECORD, frame
 
 if TYPE_CHECKING:

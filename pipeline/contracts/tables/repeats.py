@@ -13,7 +13,7 @@ from pipeline.contracts.defects import Defects, Rows
 from pipeline.contracts.task import TASKS
 
 if TYPE_CHECKING:
-    from pipeline.contracts.config import Data
+    from pipeline.contracts.sections.data import Data
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from pipeline.contracts import config as configs
+from pipeline.contracts import trees
 from pipeline.contracts.config import Config
 from pipeline.contracts.errors import InputError
 
@@ -45,7 +46,7 @@ def read(config: Config, path: Path, seeds: Sequence[int]) -> list[Job]:
     variants: dict[str, Mapping[str, Any]] = {BASE: {}}
     jobs: list[Job] = []
     defects: list[str] = []
-    for name, changes in configs.read_tree(path).items():
+    for name, changes in trees.read(path).items():
         found = _defects(name, changes)
         defects += [f"{path}: {name}: {text}" for text in found]
         if not found:
@@ -106,6 +107,6 @@ def _has(tree: object, parts: Sequence[str]) -> bool:
 
 
 def _config(config: Config, name: str, changes: Mapping[str, Any], seed: int, path: Path) -> Config:
-    tree = configs.overlaid(config.model_dump(mode="json"), dict(changes))
+    tree = trees.overlaid(config.model_dump(mode="json"), dict(changes))
     own = {"run": f"{config.run_dir.name}-{name}-s{seed}", "train": {"seed": seed, "seeds": None}}
-    return configs.parse(configs.overlaid(tree, own), place=f"{path}: {name}")
+    return configs.parse(trees.overlaid(tree, own), place=f"{path}: {name}")

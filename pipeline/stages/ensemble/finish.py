@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-from pipeline.contracts.config import Ensemble
+from pipeline.contracts.sections.submit import Ensemble
 from pipeline.parts.blenders import Fit
 from pipeline.parts.blenders import find as find_blender
 from pipeline.parts.calibration import CALIBRATIONS, Calibration, Score, smoothing
