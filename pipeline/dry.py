@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.contracts import fingerprint, foldtable, runs, submission, wideruns
+from pipeline.contracts import fingerprint, foldtable, runs, wideruns
 from pipeline.contracts.artifacts import Array, Predictions
 from pipeline.contracts.competition import Competition, load
 from pipeline.contracts.config import Config
@@ -20,6 +20,7 @@ from pipeline.contracts.errors import FoldlineError, MismatchError
 from pipeline.contracts.foldrows import FoldRows
 from pipeline.contracts.foldtable import FoldTable
 from pipeline.contracts.imagepaths import Source
+from pipeline.contracts.sample import read_sample
 from pipeline.engine import effort, rows
 from pipeline.engine.cache import ImageSet, lacking, open_config
 from pipeline.engine.effort import Effort, duration
@@ -253,7 +254,7 @@ def _closing(config: Config, table: FoldTable | None, only: Sequence[int] | None
 
     def blended() -> fingerprint.Fields:
         assert table is not None
-        return ensemble.fields(config, table, submission.read_sample(config))
+        return ensemble.fields(config, table, read_sample(config))
 
     lines = {}
     if config.train.seeds is None:

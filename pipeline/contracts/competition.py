@@ -17,7 +17,7 @@ from pipeline.contracts.errors import InputError
 from pipeline.contracts.extras import Extra
 from pipeline.contracts.imagepaths import Source
 from pipeline.contracts.reading import Reader, predicted, sample_column
-from pipeline.contracts.submission import check_sample
+from pipeline.contracts.sample import check_sample
 from pipeline.contracts.task import TASKS
 
 if TYPE_CHECKING:

@@ -17,6 +17,7 @@ from pipeline.contracts.defects import SHOWN, Defects, Rows, check_columns, chec
 from pipeline.contracts.errors import InputError
 from pipeline.contracts.imagepaths import Source
 from pipeline.contracts.reading import Found, Reader, predicted, sample_column
+from pipeline.contracts.sample import find_sample
 from pipeline.contracts.tables import columns, repeats
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ class NewImages:
     images: list[Source]  # [J] absolute paths, one per plane; () where data.missing=skip finds none
     rows_J: Array  # [J] int64: the row of `ids` that an image belongs to
     image_ids: Array  # [J] str, each once
-    sample: Path | None
+    sample: Rows | None
     sample_is_its_own: bool  # it lies beside these images
     notes: tuple[str, ...] = ()
 
@@ -122,11 +123,10 @@ def _named(
     if defects.kinds:
         raise _all(defects)
     root, name = find_root(config.data.root), config.data.sample_submission
-    own = folder / name
-    candidates = [own, *([root / name] if root is not None else [])]
-    sample = next((path for path in candidates if path.is_file()), None)
+    sample = find_sample([folder, *([root] if root is not None else [])], name)
+    its_own = sample is not None and sample.path == folder / name
     image_ids = texts(rows.table[config.data.id])
-    return NewImages(ids, images, rows_J, image_ids, sample, sample == own, tuple(notes))
+    return NewImages(ids, images, rows_J, image_ids, sample, its_own, tuple(notes))
 
 
 def _all(defects: Defects) -> InputError:

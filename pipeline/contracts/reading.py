@@ -13,8 +13,8 @@ from pipeline.contracts import tables
 from pipeline.contracts.artifacts import texts
 from pipeline.contracts.defects import Defects, Rows, id_column
 from pipeline.contracts.imagepaths import ImagePaths, Source
+from pipeline.contracts.sample import id_name
 from pipeline.contracts.sections.data import Arrays
-from pipeline.contracts.submission import id_name
 from pipeline.contracts.tables import columns, records
 from pipeline.contracts.templates import fill
 

@@ -29,14 +29,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.contracts import deciding
-from pipeline.contracts.artifacts import read_text_table
-from pipeline.contracts.datafolder import find_root
-from pipeline.contracts.defects import id_column
 from pipeline.contracts.errors import InputError, MismatchError
+from pipeline.contracts.sample import UNNAMED, answers, check_sample, heads_of, id_name, some, to_fill
 from pipeline.contracts.task import TASKS
-from pipeline.contracts.templates import nearest
 from pipeline.parts import wide
-from pipeline.parts.heads import Heads, composite, composite_names
+from pipeline.parts.heads import composite
 from pipeline.parts.metrics import find
 
 if TYPE_CHECKING:
@@ -46,75 +43,8 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, np.dtype[Any]]
 DECIMAL = re.compile(r"[+-]?(\d+\.\d*|\.\d+)([eE][+-]?\d+)?|[+-]?\d+[eE][+-]?\d+")
-UNNAMED = re.compile(r"(Unnamed: \d+)?")  # what pandas calls a column without a name
-SHOWN = 5  # ids that a defect lists
 TOP = 5  # labels of a list whose metric names no number
 MOST_CELLS = 2**26  # of a submission from the most probable classes: 0.5 GB a variant
-
-
-def read_sample(config: Config) -> pd.DataFrame:
-    """Read the sample submission, every cell as text; raise InputError where there is none."""
-    root = find_root(config.data.root)
-    if root is None:
-        raise InputError(f"{config.data.root}: data.root is no folder; the submission needs its sample")
-    path = root / config.data.sample_submission
-    try:
-        return read_text_table(path)
-    except FileNotFoundError:
-        raise InputError(f"{path}: data.sample_submission is missing; the submission copies its form") from None
-    except (ValueError, OSError) as error:
-        raise InputError(f"{path}: not readable as CSV: {' '.join(str(error).split())}") from None
-
-
-def id_name(sample: pd.DataFrame, config: Config) -> str:
-    """Return the sample's id column: submission.id, else data.id as far as it has one, else its first named column."""
-    asked, columns = config.submission.id, [str(column) for column in sample.columns]
-    if asked in columns:
-        return str(asked)
-    named = [column for column in columns if not UNNAMED.fullmatch(column)]
-    return id_column(sample, config.data) or next(iter(named), columns[0])
-
-
-def check_sample(sample: pd.DataFrame, config: Config, classes: Sequence[str]) -> list[str]:
-    """Return why this sample cannot be filled in, before anything is computed."""
-    place, own = config.data.sample_submission, config.submission
-    columns = [str(column) for column in sample.columns]
-    defects = []
-    if own.id is not None and own.id not in columns:
-        defects.append(f"{place}: no column '{own.id}' (submission.id){nearest(own.id, columns)}")
-    try:
-        classes = _answers(config, classes)
-    except ValueError as error:
-        return [*defects, f"submission.composite: {error}"]
-    wanted = _wanted(sample, config)
-    if sample.empty:
-        defects.append(f"{place}: has no rows, expected one per test id")
-    defects += deciding.class_problems(config, classes)
-    for name in own.labels:
-        if name not in classes:
-            defects.append(f"submission.labels: unknown class '{name}'; known: {_some(classes)}")
-    if not wanted:
-        return [*defects, f"{place}: has only the column '{columns[0]}', expected one to fill in"]
-    named = own.columns or {}
-    for column in named:
-        if column not in wanted:
-            defects.append(f"submission.columns: '{column}' is no column of {place}; it has {_some(wanted)}")
-    for column, name in named.items():
-        if name not in classes:
-            defects.append(f"submission.columns: unknown class '{name}' under '{column}'; known: {_some(classes)}")
-    defects += _cell_problems(wanted, config, classes)
-    if len(wanted) == 1:
-        return defects
-    filled = [named.get(column, column) for column in wanted]
-    for column, name in zip(wanted, filled, strict=True):
-        if name not in classes and column not in named:
-            remedy = f"name its class under submission.columns; known: {_some(classes)}"
-            defects.append(f"{place}: column '{column}' is no class; {remedy}")
-    times = Counter(filled)
-    for name in classes:
-        if times[name] != 1:
-            defects.append(f"{place}: class '{name}' has {times[name]} columns, expected 1; see submission.columns")
-    return defects
 
 
 def build(
@@ -134,8 +64,8 @@ def build(
     """
     if defects := check_sample(sample, config, classes):
         raise InputError(*defects)
-    if heads := _heads(config, classes):
-        probs_NC, classes = composite(probs_NC, heads), _answers(config, classes)
+    if heads := heads_of(config, classes):
+        probs_NC, classes = composite(probs_NC, heads), answers(config, classes)
     id_column_name = id_name(sample, config)
     asked = sample[id_column_name].tolist()
     if defects := _misfits(asked, ids, probs_NC, config):
@@ -151,24 +81,6 @@ def build(
     return built
 
 
-def _answers(config: Config, classes: Sequence[str]) -> Sequence[str]:
-    """Return the classes that are handed in: those of several heads are their combinations."""
-    heads = _heads(config, classes)
-    return composite_names(classes, heads, config.submission.composite) if heads else classes
-
-
-def _heads(config: Config, classes: Sequence[str]) -> Heads:
-    """Return the heads that these classes belong to; none where they are combinations already."""
-    names = config.data.targets
-    side_by_side = classes[0].startswith(f"{names[0]}=") and classes[-1].startswith(f"{names[-1]}=")
-    return TASKS[config.data.task].heads(classes, config.data) if side_by_side else ()
-
-
-def _wanted(sample: pd.DataFrame, config: Config) -> list[str]:
-    own = id_name(sample, config)
-    return [str(name) for name in sample.columns if name != own and not UNNAMED.fullmatch(str(name))]
-
-
 def _misfits(asked: list[str], ids: Array, probs_NC: Array, config: Config) -> list[str]:
     place, listed = config.data.sample_submission, ids.tolist()
     known, wanted = set(listed), set(asked)
@@ -182,35 +94,14 @@ def _misfits(asked: list[str], ids: Array, probs_NC: Array, config: Config) -> l
         "ids have a NaN or infinite value": ids[~np.isfinite(held_NX).all(1)].tolist(),
         "ids have a value outside [0, 1]": ids[outside_N].tolist(),
     }
-    return [f"submission: {len(found)} {kind}: {_some(found)}; predict again" for kind, found in kinds.items() if found]
-
-
-def _cell_problems(wanted: list[str], config: Config, classes: Sequence[str]) -> list[str]:
-    """Return why `submission.cell` does not go with the task or with so many columns."""
-    cell, task = config.submission.cell, TASKS[config.data.task]
-    known = wanted[0] in classes or wanted[0] in (config.submission.columns or {})
-    if (cell == "value") != task.values and cell != "auto":
-        fitting = "value" if task.values else "probability, label, class_id, top"
-        return [f"submission.cell: found {cell}, a {task.name} task has {fitting}"]
-    if len(wanted) > 1:
-        if cell in ("class_id", "top"):
-            return [f"submission.cell: found {cell}, which is one column; the sample has {_some(wanted)}"]
-        return []
-    if task.values and len(classes) > 1 and not known:
-        return [f"{config.data.sample_submission}: has one column, '{wanted[0]}', for the values {_some(classes)}"]
-    if cell == "probability" and len(classes) > 2 and not known:
-        return [
-            f"submission.cell: found probability, but '{wanted[0]}' is one column for {len(classes)} classes; "
-            "use label, or name its class under submission.columns"
-        ]
-    return []
+    return [f"submission: {len(found)} {kind}: {some(found)}; predict again" for kind, found in kinds.items() if found]
 
 
 def _cells(
     sample: pd.DataFrame, config: Config, classes: Sequence[str], probs_NC: Array, decided_NC: Array | None
 ) -> dict[str, Array]:
     """Return each column's cells for the predicted rows; the module's docstring has the rule."""
-    named, columns = config.submission.columns or {}, _wanted(sample, config)
+    named, columns = config.submission.columns or {}, to_fill(sample, config)
     asked = config.submission.cell
     cell = _auto(sample[columns], config, classes) if asked == "auto" else asked
     if len(columns) == 1 and cell in ("label", "class_id", "top"):
@@ -286,7 +177,3 @@ def _hard(config: Config, classes: Sequence[str], probs_NC: Array, decided_NC: A
 def _whole(cell_N: Array) -> Array:
     """Return whole numbers as integers: a grader of classes refuses 3.0."""
     return cell_N.astype(np.int64) if (cell_N == np.rint(cell_N)).all() else cell_N
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(map(str, names[:SHOWN])) + (", …" if len(names) > SHOWN else "")

@@ -18,12 +18,13 @@ import numpy as np
 from tqdm import tqdm
 
 from pipeline.contracts import deciding, submission, wideruns
-from pipeline.contracts.artifacts import read_text_table, write_table
+from pipeline.contracts.artifacts import write_table
 from pipeline.contracts.config import Config, load
 from pipeline.contracts.defects import SHOWN
 from pipeline.contracts.errors import InputError, MismatchError
 from pipeline.contracts.imagepaths import Source
 from pipeline.contracts.newimages import NewImages, find
+from pipeline.contracts.sample import id_name
 from pipeline.engine import hardware, network, processes
 from pipeline.engine.cache import decode_config, size_for
 from pipeline.engine.cores import cores
@@ -223,13 +224,10 @@ def _submission(
     """
     if new.sample is None:
         return None, "there is no sample submission beside the test or below data.root"
-    try:
-        sample: Any = read_text_table(new.sample)
-    except ValueError as error:
-        raise InputError(f"{new.sample}: not readable as CSV: {' '.join(str(error).split())}") from None
+    sample = new.sample.table
     try:
         return submission.build(sample, config, classes, new.ids, probs_NC, decided_NC), ""
     except MismatchError as error:
-        if new.sample_is_its_own and set(new.ids.tolist()) & set(sample.iloc[:, 0]):
+        if new.sample_is_its_own and set(new.ids.tolist()) & set(sample[id_name(sample, config)]):
             raise
-        return None, f"{new.sample} asks for other ids: {error.defects[0]}"
+        return None, f"{new.sample.path} asks for other ids: {error.defects[0]}"

@@ -81,6 +81,7 @@ def test_tables_are_joined_and_samples_may_repeat_ids(competition: Path, elsewhe
     ]
     found = new(competition, elsewhere / "sample_submission.csv", *settings)
     assert found.ids.tolist() == ["0049", "0048"] and found.sample_is_its_own
+    assert found.sample is not None and found.sample.path == elsewhere / "sample_submission.csv"
     assert found.images[0] == (f"{elsewhere}/images/0049.png",)  # nearer than below data.root
     shutil.rmtree(elsewhere / "images")
     found = new(competition, elsewhere / "sample_submission.csv", *settings)

@@ -15,7 +15,8 @@ from synthetic import make_config, make_sample
 
 from pipeline.contracts.artifacts import read_text_table
 from pipeline.contracts.errors import InputError, MismatchError
-from pipeline.contracts.submission import build, check_sample, read_sample
+from pipeline.contracts.sample import check_sample, read_sample
+from pipeline.contracts.submission import build
 
 IDS = np.array(["007", "008", "009"])
 PROBS = np.array([[0.7, 0.2, 0.1], [0.123456789012, 0.5, 0.376543210988], [0.2, 0.2, 0.6]])
@@ -160,7 +161,7 @@ def test_read_sample(tmp_path: Path) -> None:
     path = make_sample(config)
     assert read_sample(config)["id"].iloc[0] == "0900"
     path.write_text("id,label\n1,2,3\n4,5,6\n")
-    with pytest.raises(InputError, match="not readable as CSV: its lines have more cells than its header"):
+    with pytest.raises(InputError, match="not readable: its lines have more cells than its header"):
         read_sample(config)
     path.unlink()
     with pytest.raises(InputError, match=r"data.sample_submission is missing"):

@@ -138,6 +138,8 @@ def test_tables_and_folders_inside_archives(tmp_path: Path) -> None:
         "train.zip/in/dog.1.jpg",
     ]
     assert read_table(tmp_path, "train.zip/sub")["label"].tolist() == ["m"]
+    with pytest.raises(FileNotFoundError, match=r"missing in train.zip; did you mean 'train.csv'"):
+        read(tmp_path, "train.zip/trian.csv")
     assert read_table(tmp_path, r"re:train.zip/in/(?P<kind>\w+)\.\d\.jpg")["kind"].tolist() == ["cat", "dog"]
 
 

@@ -77,6 +77,9 @@ def test_a_table_finds_its_images_beside_it_and_fills_the_sample(moved: Path, tm
     submitted = pd.read_csv(tmp_path / "submission.csv", dtype=str)
     assert submitted["image_id"].tolist() == [f"{n:04d}" for n in range(48, 60)]
     assert submitted["label"].tolist() == read(out).idxmax(axis=1).tolist()
+    (moved / "sample.tsv").write_text((moved / "sample_submission.csv").read_text().replace(",", "\t"))
+    predict_new(moved / "run", str(moved / "test.csv"), tmp_path / "found.csv", ["data.sample_submission=sample.tsv"])
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "submission.csv", dtype=str), submitted)
 
 
 def test_without_a_path_the_own_test_is_predicted(trained: Path, tmp_path: Path) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -259,3 +261,21 @@ def test_command_line_without_torch(config: Config, table: FoldTable, truth_NC: 
     done = command("ensemble", "-c", tmp_path / "config.yaml")
     assert (done.returncode, done.stderr) == (0, "")
     assert "log_loss, OOF, mean of pets" in done.stdout
+
+
+@pytest.mark.parametrize("name", ["sample.tsv", "all.zip/in/sample.csv", "sample.json"])
+def test_any_kind_of_table_is_a_sample_and_what_is_handed_in_is_a_csv(
+    config: Config, table: FoldTable, truth_NC: np.ndarray, tmp_path: Path, name: str
+) -> None:
+    make_run(config, table, truth_NC)
+    expected = ensemble.run(config).read_text()
+    sample, root = pd.read_csv(io.StringIO(WIDE), dtype=str), Path(config.data.root)
+    sample.to_csv(root / "sample.tsv", sep="\t", index=False)
+    sample.to_json(root / "sample.json", orient="records")
+    with zipfile.ZipFile(root / "all.zip", "w") as archive:
+        archive.writestr("in/sample.csv", WIDE)
+    (root / config.data.sample_submission).unlink()
+    (tmp_path / "config.yaml").write_text(dump(config))
+    done = command("ensemble", "-c", tmp_path / "config.yaml", "--set", f"data.sample_submission={name}")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (config.run_dir / "submission.csv").read_text() == expected

@@ -40,13 +40,14 @@ def read(root: Path, spec: str) -> Rows:
     path = root / spec
     if listing.is_listing(spec) or path.is_dir():
         return _listed(root, spec)
-    inside = archives.split(str(path))
-    if inside is not None and inside[1] not in archives.members(inside[0]):
+    suffix, inside = path.suffix.lower(), archives.split(str(path))
+    if inside is not None and inside[1] not in (held := archives.members(inside[0])):
+        if suffix in SEPARATORS or suffix in JSON:
+            raise FileNotFoundError(f"missing in {Path(inside[0]).name}{nearest(inside[1], list(held))}")
         return _listed(root, spec)  # the archive itself, or a folder in it
     if inside is None and not path.is_file():
         names = sorted(entry.name for entry in os.scandir(path.parent)) if path.parent.is_dir() else []
         raise FileNotFoundError(f"missing{nearest(path.name, names)}")
-    suffix = path.suffix.lower()
     if suffix not in SEPARATORS and suffix not in JSON:
         raise ValueError(
             f"is a {suffix or 'bare'} file, expected {', '.join([*SEPARATORS, *JSON])}, a folder, "

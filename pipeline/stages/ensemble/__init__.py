@@ -16,6 +16,7 @@ from pipeline.contracts.caution import cautions, misleading
 from pipeline.contracts.config import Config, dump
 from pipeline.contracts.errors import InputError
 from pipeline.contracts.member import Member
+from pipeline.contracts.sample import read_sample
 from pipeline.contracts.scoring import scores, truth
 from pipeline.contracts.task import TASKS
 from pipeline.parts.blenders import find as find_blender
@@ -38,7 +39,7 @@ def run(config: Config) -> Path:
     Nothing is written unless every variant can be. Returns the path of submission.csv. Raises InputError on a
     wrong sample or missing members, MismatchError where members do not fit together or to the sample.
     """
-    folder, table, sample = config.run_dir, foldtable.read(config), submission.read_sample(config)
+    folder, table, sample = config.run_dir, foldtable.read(config), read_sample(config)
     found = fields(config, table, sample)
     variants = [
         folder / "submissions" / f"{name}{smoothed}.csv" for smoothed in ("", "_smoothed") for name in ("plain", "tta")
