@@ -111,6 +111,21 @@ def competition(tmp_path: Path) -> Path:
     return root
 
 
+def several(root: Path) -> None:
+    """Let four images show one patient, who is what is predicted: 12 patients to train on, 3 in the test.
+
+    The images of one patient do not stand together.
+    """
+    for name, first in (("train", 0), ("test", 48)):
+        head, *lines = (root / f"{name}.csv").read_text().splitlines()
+        made = [f"{line},p{n // 12}{n % 3}" for n, line in enumerate(lines, first)]
+        (root / f"{name}.csv").write_text("\n".join([f"{head},patient", *made]) + "\n")
+    (root / "sample_submission.csv").write_text("patient,label\n" + "".join(f"p4{n},cross\n" for n in range(3)))
+    tree = yaml.safe_load((root / "config.yaml").read_text())
+    tree["data"] |= {"predict_id": "{patient}", "group": "patient"}
+    (root / "config.yaml").write_text(yaml.safe_dump({**tree, "submission": {"id": "patient"}}, sort_keys=False))
+
+
 @pytest.fixture
 def cli(tmp_path: Path) -> Cli:
     """Run `python -m pipeline` in a process of its own, in an empty folder, and return what it did."""
