@@ -8,8 +8,11 @@ from dataclasses import dataclass
 
 from pipeline.contracts.config import Config
 from pipeline.contracts.imagepaths import Source
+from pipeline.engine import phases
 from pipeline.engine.cache import size_for
 from pipeline.engine.images import read_bytes, stored_bytes
+
+Lack = tuple[Config, Sequence[Source]]  # at this config's size the cache lacks these images
 
 HEADERS = 16  # files whose headers tell the depth of the pixels
 
@@ -25,10 +28,10 @@ class Speeds:
 
 @dataclass(frozen=True)
 class Effort:
-    """Hold how many images each kind of work passes, over all folds."""
+    """Hold how many images each kind of work passes, over all folds: of an id that has several, all of them."""
 
     decode: int
-    train: int
+    train: float  # those of other sizes counted by their pixels: half the side, a quarter of an image
     validate: int  # after each epoch, one view
     predict: int  # images × networks × views
 
@@ -42,25 +45,29 @@ class Effort:
         return {**parts, "total": sum(parts.values())}
 
 
-def fold_sizes(config: Config, rows: int) -> list[tuple[int, int]]:
-    """Return (training rows, validation rows) per fold as they will be, before the folds are made."""
+def fold_sizes(config: Config, count: int, extra: int = 0) -> list[tuple[int, int]]:
+    """Return about how many of `count` ids or images each fold will train on and validate, before folds are made.
+
+    Of the `extra` ones, which are trained on alone, every fold has all but those that share a group with its own.
+    """
     if config.folds.scheme == "holdout":
-        valid = round(rows * config.folds.valid_share)
-        return [(rows - valid, valid)]
-    return [(rows - rows // config.folds.n, rows // config.folds.n)] * config.folds.n
+        valid, number = round(count * config.folds.valid_share), 1
+    else:
+        valid, number = count // config.folds.n, config.folds.n
+    return [(round((count - valid) * config.train.subset) + extra, valid)] * number
 
 
-def training(config: Config, sizes: Sequence[tuple[int, int]], epochs: int) -> Effort:
-    """Return the effort of so many epochs on each of these folds."""
-    return Effort(0, epochs * sum(train for train, _ in sizes), epochs * sum(valid for _, valid in sizes), 0)
+def epochs(config: Config, first: int = 0) -> float:
+    """Return how many epochs of the model's size the epochs from `first` on cost."""
+    return sum(phases.share(config, epoch) for epoch in range(first, config.train.epochs))
 
 
-def whole(config: Config, sizes: Sequence[tuple[int, int]], test_rows: int, decode: int) -> Effort:
-    """Return the effort of the whole job: all folds and epochs, then all views of valid and test rows."""
-    made = training(config, sizes, config.train.epochs)
-    valid = sum(valid for _, valid in sizes) * (2 if config.train.keep == "best" else 1)  # the last epoch's too
-    predict = (valid + test_rows * len(sizes)) * len(config.views)
-    return Effort(decode, made.train, made.validate, predict)
+def whole(config: Config, sizes: Sequence[tuple[int, int]], test_images: int, decode: int) -> Effort:
+    """Return the effort of the whole job: all folds and epochs, then all views of valid and test images."""
+    train, valid = (sum(counts) for counts in zip(*sizes, strict=True))
+    kept = 2 if config.train.keep == "best" else 1  # the last epoch's too
+    predict = (valid * kept + test_images * len(sizes)) * len(config.views)
+    return Effort(decode, epochs(config) * train, config.train.epochs * valid, predict)
 
 
 def duration(seconds: float) -> str:
@@ -71,17 +78,11 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def disk(config: Config, missing: Sequence[Source], weight_bytes: int, folds: int, cells: int) -> str:
+def disk(config: Config, missing: Sequence[Lack], weight_bytes: int, folds: int, cells: int) -> str:
     """Say what will be written: images that the cache lacks, `folds` sets of weights, `cells` probabilities."""
-    height, width = size_for(config)
-    cached = 0.0
-    if missing and config.data.cache.dir is not None:
-        some = missing[:: -(-len(missing) // HEADERS)]
-        depth = sum(_pixel_bytes(source, config.data.in_chans) for source in some) / len(some)
-        cached = depth * height * width * len(missing)
     copies = 2 if config.train.keep == "best" else 1  # the last epoch's too
     parts = {
-        "cache": cached,
+        "cache": sum(_cached_bytes(one, sources) for one, sources in missing),
         "weights": float(folds * copies * weight_bytes),
         "predictions": 4.0 * cells * copies * len(config.views),
     }
@@ -90,6 +91,16 @@ def disk(config: Config, missing: Sequence[Source], weight_bytes: int, folds: in
     text = ", ".join(f"{name} {_size(size)}" for name, size in parts.items())
     held = f", {_size(passing)} more while it trains" if passing else ""
     return f"about {_size(sum(parts.values()))}: {text}{held}; {_size(shutil.disk_usage(where).free)} free at {where}"
+
+
+def _cached_bytes(config: Config, sources: Sequence[Source]) -> float:
+    """Return the bytes of images that the cache of the config's size lacks; some headers tell their depth."""
+    if not sources or config.data.cache.dir is None:
+        return 0.0
+    some = sources[:: -(-len(sources) // HEADERS)]
+    depth = sum(_pixel_bytes(source, config.data.in_chans) for source in some) / len(some)
+    height, width = size_for(config)
+    return depth * height * width * len(sources)
 
 
 def _pixel_bytes(source: Source, channels: int) -> int:

@@ -9,13 +9,13 @@ from typing import Any
 
 from pipeline.contracts.competition import load
 from pipeline.contracts.config import Config
-from pipeline.engine import effort, hardware, measure, processes
+from pipeline.engine import effort, hardware, measure, phases, processes, rows
 from pipeline.engine.cache import open_config
 from pipeline.engine.effort import Speeds, duration
 from pipeline.engine.loader import Rows
 from pipeline.engine.network import Setting
 
-ROWS = 1024  # of the competition that are measured
+IMAGES = 1024  # of the competition that are measured
 PREDICT_SECONDS = 3.0  # of one pass over all folds and views
 
 
@@ -35,21 +35,22 @@ def run(config: Config, quiet: bool = False, seconds: float = 24.0) -> dict[str,
     begin = time.perf_counter()
     competition = load(config)
     threads = hardware.prepare(config.train, processes.count())
-    chosen = measure.spread(len(competition.ids), ROWS)
-    sources, ids = [competition.images[n] for n in chosen], competition.ids[chosen]
+    chosen = measure.spread(len(competition.images), IMAGES)
+    sources, ids = [competition.images[n] for n in chosen], competition.image_ids[chosen]
     decode = measure.decoding(config, sources)
     images = open_config(config, sources, "bench", progress=not quiet)
-    rows, classes = Rows(images, ids, competition.targets_NC[chosen]), competition.classes
-    reading = measure.reading(config, rows)
-    step = measure.training(config, rows, classes, seconds)
-    forward = measure.forward(config, rows, classes)
-    sizes = effort.fold_sizes(config, len(competition.ids))
+    some, classes = Rows(images, ids, competition.targets_NC[competition.rows_I[chosen]]), competition.classes
+    reading = measure.reading(config, some)
+    step = measure.training(config, some, classes, seconds)
+    forward = measure.forward(config, some, classes)
+    own, tests, every = len(competition.images), len(competition.test_images), len(rows.sources(competition))
+    sizes = effort.fold_sizes(config, own, every - own)
     passes = len(sizes) * len(config.views)
     few = max(4, min(64, len(sources), round(PREDICT_SECONDS * forward / passes)))
     originals = Rows(measure.Originals(config, sources[:few]), ids[:few])
     predict = measure.predicting(config, originals, classes, len(sizes))
-    every = len(competition.ids) + len(competition.test_ids)
-    work = effort.whole(config, sizes, len(competition.test_ids), every)
+    decoded = every * (1 + len(phases.smaller(config))) + tests
+    work = effort.whole(config, sizes, tests, decoded)
     return {
         "environment": {**hardware.describe(), "threads": threads, "setting": str(Setting.of(config))},
         "config": {

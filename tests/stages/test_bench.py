@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from conftest import several
 
 from pipeline.cli import main
 from pipeline.contracts.config import load as load_config
@@ -60,13 +61,31 @@ def test_effort_counts_every_image(competition: Path) -> None:
     config = load_config([competition / "config.yaml"], settings)
     sizes = effort.fold_sizes(config, 48)
     assert sizes == [(36, 12)] * 4
-    work = effort.whole(config, sizes, test_rows=10, decode=58)
+    work = effort.whole(config, sizes, test_images=10, decode=58)
     assert (work.decode, work.train, work.validate) == (58, 3 * 4 * 36, 3 * 48)
     assert work.predict == (2 * 48 + 4 * 10) * 8  # keep: best predicts the last epoch's weights too
     seconds = work.seconds(Speeds(decode=58, train=432, forward=8))
     assert seconds == {"check": 1, "train": 1 + 144 / 8, "predict": 136, "total": 1 + 19 + 136}
     config = load_config([competition / "config.yaml"], ["folds.scheme=holdout", "folds.valid_share=0.25"])
     assert effort.fold_sizes(config, 48) == [(36, 12)]
+    assert effort.fold_sizes(load_config([competition / "config.yaml"], ["train.subset=0.5"]), 48, 7) == [(23, 16)] * 3
+
+
+def test_epochs_of_smaller_images_cost_by_their_pixels(competition: Path) -> None:
+    sizes = "train.sizes=[{until: 0.4, size: 16}, {until: 0.7, size: [20, 24]}]"
+    config = load_config([competition / "config.yaml"], ["train.epochs=5", sizes])
+    assert effort.epochs(config) == 2 / 4 + 2 * (20 * 24 / 32**2) + 1 and effort.epochs(config, 3) == 1 + 480 / 1024
+    work = effort.whole(config, [(32, 16)] * 3, test_images=12, decode=60)
+    assert (work.train, work.validate) == (effort.epochs(config) * 96, 5 * 48)  # all is validated at 32×32
+
+
+def test_several_images_of_one_id_all_count(competition: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    several(competition)
+    counted = []
+    real = effort.whole
+    monkeypatch.setattr(effort, "whole", lambda *given: counted.append(given[1:]) or real(*given))
+    bench.run(load_config([competition / "config.yaml"], ["train.sizes=[{until: 0.5, size: 16}]"]), quiet=True)
+    assert counted == [([(32, 16)] * 3, 12, 48 + 48 + 12)]
 
 
 def test_durations_are_said_as_people_do() -> None:
