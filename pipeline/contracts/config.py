@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import yaml
 from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
 
-from pipeline.contracts import mirrors, ownfiles, trees
+from pipeline.contracts import admitting, mirrors, ownfiles, trees
 from pipeline.contracts.errors import InputError
 from pipeline.contracts.explaining import explained
 from pipeline.contracts.sections.data import Data, Folds
@@ -76,9 +76,7 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _fits(self) -> Config:
-        from pipeline.contracts.task import TASKS
-
-        problems = TASKS[self.data.task].problems(self) + mirrors.problems(self)
+        problems = admitting.problems(self) + mirrors.problems(self)
         sizes = [one.size for one in self.train.sizes or ()]
         for size, after in itertools.pairwise([*sizes, self.model.size] if sizes else []):
             if square(size) == square(after):

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.contracts.artifacts import read_json
+from pipeline.contracts.task import TASKS, Task
 from pipeline.parts.decisions import DECISIONS, Rules, decide, labels
 from pipeline.parts.metrics import find
 
 if TYPE_CHECKING:
     from pipeline.contracts.config import Config
-    from pipeline.contracts.task import Task
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -142,6 +142,4 @@ def _columns(config: Config) -> int:
 
 
 def _task(config: Config) -> Task:
-    from pipeline.contracts.task import TASKS
-
     return TASKS[config.data.task]

@@ -1,7 +1,7 @@
 """Say what one kind of target means; the only place that knows.
 
-A task fixes the columns of its predictions, how a table's cells become soft targets, which losses,
-metrics and blends it admits, and how smoothing pulls. Elsewhere nobody asks `if task == …`.
+A task fixes the columns of its predictions, how a table's cells become soft targets, which losses, decisions
+and blends it admits, and how targets are smoothed. Elsewhere nobody asks `if task == …`.
 """
 
 from __future__ import annotations
@@ -13,24 +13,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.contracts import cells, deciding
+from pipeline.contracts import cells
 from pipeline.contracts.cells import SHARED, some
 from pipeline.parts import heads as together
 from pipeline.parts.blenders import BLENDERS
 from pipeline.parts.blenders import find as find_blender
-from pipeline.parts.calibration import smooth
 from pipeline.parts.folds.encode import column_codes
 from pipeline.parts.heads import Heads
 from pipeline.parts.losses import find as find_loss
 from pipeline.parts.losses import shares
-from pipeline.parts.metrics import METRICS, find
-from pipeline.parts.ownfile import file_of
+from pipeline.parts.metrics import find
 
 if TYPE_CHECKING:
     import pandas as pd
     from torch import Tensor
 
-    from pipeline.contracts.config import Config
     from pipeline.contracts.sections.data import Data
     from pipeline.parts.losses import Loss
 
@@ -47,117 +44,19 @@ class Task:
     losses: tuple[str, ...]
     values: bool = False  # its columns are raw values, no probabilities
     decisions: tuple[str, ...] = ()  # kinds beside the plain one that it admits
+    one_column: bool = False  # several target columns make none
+    headed: bool = False  # several target columns of labels can be a head each
 
-    def problems(self, config: Config) -> list[str]:
-        """Return what the rest of the config asks that this task does not admit."""
-        found = []
-        if file_of(config.loss.name) is not None:
-            found += self._own_loss_problems(config.loss.name)
-        elif config.loss.name not in self.losses:
-            found.append(f"loss.name: found '{config.loss.name}', a {self.name} task admits {', '.join(self.losses)}")
-        if self.name not in find(config.metric).tasks:
-            fitting = [name for name, metric in METRICS.items() if self.name in metric.tasks]
-            found.append(f"metric: found '{config.metric}', a {self.name} task admits {', '.join(fitting)}")
-        found += self._blend_problems(config) + self._target_problems(config)
-        return found + deciding.problems(self, config)
+    def blenders(self, metric: str) -> list[str]:
+        """Return the blenders that this task and metric admit, in the table's order."""
+        return [name for name in BLENDERS if self.admits(name, metric)]
 
-    def _own_loss_problems(self, name: str) -> list[str]:
-        """Refuse a user's loss whose activation gives no numbers of this task."""
-        fitting = ("identity", "sigmoid") if self.values else ("softmax", "sigmoid") if self.exclusive else ("sigmoid",)
-        if (found := self.loss(name).activation) in fitting:
-            return []
-        return [
-            f"loss.name: found '{name}' with {found} outputs, a {self.name} task needs {' or '.join(fitting)}; "
-            f"set {name.rpartition(':')[2]}.activation"
-        ]
-
-    def _target_problems(self, config: Config) -> list[str]:
-        """Refuse keys of `data` that say nothing here, and corrections of probabilities where there are none."""
-        data, several = config.data, len(config.data.targets) > 1
-        steps, train = config.ensemble, config.train
-        checks = {
-            "data.target: a binary task has one target column": self.name == "binary" and several,
-            "data.target: multilabel needs several columns, or data.separator for a cell of labels": (
-                self.name == "multilabel" and not several and data.separator is None
-            ),
-            "data.heads: needs several target columns, each of labels, in a multiclass task": (
-                data.heads and not (several and self.name == "multiclass")
-            ),
-            "data.heads: each head sorts its own labels; leave data.classes and data.separator out": (
-                data.heads and not (data.classes is None and data.separator is None)
-            ),
-            f"predict.top_k: keeps some of one row's exclusive classes, not of a {self.name} task or of heads; "
-            "set auto": isinstance(config.predict.top_k, int) and (not self.exclusive or data.heads),
-            "submission.composite: needs data.heads": config.submission.composite is not None and not data.heads,
-            "ensemble.compose: needs data.heads, as its runs' labels together are the composite classes": (
-                steps.compose is not None and not data.heads
-            ),
-            f"ensemble.compose: found runs for {', '.join(steps.compose or ())}, expected one for each column of "
-            f"data.target: {', '.join(data.targets)}": (
-                data.heads and steps.compose is not None and set(steps.compose) != set(data.targets)
-            ),
-            "data.empty: needs data.separator, as only a cell of labels can have none": (
-                data.empty is not None and data.separator is None
-            ),
-            f"data.range: bounds values, a {self.name} task has none": data.range is not None and not self.values,
-            "data.range: expected the smallest value first": data.range is not None and data.range[0] >= data.range[1],
-            f"data.classes, data.separator: a {self.name} task has numbers, no labels; leave them out": (
-                self.values and not (data.classes is None and data.separator is None)
-            ),
-            f"loss.label_smoothing: smooths probabilities, a {self.name} task has values; set 0": (
-                self.values and config.loss.label_smoothing > 0
-            ),
-            f"loss.class_weights: a {self.name} task has no classes; leave them out, or see data.weight": (
-                self.values and config.loss.class_weights is not None
-            ),
-            f"train.sampling: found {train.sampling}, but a {self.name} task has no classes; choose weighted": (
-                self.values and train.sampling in ("balanced", "sqrt")
-            ),
-            "train.sampling: weighted draws by data.weight, or that of data.extra; set one of them": (
-                train.sampling == "weighted" and data.weight is None and not data.extra
-            ),
-            f"train.sampling: {train.sampling} and loss.class_weights {config.loss.class_weights} correct unequal "
-            "classes twice; leave one out, or take sqrt of both": (
-                train.sampling in ("balanced", "sqrt")
-                and config.loss.class_weights is not None
-                and (train.sampling, config.loss.class_weights) != ("sqrt", "sqrt")
-            ),
-            f"train.disturb_labels: redraws labels, a {self.name} task has values; see train.disturb_values": (
-                self.values and train.disturb_labels is not None
-            ),
-            f"train.disturb_values: adds noise to values, a {self.name} task has labels; see train.disturb_labels": (
-                not self.values and train.disturb_values is not None
-            ),
-            f"pseudo.threshold: asks how probable a label is, a {self.name} task has values; set 0, which takes all "
-            "rows": self.values and config.pseudo.teacher is not None and config.pseudo.threshold > 0,
-            f"ensemble.smoothing, ensemble.calibrate: correct probabilities, a {self.name} task has values; "
-            "leave them out": self.values and (steps.smoothing.alpha != 0 or steps.calibrate != "none"),
-        }
-        return [problem for problem, wrong in checks.items() if wrong]
-
-    def _blend_problems(self, config: Config) -> list[str]:
-        """Refuse ranks where the metric needs the values that they throw away.
+    def admits(self, name: str, metric: str) -> bool:
+        """Tell whether a blender makes what this metric reads; ranks throw away the values.
 
         Decisions between exclusive classes only compare columns, which their ranks allow; a cell's
         threshold of ½ means nothing in ranks.
         """
-        fitting = self.blenders(config.metric)
-        asked = {"blender": [config.ensemble.blender], "compare": config.ensemble.compare or []}
-        why = f"but {config.metric} needs probabilities and ranks are none"
-        if self.values:
-            why = f"which blends probabilities, but a {self.name} task has values"
-        return [
-            f"ensemble.{key}: found '{name}', {why}; choose {', '.join(fitting)}"
-            for key, names in asked.items()
-            for name in names
-            if name != "auto" and not self._admits(name, config.metric)
-        ]
-
-    def blenders(self, metric: str) -> list[str]:
-        """Return the blenders that this task and metric admit, in the table's order."""
-        return [name for name in BLENDERS if self._admits(name, metric)]
-
-    def _admits(self, name: str, metric: str) -> bool:
         blender, reads = find_blender(name), find(metric).reads
         if self.values:
             return blender.values
@@ -198,15 +97,6 @@ class Task:
         if over == "others":
             return targets_BC * (1 - amount) + (1 - targets_BC) * (amount / (count - 1))
         return targets_BC * (1 - amount) + amount * (1 / count)
-
-    def smooth_probs(self, probs_NC: Array, alpha: float, threshold: float) -> Array:
-        """Return p ← (1−alpha)·p + alpha/K for rows whose largest probability exceeds the threshold.
-
-        Independent columns: each cell whose max(p, 1−p) exceeds it is pulled towards ½. Values stay as they are.
-        """
-        if self.values:
-            return probs_NC
-        return smooth(probs_NC, alpha, threshold, self.exclusive)
 
     def labels(self, targets_NC: Array) -> Array:
         """Return hard labels for reports: the class index [N], or a 0/1 matrix [N,C]; values as they are."""
@@ -316,8 +206,8 @@ PROBABILITIES = ("cross_entropy", "binary_cross_entropy", "focal", "asymmetric",
 INDEPENDENT = ("binary_cross_entropy", "focal", "asymmetric", "soft_f1")
 VALUES = ("mse", "mae", "smooth_l1", "binary_cross_entropy")
 TASKS = {
-    "binary": Task("binary", True, PROBABILITIES, decisions=("threshold",)),
-    "multiclass": Task("multiclass", True, PROBABILITIES, decisions=("new_class",)),
+    "binary": Task("binary", True, PROBABILITIES, decisions=("threshold",), one_column=True),
+    "multiclass": Task("multiclass", True, PROBABILITIES, decisions=("new_class",), headed=True),
     "multilabel": Task("multilabel", False, INDEPENDENT, decisions=("threshold", "thresholds")),
     "ordinal": Task("ordinal", True, (*PROBABILITIES, "ordinal"), decisions=("round", "cuts")),
     "regression": Task("regression", False, VALUES, values=True, decisions=("round", "cuts")),

@@ -12,7 +12,6 @@ from pydantic import ValidationError
 
 from pipeline.contracts.config import Config, dump, load, parse
 from pipeline.contracts.errors import InputError
-from pipeline.contracts.task import TASKS
 
 BASE: dict[str, Any] = {
     "name": "leaves",
@@ -257,11 +256,6 @@ def test_mixing_needs_two_rows() -> None:
     assert made(train__batch_size=2).train.batch_size == 2
 
 
-def test_a_task_admits_losses_and_metrics_one_line_each() -> None:
-    lines = refused(data__task="multilabel", metric="accuracy")
-    assert [line.split(":")[0] for line in lines] == ["loss.name", "metric", "data.target"]
-
-
 def test_views_are_expanded_once() -> None:
     assert made(tta=["augment:3"]).tta == ["augment.0", "augment.1", "augment.2"]
     config = made(tta=["hflip", "d4", "hflip"])
@@ -285,17 +279,6 @@ def test_views_are_expanded_once() -> None:
 def test_a_dumped_config_loads_as_the_same(settings: dict[str, object], write: Write) -> None:
     config = made(**settings)
     assert load([write("run.yaml", dump(config))]) == config
-
-
-def test_smoothing_keeps_rows_that_sum_to_one_and_pulls_cells_towards_a_half() -> None:
-    import torch
-
-    one_hot = torch.tensor([[1.0, 0.0, 0.0, 0.0]])
-    torch.testing.assert_close(
-        TASKS["multiclass"].smooth_targets(one_hot, 0.2), torch.tensor([[0.85, 0.05, 0.05, 0.05]])
-    )
-    torch.testing.assert_close(TASKS["multilabel"].smooth_targets(one_hot, 0.2), torch.tensor([[0.9, 0.1, 0.1, 0.1]]))
-    assert torch.equal(TASKS["multiclass"].smooth_targets(one_hot, 0.0), one_hot)
 
 
 @pytest.mark.parametrize("path", sorted(Path(__file__).parents[2].glob("configs/*.yaml")), ids=lambda path: path.stem)

@@ -1,18 +1,12 @@
-"""What each task means: columns, encoding, activation, smoothing and what it admits."""
+"""What each task means: columns, encoding, activation and smoothing."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from synthetic import make_config
 
-from pipeline.contracts.errors import InputError
 from pipeline.contracts.sections.data import Data
 from pipeline.contracts.task import TASKS
 from pipeline.parts.losses import LOSSES
@@ -131,31 +125,6 @@ def test_smoothing_over_the_others(name: str) -> None:
     torch.testing.assert_close(smooth_BC, torch.tensor(expected if task.exclusive else columns))
 
 
-def test_smoothing_of_exclusive_probabilities_touches_sure_rows_alone() -> None:
-    probs_NC = np.array([[0.96, 0.02, 0.02], [0.9, 0.05, 0.05], [0.5, 0.3, 0.2]])
-    found_NC = TASKS["multiclass"].smooth_probs(probs_NC, 0.3, 0.9)
-    np.testing.assert_allclose(found_NC[0], [0.772, 0.114, 0.114])
-    np.testing.assert_array_equal(found_NC[1:], probs_NC[1:])
-
-
-def test_smoothing_of_independent_probabilities_touches_sure_cells_alone() -> None:
-    found_NC = TASKS["multilabel"].smooth_probs(np.array([[0.95, 0.04, 0.9, 0.5]]), 0.1, 0.9)
-    np.testing.assert_allclose(found_NC, [[0.905, 0.086, 0.9, 0.5]])
-
-
-@settings(deadline=None)
-@given(seed=st.integers(0, 1000), alpha=st.floats(0, 1), threshold=st.floats(0, 1))
-def test_smoothing_keeps_the_simplex_and_the_decision(seed: int, alpha: float, threshold: float) -> None:
-    rng = np.random.default_rng(seed)
-    probs_NC = rng.dirichlet(np.full(4, 0.3), 8)
-    found_NC = TASKS["multiclass"].smooth_probs(probs_NC, alpha, threshold)
-    np.testing.assert_allclose(found_NC.sum(1), 1)
-    best_N = probs_NC.argmax(1)
-    assert (found_NC[np.arange(8), best_N] >= found_NC.max(1) - 1e-12).all()
-    cells_NC = TASKS["multilabel"].smooth_probs(rng.random((8, 4)), alpha, threshold)
-    assert ((cells_NC >= 0) & (cells_NC <= 1)).all()
-
-
 def test_class_problem() -> None:
     assert TASKS["binary"].class_problem(["0", "1"]) is None
     assert "found 3 classes" in str(TASKS["binary"].class_problem(["0", "1", "2"]))
@@ -163,33 +132,3 @@ def test_class_problem() -> None:
     assert TASKS["multilabel"].class_problem(["0"]) is None
     assert "every cell of data.target is blank" in str(TASKS["multilabel"].class_problem([]))
     assert "named twice" in str(TASKS["multilabel"].class_problem(["0", "0"]))
-
-
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({"data__task": "multilabel", "data__separator": " ", "metric": "f1_micro"}, "loss.name"),
-        (
-            {"data__task": "multilabel", "data__separator": " ", "loss__name": "binary_cross_entropy"},
-            "a multilabel task admits f1_macro",
-        ),
-        ({"data__task": "binary", "data__target": ["a", "b"]}, "a binary task has one target column"),
-        (
-            {"data__task": "multilabel", "loss__name": "binary_cross_entropy", "metric": "roc_auc"},
-            "data.separator",
-        ),
-        (
-            {
-                "data__task": "multilabel",
-                "data__separator": " ",
-                "loss__name": "binary_cross_entropy",
-                "metric": "f1_micro",
-                "ensemble__blender": "rank_mean",
-            },
-            "f1_micro needs probabilities",
-        ),
-    ],
-)
-def test_what_a_task_does_not_admit(changes: dict[str, object], words: str) -> None:
-    with pytest.raises(InputError, match=words):
-        make_config(Path("x"), **changes)

@@ -80,3 +80,28 @@ def test_the_first_of_equals_and_never_an_undefined_score() -> None:
     assert best((0.0, 1.0, 2.0), lambda choice: 7.0) == 0.0
     assert best((0.0, 1.0, 2.0), lambda choice: np.nan if choice == 0 else -choice) == 1.0
     assert best((0.0, 1.0), lambda choice: np.nan) == 0.0
+
+
+def test_smoothing_of_exclusive_probabilities_touches_sure_rows_alone() -> None:
+    probs_NC = np.array([[0.96, 0.02, 0.02], [0.9, 0.05, 0.05], [0.5, 0.3, 0.2]])
+    found_NC = smoothing(0.9).apply(probs_NC, 0.3, True)
+    np.testing.assert_allclose(found_NC[0], [0.772, 0.114, 0.114])
+    np.testing.assert_array_equal(found_NC[1:], probs_NC[1:])
+
+
+def test_smoothing_of_independent_probabilities_touches_sure_cells_alone() -> None:
+    found_NC = smoothing(0.9).apply(np.array([[0.95, 0.04, 0.9, 0.5]]), 0.1, False)
+    np.testing.assert_allclose(found_NC, [[0.905, 0.086, 0.9, 0.5]])
+
+
+@settings(deadline=None)
+@given(seed=st.integers(0, 1000), alpha=st.floats(0, 1), threshold=st.floats(0, 1))
+def test_smoothing_keeps_the_simplex_and_the_decision(seed: int, alpha: float, threshold: float) -> None:
+    rng = np.random.default_rng(seed)
+    probs_NC = rng.dirichlet(np.full(4, 0.3), 8)
+    found_NC = smoothing(threshold).apply(probs_NC, alpha, True)
+    np.testing.assert_allclose(found_NC.sum(1), 1)
+    best_N = probs_NC.argmax(1)
+    assert (found_NC[np.arange(8), best_N] >= found_NC.max(1) - 1e-12).all()
+    cells_NC = smoothing(threshold).apply(rng.random((8, 4)), alpha, False)
+    assert ((cells_NC >= 0) & (cells_NC <= 1)).all()
