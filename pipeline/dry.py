@@ -21,7 +21,7 @@ from pipeline.contracts.foldrows import FoldRows
 from pipeline.contracts.foldtable import FoldTable
 from pipeline.contracts.imagepaths import Source
 from pipeline.contracts.sample import read_sample
-from pipeline.engine import effort, rows
+from pipeline.engine import effort, phases, rows
 from pipeline.engine.cache import ImageSet, lacking, open_config
 from pipeline.engine.effort import Effort, duration
 from pipeline.engine.lessons import Lessons
@@ -36,7 +36,8 @@ class FoldState:
     """Say what is left to do for one fold; `views` are those that its valid and test rows still lack."""
 
     number: int
-    train_rows: int
+    train_images: int
+    valid_images: int
     valid_rows: int
     epochs: int  # left to train
     text: str
@@ -63,8 +64,12 @@ def _plan(config: Config, only: Sequence[int] | None, force: bool) -> tuple[dict
     """Return what each stage of one run would do, its folds where they are made, and whether anything is new."""
     competition = load(config)
     paths = list(dict.fromkeys([*rows.sources(competition), *competition.test_images]))
-    missing = lacking(config, paths)
-    lines = {"check": [f"reads the tables; {len(missing)} of {len(paths)} images are to be decoded"]}
+    missing: list[effort.Lack] = [(config, lacking(config, paths))]
+    lines = {"check": [f"reads the tables; {len(missing[0][1])} of {len(paths)} images are to be decoded"]}
+    trained = list(dict.fromkeys(rows.sources(competition)))
+    for one in phases.smaller(config):
+        missing.append((one, lacking(one, trained)))
+        lines["check"].append(f"{len(missing[-1][1])} of {len(trained)} images also at {phases.text(one)}")
     table: FoldTable | None = None
     stage = "folds"
     try:
@@ -83,6 +88,7 @@ def _plan(config: Config, only: Sequence[int] | None, force: bool) -> tuple[dict
     ]
     fresh = any(state.epochs or state.valid_views or state.test_views for state in states)
     lines |= _closing(config, table, only, fresh)
+    missing = [(one, sources) for one, sources in missing if sources]
     if fresh or missing:
         lines |= _costs(config, competition, states, missing, force)
     return lines, table, fresh
@@ -117,18 +123,14 @@ def _folds(config: Config, competition: Competition) -> FoldTable | None:
 def _states(
     config: Config, competition: Competition, table: FoldTable | None, only: Sequence[int] | None, force: bool
 ) -> list[FoldState]:
-    if table is None:
-        sizes = effort.fold_sizes(config, len(competition.ids))
-    else:
-        part = config.train.subset, config.train.seed
-        sizes = [(len(table.train_ids(k, *part)), len(table.valid_ids(k))) for k in range(table.n)]
     lessons = None if table is None else Lessons(config, competition, table)
     learnt = competition if lessons is None else lessons.competition
+    sizes = _sizes(config, learnt, table)
     train_set, test_set = _known(config, rows.sources(learnt)), _known(config, competition.test_images)
     digest = train_set.digest(rows.names(learnt)) if train_set else None
     found: list[FoldState] = []
     defects: Lines = []
-    for number, (train, valid) in enumerate(sizes):
+    for number, ((train, valid), (train_images, valid_images)) in enumerate(sizes):
         if only is not None and number not in only:
             continue
         try:
@@ -136,7 +138,7 @@ def _states(
         except MismatchError as error:
             defects += error.defects
             continue
-        text = text or f"{epochs} epochs on {train} rows"
+        text = text or f"{epochs} epochs on {train} rows{_more(config, train, train_images)}"
         valid_views = test_views = len(config.views)
         if table is not None and not epochs:
             folder, ids = (
@@ -149,10 +151,34 @@ def _states(
             valid_views -= _kept(config, folder, "valid", names_I, owners_I, valid_set)
             owners_J = competition.test_ids[competition.test_rows_J]
             test_views -= _kept(config, folder, "test", competition.test_image_ids, owners_J, test_set)
-        found.append(FoldState(number, train, valid, epochs, text, valid_views, test_views))
+        found.append(FoldState(number, train_images, valid_images, valid, epochs, text, valid_views, test_views))
     if defects:
         raise MismatchError(*defects)
     return found
+
+
+Sizes = tuple[int, int]  # of a fold: to train on, to validate
+
+
+def _sizes(config: Config, learnt: Competition, table: FoldTable | None) -> list[tuple[Sizes, Sizes]]:
+    """Return how many ids, then how many images each fold has; the extra ones are images alone."""
+    every = len(rows.sources(learnt))
+    if table is None:
+        own = len(learnt.images)
+        by_id, by_image = effort.fold_sizes(config, len(learnt.ids)), effort.fold_sizes(config, own, every - own)
+        return list(zip(by_id, by_image, strict=True))
+    found = []
+    for fold in range(table.n):
+        train, valid = table.train_ids(fold, config.train.subset, config.train.seed), table.valid_ids(fold)
+        numbers = rows.train_numbers(learnt, table, fold, train)
+        validated = np.isin(learnt.ids, valid)[learnt.rows_I]
+        found.append(((len(train), len(valid)), (len(numbers), int(validated.sum()))))
+    return found
+
+
+def _more(config: Config, rows: int, images: int) -> str:
+    """Say how many images the rows have, where it is another number; not all that may be labelled will be."""
+    return "" if images == rows else f", {'at most ' if config.pseudo.teacher is not None else ''}{images} images"
 
 
 def _known(config: Config, sources: Sequence[Source]) -> ImageSet | None:
@@ -187,18 +213,19 @@ def _training(
     unknown = " if its images have not changed, which the cache cannot tell" if images is None else ""
     if finished:
         return 0, f"trained already, reused{unknown}"
-    done = len(_speeds(folder)) if (folder / "state" / "last.safetensors").is_file() else 0
+    done = len(_speeds(config, folder)) if (folder / "state" / "last.safetensors").is_file() else 0
     return epochs - done, f"goes on after epoch {done} of {epochs}{unknown}" if done else None
 
 
-def _speeds(folder: Path) -> list[float]:
-    """Return the training speed of each epoch that the fold has finished, images/s."""
+def _speeds(config: Config, folder: Path) -> list[float]:
+    """Return the training speed of each epoch that the fold has finished, images/s of the model's size."""
     path = folder / "epochs.csv"
     if not path.is_file():
         return []
     import pandas as pd
 
-    return [float(speed) for speed in pd.read_csv(path)["images_per_second"]]
+    speeds = pd.read_csv(path)["images_per_second"]
+    return [float(speed) * phases.share(config, epoch) for epoch, speed in enumerate(speeds)]
 
 
 def _kept(config: Config, folder: Path, kind: str, names_I: Array, owners_I: Array, images: ImageSet | None) -> int:
@@ -268,21 +295,21 @@ def _closing(config: Config, table: FoldTable | None, only: Sequence[int] | None
 
 
 def _costs(
-    config: Config, competition: Competition, states: Sequence[FoldState], missing: Sequence[Source], force: bool
+    config: Config, competition: Competition, states: Sequence[FoldState], missing: Sequence[effort.Lack], force: bool
 ) -> dict[str, Lines]:
     """Estimate the time from this run's epochs or a short measurement, and the disk from sizes."""
     from pipeline.engine import measure
 
     folders = [] if force else sorted(config.run_dir.glob("fold*"))  # what is replaced may be another model
-    known = [speed for folder in folders for speed in _speeds(folder)]
+    known = [speed for folder in folders for speed in _speeds(config, folder)]
     quick = measure.quick(config, competition.classes, steps=0 if known else 2)
     speed = float(np.median(known)) if known else quick.train
-    tests = len(competition.test_ids)
+    tests, planned = len(competition.test_images), config.train.epochs
     work = Effort(
         decode=0,
-        train=sum(state.epochs * state.train_rows for state in states),
-        validate=sum(state.epochs * state.valid_rows for state in states),
-        predict=sum(state.valid_views * state.valid_rows + state.test_views * tests for state in states),
+        train=sum(effort.epochs(config, planned - state.epochs) * state.train_images for state in states),
+        validate=sum(state.epochs * state.valid_images for state in states),
+        predict=sum(state.valid_views * state.valid_images + state.test_views * tests for state in states),
     )
     seconds = work.seconds(effort.Speeds(float("inf"), speed, quick.forward))
     origin = "as its epochs so far" if known else "the model's step, just measured"
@@ -292,7 +319,8 @@ def _costs(
     ]
     if missing:
         time.append("decoding not counted; foldline bench measures it")
-    rows = sum(bool(state.valid_views) * state.valid_rows + bool(state.test_views) * tests for state in states)
+    asked = len(competition.test_ids)
+    rows = sum(bool(state.valid_views) * state.valid_rows + bool(state.test_views) * asked for state in states)
     new = sum(state.epochs > 0 for state in states)
     most = wideruns.kept(config, len(competition.classes))
     cells = len(competition.classes) if most is None else 2 * most  # a class's number beside its probability

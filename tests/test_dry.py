@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from conftest import several
 
 from pipeline import run as pipeline_run
 from pipeline.cli import main
@@ -10,6 +11,7 @@ from pipeline.contracts.config import load as load_config
 from pipeline.contracts.errors import InputError
 from pipeline.dry import describe
 from pipeline.engine import images
+from pipeline.engine.effort import Effort
 from pipeline.stages import ensemble, folds, predict, report, score, train
 
 SETTINGS = ["train.epochs=1", "folds.n=2"]
@@ -129,3 +131,30 @@ def test_the_command_prints_the_plan_and_runs_nothing(
     assert main(["run", "--dry", "-c", str(competition / "config.yaml"), "--fold", "1"]) == 0
     assert "fold 1: 2 epochs on 32 rows" in capsys.readouterr().out
     assert not (competition.parent / "runs").exists()
+
+
+def test_several_images_of_one_id_and_other_sizes_are_counted(competition: Path) -> None:
+    several(competition)
+    found = plan(competition, "train.epochs=2", "train.sizes=[{until: 0.5, size: 16}]")
+    assert found["check"] == [
+        "reads the tables; 60 of 60 images are to be decoded",
+        "48 of 48 images also at 16×16 px",
+    ]
+    assert found["train"] == ["fold 0: 2 epochs on 6 rows, 24 images", "fold 1: 2 epochs on 6 rows, 24 images"]
+    assert f"cache {(60 * 32**2 + 48 * 16**2) * 3 / 1e6:.1f} MB" in found["disk"][0]
+    assert "predictions 0.0 MB" in found["disk"][0]
+
+
+def test_the_time_is_that_of_every_image_at_its_size(competition: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second of two epochs has 32×32 px: half of four times the pixels of the first."""
+    several(competition)
+    config = load_config([competition / "config.yaml"], ["train.sizes=[{until: 0.5, size: 16}]"])
+    folds.run(config)
+    (config.run_dir / "fold0").mkdir(parents=True)
+    (config.run_dir / "fold0/epochs.csv").write_text("epoch,images_per_second\n1,400\n2,100\n")
+    asked: list[Effort] = []
+    real = Effort.seconds
+    monkeypatch.setattr(Effort, "seconds", lambda work, speeds: asked.append(work) or real(work, speeds))
+    text = describe(config)
+    assert "fold 2: 2 epochs on 8 rows, 32 images" in text and "(100 images/s, as its epochs so far)" in text
+    assert asked == [Effort(decode=0, train=3 * 32 * 1.25, validate=2 * 48, predict=48 + 3 * 12)]
