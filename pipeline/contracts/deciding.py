@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.contracts.artifacts import read_json
+from pipeline.contracts.cells import some
 from pipeline.contracts.task import TASKS, Task
 from pipeline.parts.decisions import DECISIONS, Rules, decide, labels
 from pipeline.parts.metrics import find
@@ -119,9 +120,8 @@ def problems(task: Task, config: Config) -> list[str]:
 def class_problems(config: Config, classes: Sequence[str]) -> list[str]:
     """Return which classes that `decision` names are none."""
     named = {"alone": config.decision.alone, "new_class": config.decision.new_class}
-    known = ", ".join(classes[:8]) + (", …" if len(classes) > 8 else "")
     return [
-        f"decision.{key}: unknown class '{name}'; known: {known}; data.classes can name one that has no rows"
+        f"decision.{key}: unknown class '{name}'; known: {some(classes)}; data.classes can name one that has no rows"
         for key, name in named.items()
         if name is not None and name not in classes
     ]

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
+from pipeline.contracts.cells import some
 from pipeline.contracts.sections.section import (
     Count,
     FirstShare,
@@ -87,8 +88,8 @@ class LossConfig(Section):
     def class_problems(self, classes: Sequence[str]) -> list[str]:
         """Return which classes with a weight of their own are none."""
         named = self.class_weights if isinstance(self.class_weights, dict) else {}
-        known = ", ".join(classes[:8]) + (", …" if len(classes) > 8 else "")
-        return [f"loss.class_weights: unknown class '{name}'; known: {known}" for name in named if name not in classes]
+        unknown = [name for name in named if name not in classes]
+        return [f"loss.class_weights: unknown class '{name}'; known: {some(classes)}" for name in unknown]
 
     @model_validator(mode="after")
     def _own_options(self) -> LossConfig:
