@@ -12,8 +12,10 @@ from synthetic import command, make_config, make_folds, pets
 
 from pipeline.cli import main
 from pipeline.contracts import foldtable
-from pipeline.contracts.config import Config, dump
+from pipeline.contracts.config import Config, dump, load
 from pipeline.contracts.errors import InputError, MismatchError
+from pipeline.contracts.space import read as read_space
+from pipeline.parts.tuning import space as spaces
 from pipeline.stages import tune
 from pipeline.stages.tune import recipe
 from pipeline.stages.tune import storage as storages
@@ -95,6 +97,32 @@ def test_a_weights_file_may_lie_elsewhere_but_not_hold_others(tmp_path: Path) ->
     assert recipe.of(configs[0], {}).run == recipe.of(configs[1], {}).run != recipe.of(configs[2], {}).run
     with pytest.raises(MismatchError, match=r"model\.pretrained"):
         opened(configs[2])
+
+
+@pytest.mark.parametrize("searched", [False, True])
+def test_a_changed_file_of_the_users_own_is_another_trial_and_another_study(tmp_path: Path, searched: bool) -> None:
+    file = tmp_path / "losses.py"
+    file.write_text("def soft(): ...")
+    given = {"loss.name": {"choice": ["cross_entropy", f"{file}:soft"]}} if searched else SPACE
+    names = {} if searched else {"loss__name": f"{file}:soft"}
+    config = changed(tmp_path, tune__space=given, **names)
+    make_folds(config, pets())
+    settings = {"loss.name": f"{file}:soft"} if searched else {}
+    opened(config)
+    before, plain = recipe.of(config, settings).run, recipe.of(config, {"loss.name": "cross_entropy"}).run
+    assert recipe.of(config, settings).run == before
+    file.write_text("def soft(): return 1")
+    assert recipe.of(config, settings).run != before
+    assert recipe.of(config, {"loss.name": "cross_entropy"}).run == plain
+    with pytest.raises(MismatchError, match=r"losses\.py: '" if searched else r"loss's file: '"):
+        opened(config)
+
+
+def test_the_digits_study_begins_with_the_configs_own_values() -> None:
+    config = load([Path(__file__).parents[2] / "configs/digits_untuned.yaml"])
+    space, tree = read_space(config), config.model_dump(mode="json")
+    own = spaces.params(space, {entry.key: tune._at(tree, entry.key) for entry in space.all()})
+    assert {entry.key for entry in space.entries} == set(own)
 
 
 @pytest.mark.parametrize("url", ["nonsense", "oracle9://here/there", "postgresql+psycopg://nobody@127.0.0.1:1/none"])

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from synthetic import CLASSES, make_config, make_folds, pets
 
-from pipeline.contracts import foldtable
+from pipeline.contracts import fingerprint, foldtable
 from pipeline.contracts.artifacts import Predictions, write_table, write_text
 from pipeline.contracts.config import Config, dump
 from pipeline.contracts.errors import MismatchError, TrainingError
@@ -49,6 +49,7 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
         if quality in failing:
             raise failing[quality]
         write_text(config.run_dir / "config.yaml", dump(config))
+        fingerprint.stamp(config.run_dir, f"train-fold{fold}", {"images": run.images, "train.lr": 1})  # type: ignore[attr-defined]
         epochs = []
         for epoch in range(1, EPOCHS + 1):
             value = quality * (1 - math.exp(-epoch)) + 0.001 * (epoch % 2)
@@ -95,7 +96,7 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
         finally:
             storage.close(opened)
 
-    run.calls = calls  # type: ignore[attr-defined]
+    run.calls, run.images = calls, "those"  # type: ignore[attr-defined]
     return run
 
 
@@ -110,6 +111,19 @@ def test_the_value_is_the_mean_over_folds(study: Run) -> None:
     assert first.intermediate_values == dict(enumerate(scores))
     assert first.user_attrs["seconds"] == 3 * EPOCHS
     assert scores[0] < scores[2]
+
+
+def test_trials_on_other_images_are_refused_until_the_first_ones_are_back(study: Run) -> None:
+    study(1)
+    study.images = "others"  # type: ignore[attr-defined]
+    with pytest.raises(MismatchError, match=r"trained on other data(.|\n)*images: 'those' -> 'others'"):
+        study(2)
+    done = [one for one in study.setup.study.trials if one.state.name == "COMPLETE"]  # type: ignore[attr-defined]
+    assert len(done) == 1
+    folders = {path.parent.name for path in study.setup.config.study_dir.glob("trial-*/fold*")}  # type: ignore[attr-defined]
+    assert folders == {done[0].user_attrs["settings"]}
+    study.images = "those"  # type: ignore[attr-defined]
+    assert len([one for one in study(2) if one.state.name == "COMPLETE"]) == 2
 
 
 def test_a_raced_trial_has_the_rivals_mean_and_its_paired_difference(study: Run) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from pipeline.contracts import foldtable
 from pipeline.contracts.artifacts import read_json, write_json
 from pipeline.contracts.config import Config
 from pipeline.parts.tuning.space import Space
-from pipeline.stages.tune import recipe
+from pipeline.stages.tune import inputs, recipe
 from pipeline.stages.tune.locks import turn
 from pipeline.stages.tune.outputs import found_settings
 from pipeline.stages.tune.rows import Setup, fold_score, mean_score
@@ -37,7 +36,7 @@ def run(setup: Setup, space: Space) -> None:
                 continue
             what = f"seed {made.train.seed}" + (f", folds of seed {folds_seed}" if folds_seed is not None else "")
             print(f"the winner again, {what} …", flush=True)
-            scores = _train(setup.config.study_dir, made, remake=folds_seed is not None)
+            scores = _train(setup, made, remake=folds_seed is not None)
             stored = [None if math.isnan(score) else score for score in scores]
             known[str(made.run)] = {
                 "run": made.run,
@@ -105,16 +104,16 @@ def _jobs(setup: Setup, space: Space) -> list[tuple[Config, int | None]]:
     return jobs
 
 
-def _train(folder: Path, made: Config, remake: bool) -> list[float]:
+def _train(setup: Setup, made: Config, remake: bool) -> list[float]:
     """Train, predict and score all folds; what they print goes to fresh.log."""
     from pipeline.stages import folds, predict, train
     from pipeline.stages.tune.worker import forget, logged
 
-    with logged(folder / "fresh.log"):
+    with logged(setup.config.study_dir / "fresh.log"):
         if remake:
             folds.run(made)
         table = foldtable.read(made)
-        train.run(made)
+        train.run(made, watch=lambda fold, _: inputs.hold(setup.study, made, fold))
         predict.run(made, parts=("valid",))
     forget()
     return [fold_score(made, table, fold) for fold in range(table.n)]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline.contracts import fingerprint
+from pipeline.contracts import fingerprint, ownfiles
 from pipeline.contracts.config import Config
 from pipeline.contracts.space import settle
 
@@ -37,12 +37,24 @@ def weights(made: Config) -> bool | str:
     return given if isinstance(given, bool) else fingerprint.file_hash(Path(given))
 
 
-def digest(made: Config) -> str:
-    """Return 12 hexadecimal digits of what a trial's score depends on."""
+def without_places(made: Config) -> dict[str, Any]:
+    """Return the config's tree without what may differ between machines."""
     tree = made.model_dump(mode="json", exclude={*PLACES})
     for section, keys in ELSEWHERE.items():
         for key in keys:
             tree[section].pop(key, None)
+    return tree
+
+
+def digest(made: Config) -> str:
+    """Return 12 hexadecimal digits of what a trial's score depends on; of the user's own files by what they hold."""
+    tree = without_places(made)
     tree["data"]["cache_size"] = made.data.cache.size
     tree["model"]["pretrained"] = weights(made)
-    return fingerprint.digest(tree)[:12]
+    return fingerprint.digest({**tree, **own_files(made)})[:12]
+
+
+def own_files(made: Config) -> fingerprint.Fields:
+    """Return the hashes of the user's own files that a trial trains or scores by, named as in a run's stamps."""
+    keys = tuple(key for key in ownfiles.KEYS if key.split(".")[0] not in PLACES)
+    return {key: value for key, value in fingerprint.fields(made, keys).items() if key.endswith("'s file")}

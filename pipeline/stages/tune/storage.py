@@ -7,13 +7,14 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.contracts import fingerprint
+from pipeline.contracts import fingerprint, ownfiles
 from pipeline.contracts.config import Config
 from pipeline.contracts.errors import InputError, MismatchError, SpaceError
 from pipeline.contracts.foldtable import FoldTable
 from pipeline.contracts.space import default
 from pipeline.contracts.space import read as read_space
 from pipeline.parts.metrics import find
+from pipeline.parts.tuning.entries import Choice, Fixed
 from pipeline.stages.tune.recipe import weights
 
 if TYPE_CHECKING:
@@ -140,5 +141,20 @@ def identity(config: Config, table: FoldTable) -> fingerprint.Fields:
     }
     entries = config.tune.space if config.tune.space is not None else default(config)
     space: fingerprint.Fields = {f"tune.space.{key}": entry for key, entry in entries.items()}
+    space |= {f"tune.space's {file}": fingerprint.file_hash(file) for file in _files(config)}
     stored: fingerprint.Fields = json.loads(json.dumps({**fixed, **space}))  # as the database gives it back
     return stored
+
+
+def _files(config: Config) -> list[Path]:
+    """Return the user's own files that only values of the space name: a study with others is another one."""
+    found: list[Path] = []
+    for entry in read_space(config).all():
+        for value in entry.values if isinstance(entry, Choice) else [entry.value] if isinstance(entry, Fixed) else []:
+            tree = (
+                {f"{entry.key}.{key}": one for key, one in value.items()}
+                if isinstance(value, dict)
+                else {entry.key: value}
+            )
+            found += [file for held in ownfiles.files(tree).values() for file in held]
+    return sorted(set(found))

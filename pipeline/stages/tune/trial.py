@@ -18,6 +18,7 @@ from pipeline.parts.metrics import find
 from pipeline.parts.tuning import epochs as rule
 from pipeline.parts.tuning import racing
 from pipeline.stages import predict, train
+from pipeline.stages.tune import inputs
 from pipeline.stages.tune.rows import Rival, Setup, curve, find_rival, fold_score, mean_score, read_rows
 
 if TYPE_CHECKING:
@@ -80,6 +81,8 @@ def _train(setup: Setup, config: Config, fold: int, rival: Rival | None, check: 
 
     def watch(_: int, epochs: Sequence[Epoch]) -> None:
         check()
+        if len(epochs) == 1:
+            inputs.hold(setup.study, config, fold)
         mine = [epoch.valid_metric if setup.greater else -epoch.valid_metric for epoch in epochs]
         train_, patience = config.train, setup.config.tune.patience
         lengths = {"patience": patience, "epochs": train_.epochs, "incumbent_epochs": planned}
