@@ -13,7 +13,7 @@ from pipeline.contracts.errors import MismatchError
 from pipeline.contracts.foldtable import FoldTable
 from pipeline.contracts.task import TASKS, Task
 from pipeline.parts import heads as together
-from pipeline.parts.honesty import fold_scores
+from pipeline.parts import honesty
 from pipeline.parts.metrics import find
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -46,15 +46,11 @@ def scores(task: Task, metric: str, targets_NC: Array, probs_NC: Array, fold_N: 
     where the metric needs classes that the predictions do not keep.
     """
     wideruns.check_metric(metric, probs_NC)
-    found_K = fold_scores(find(metric), targets_NC, probs_NC, task.exclusive, fold_N)
-    defined = found_K[~np.isnan(found_K)]
+    found_K = honesty.fold_scores(find(metric), targets_NC, probs_NC, task.exclusive, fold_N)
+    known = found_K[~np.isnan(found_K)]
     return {
-        "per_fold": [_plain(score) for score in found_K.tolist()],
-        "mean": float(defined.mean()) if len(defined) else None,
-        "std": float(defined.std()) if len(defined) else None,
-        "pooled": _plain(task.score(metric, targets_NC, probs_NC)),
+        "per_fold": [honesty.defined(score) for score in found_K.tolist()],
+        "mean": float(known.mean()) if len(known) else None,
+        "std": float(known.std()) if len(known) else None,
+        "pooled": honesty.defined(task.score(metric, targets_NC, probs_NC)),
     }
-
-
-def _plain(score: float) -> float | None:
-    return None if np.isnan(score) else score

@@ -32,6 +32,11 @@ def comparable(score: float) -> float:
     return -math.inf if math.isnan(score) else score
 
 
+def defined(score: float) -> float | None:
+    """Return a score that JSON can hold, None where it is undefined."""
+    return None if math.isnan(score) else float(score)
+
+
 def fold_scores(metric: Metric, targets_NC: Array, probs_NC: Array, exclusive: bool, fold_N: Array) -> Array:
     """Return the score of each fold in the order of their numbers, [K] float64, NaN where undefined."""
     rows = (fold_N == fold for fold in np.unique(fold_N))

@@ -12,8 +12,9 @@ import numpy as np
 from pipeline.parts import wide
 from pipeline.parts.blenders import BLENDERS, Fit, equal_weights
 from pipeline.parts.blenders import find as find_blender
+from pipeline.parts.honesty import defined
 from pipeline.parts.metrics import METRICS
-from pipeline.stages.ensemble.judge import LEVEL, Array, Crossed, Judge, Scored, plain
+from pipeline.stages.ensemble.judge import LEVEL, Array, Crossed, Judge, Scored
 from pipeline.stages.ensemble.stack import Stack, blend
 
 REFIT_CELLS = 300_000  # of the stack: above, a member is left out without fitting the others anew
@@ -51,7 +52,7 @@ def compare(
             }
             for name, one in scored.items()
         },
-        "members": {name: plain(score) for name, score in singles.items()},
+        "members": {name: defined(score) for name, score in singles.items()},
     }
     if asked == "auto":
         report["why"] = _why(chosen, scored, judge)
@@ -106,7 +107,7 @@ def leave_one_out(name: str, crossed: Crossed[Fit], stack: Stack, kind: str, jud
         )
     else:
         less = _without_each(name, crossed, stack, kind, judge)
-    gains = {member.name: plain(with_all - judge.gain(one)) for member, one in zip(stack.members, less, strict=True)}
+    gains = {member.name: defined(with_all - judge.gain(one)) for member, one in zip(stack.members, less, strict=True)}
     return {"refitted": refit, "members": gains}
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,7 +11,7 @@ import numpy as np
 
 from pipeline.parts import honesty
 from pipeline.parts.blenders import Goal
-from pipeline.parts.honesty import Interval
+from pipeline.parts.honesty import Interval, defined
 from pipeline.parts.metrics import Metric
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -137,15 +136,15 @@ class Judge:
         """Return the scores, their gap (above 0: flattered) and the interval, for JSON."""
         spread = honesty.interval(one.scores_R, self.resamples.groups, LEVEL)
         return {
-            "in_sample": plain(one.in_sample),
-            "cross_fitted": plain(one.cross_fitted),
-            "gap": plain(honesty.sign(self.metric) * (one.in_sample - one.cross_fitted)),
+            "in_sample": defined(one.in_sample),
+            "cross_fitted": defined(one.cross_fitted),
+            "gap": defined(honesty.sign(self.metric) * (one.in_sample - one.cross_fitted)),
             **_described(spread),
         }
 
     def difference(self, one: Scored, other: Scored) -> dict[str, Any]:
         """Return one's lead over the other and its interval, for JSON."""
-        return {"lead": plain(self.lead(one, other)), **_described(self.paired(one, other))}
+        return {"lead": defined(self.lead(one, other)), **_described(self.paired(one, other))}
 
     @property
     def terms(self) -> dict[str, Any]:
@@ -157,9 +156,4 @@ class Judge:
 
 
 def _described(found: Interval) -> dict[str, Any]:
-    return {"interval": [plain(found.low), plain(found.high)], "lost": found.lost, "reliable": found.reliable}
-
-
-def plain(value: float) -> float | None:
-    """Return a number that JSON can hold, None for NaN."""
-    return None if math.isnan(value) else float(value)
+    return {"interval": [defined(found.low), defined(found.high)], "lost": found.lost, "reliable": found.reliable}
