@@ -285,40 +285,31 @@ class Fit:
 
     def _validate(self) -> tuple[float, float]:
         """Return the loss and the metric of the weights that would be kept, over all validation rows."""
-        valid = self.fold.valid
-        assert valid.targets_NC is not None
-        if (count := wideruns.kept(self.config, len(self.fold.classes))) is not None:
-            return self._validate_tops(valid, valid.targets_NC, count)
-        probs_NVC = predict(
-            [self._evaluated()],
-            valid,
-            ["identity"],
-            self.config,
-            self.setting,
-            self.normalize,
-            as_logits=True,
-        )[0]
-        logits, targets_NC = torch.from_numpy(probs_NVC[:, 0]), valid.targets_NC
-        loss = float(self.output.losses(logits, self.output.learned(torch.from_numpy(np.asarray(targets_NC)))).mean())
-        probs_NC = self.output.activate(logits).numpy()
-        if not np.isfinite(probs_NC).all():
+        targets_NC, pool_I = self.fold.valid.targets_NC, self.fold.pool_I
+        assert targets_NC is not None
+        loss, found = self._predicted(targets_NC)
+        if not wide.finite(found):
             raise TrainingError(f"fold {self.fold.number}: validation predictions are not finite; lower train.lr")
-        if self.fold.pool_I is not None:
-            _, first, rows_I = np.unique(self.fold.pool_I, return_index=True, return_inverse=True)
-            pooled_NVC = pool(probs_NC[:, None], rows_I, len(first), self.config.data.pool, self.output.blocks)
-            probs_NC, targets_NC = pooled_NVC[:, 0], targets_NC[first]
-        return loss, self.output.score(self.config.metric, targets_NC, probs_NC.astype(np.float64))
+        if pool_I is not None:
+            _, first, rows_I = np.unique(pool_I, return_index=True, return_inverse=True)
+            found, targets_NC = self._pooled(found, rows_I, len(first)), targets_NC[first]
+        return loss, self.output.score(self.config.metric, targets_NC, found)
 
-    def _validate_tops(self, valid: Rows, targets_NC: Array, count: int) -> tuple[float, float]:
-        """Return the same of very many classes, whose probabilities are never held together."""
-        network = self._evaluated()
-        loss, found = validate(network, valid, self.config, self.setting, self.normalize, count, self.output)
-        if not wide.finite(found.values_NK):
-            raise TrainingError(f"fold {self.fold.number}: validation predictions are not finite; lower train.lr")
-        if self.fold.pool_I is not None:
-            _, first, rows_I = np.unique(self.fold.pool_I, return_index=True, return_inverse=True)
-            found, targets_NC = pool_tops(found, rows_I, len(first)), targets_NC[first]
-        return loss, self.output.score(self.config.metric, targets_NC, wide.as_array(found))
+    def _predicted(self, targets_IC: Array) -> tuple[float, Array]:
+        """Return the loss and the probabilities or values of each image, [I,C] float64; a Top of very many classes."""
+        network, valid, way = self._evaluated(), self.fold.valid, (self.config, self.setting, self.normalize)
+        if (count := wideruns.kept(self.config, len(self.fold.classes))) is not None:
+            loss, top = validate(network, valid, *way, count, self.output)
+            return loss, wide.as_array(top)
+        logits = torch.from_numpy(predict([network], valid, ["identity"], *way, as_logits=True)[0][:, 0])
+        losses_I = self.output.losses(logits, self.output.learned(torch.from_numpy(np.asarray(targets_IC))))
+        return float(losses_I.mean()), self.output.activate(logits).numpy().astype(np.float64)
+
+    def _pooled(self, found_IC: Array, rows_I: Array, count: int) -> Array:
+        if isinstance(found_IC, wide.Top):
+            return wide.as_array(pool_tops(found_IC, rows_I, count))
+        pooled_NVC = pool(found_IC[:, None], rows_I, count, self.config.data.pool, self.output.blocks)
+        return pooled_NVC[:, 0].astype(np.float64)
 
     def _evaluated(self) -> nn.Module:
         """Return the network whose weights count: the moving average where there is one."""

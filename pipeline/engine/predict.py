@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import TypedDict, Unpack
 
 import numpy as np
 import torch
@@ -28,6 +29,15 @@ from pipeline.parts import views as views_table
 Keep = Callable[[Tensor, Array], tuple[Tensor, ...]]  # outputs [B,V,C] of some rows, their numbers -> what is kept
 
 
+class Options(TypedDict, total=False):
+    """Name what a prediction may be told beside its networks and rows."""
+
+    augment: Augmentation | None  # makes the views `augment.N`, with draws keyed by (seed, view, id)
+    outputs: Sequence[Output]  # what each network's columns mean; else neither heads nor a scale
+    as_logits: bool
+    progress: str  # what its bar is called; else there is none
+
+
 def predict(
     networks: Sequence[nn.Module],
     rows: Rows,
@@ -35,35 +45,18 @@ def predict(
     config: Config,
     setting: Setting,
     normalize: Normalize,
-    *,
-    augment: Augmentation | None = None,
-    outputs: Sequence[Output] | None = None,
-    as_logits: bool = False,
-    progress: str | None = None,
+    **options: Unpack[Options],
 ) -> list[Array]:
     """Return one array [N,V,C] float32 per network: probabilities or values, or logits.
 
-    `outputs` say what each network's columns mean; None: neither heads nor a scale. Rows are read in their order;
-    with several processes each reads every P-th run of rows, and all get the whole result. `augment` makes the views
-    `augment.N`, with draws keyed by (seed, view, id).
+    Rows are read in their order; with several processes each reads every P-th run of rows, and all get the whole
+    result.
     """
 
     def whole(probs_BVC: Tensor, _: Array) -> tuple[Tensor, ...]:
         return (probs_BVC,)
 
-    found = collect(
-        networks,
-        rows,
-        views,
-        config,
-        setting,
-        normalize,
-        whole,
-        augment=augment,
-        outputs=outputs,
-        as_logits=as_logits,
-        progress=progress,
-    )
+    found = collect(networks, rows, views, config, setting, normalize, whole, **options)
     return [one for (one,) in found]
 
 
@@ -75,18 +68,16 @@ def collect(
     setting: Setting,
     normalize: Normalize,
     keep: Keep,
-    *,
-    augment: Augmentation | None = None,
-    outputs: Sequence[Output] | None = None,
-    as_logits: bool = False,
-    progress: str | None = None,
+    **options: Unpack[Options],
 ) -> list[tuple[Array, ...]]:
     """Return what `keep` makes of every batch, put together, for each network: arrays [N,…].
 
     All columns of all rows need not fit in memory then.
     """
     batch_size = config.predict.batch_size
-    means = outputs or [Output.of(config, {})] * len(networks)
+    augment, as_logits = options.get("augment"), options.get("as_logits", False)
+    progress = options.get("progress")
+    means = options.get("outputs") or [Output.of(config, {})] * len(networks)
     own = np.arange(len(rows))[processes.rank() :: processes.count()]
     for network in networks:
         network.eval()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Unpack
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from pipeline.contracts.config import Config
 from pipeline.engine.loader import Array, Normalize, Rows
 from pipeline.engine.network import Setting
 from pipeline.engine.output import Output
-from pipeline.engine.predict import collect
+from pipeline.engine.predict import Options, collect
 from pipeline.parts import wide
 from pipeline.parts.wide import Top
 
@@ -46,15 +46,14 @@ def predict_tops(
     normalize: Normalize,
     width: int,
     count: int,
-    outputs: Sequence[Output],
-    **more: Any,
+    **options: Unpack[Options],
 ) -> list[dict[str, Top]]:
-    """Return each view's `count` most probable of `width` classes for every network; `more` is engine.predict's."""
+    """Return each view's `count` most probable of `width` classes for every network."""
 
     def keep(probs_BVC: Tensor, _: Array) -> tuple[Tensor, ...]:
         return best(probs_BVC, count)
 
-    found = collect(networks, rows, views, config, setting, normalize, keep, outputs=outputs, **more)
+    found = collect(networks, rows, views, config, setting, normalize, keep, **options)
     return [
         {view: Top(columns_NVK[:, v], values_NVK[:, v], width) for v, view in enumerate(views)}
         for columns_NVK, values_NVK in found

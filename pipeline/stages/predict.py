@@ -22,7 +22,7 @@ from pipeline.engine.images import DECODE_VERSION
 from pipeline.engine.loader import Images, Rows
 from pipeline.engine.network import Setting
 from pipeline.engine.output import Output, pool
-from pipeline.engine.predict import predict, subset
+from pipeline.engine.predict import Options, predict, subset
 from pipeline.engine.tops import pool_tops, predict_tops
 from pipeline.parts import wide
 
@@ -144,14 +144,15 @@ class _Jobs:
         networks, metas = zip(*(self._network(folder) for folder in folders), strict=True)
         outputs = [Output.of(config, meta) for meta in metas]
         normalize = network.normalize(networks[0], setting, config.data.in_chans)
-        width, more = len(metas[0]["classes"]), dict[str, Any](augment=augment.of(config), progress=progress)
+        width = len(metas[0]["classes"])
+        options = Options(augment=augment.of(config), outputs=outputs, progress=progress)
         if (most := wideruns.kept(config, width)) is not None:
-            tops = predict_tops(networks, rows, views, config, setting, normalize, width, most, outputs, **more)
+            tops = predict_tops(networks, rows, views, config, setting, normalize, width, most, **options)
             return [
                 {view: wide.as_array(pool_tops(one, rows_I, count)) for view, one in found.items()} for found in tops
             ]
         made = []
-        found = predict(networks, rows, views, config, setting, normalize, outputs=outputs, **more)
+        found = predict(networks, rows, views, config, setting, normalize, **options)
         for output, probs_IVC in zip(outputs, found, strict=True):
             probs_NVC = pool(probs_IVC, rows_I, count, config.data.pool, output.blocks)
             made.append({view: probs_NVC[:, v] for v, view in enumerate(views)})
