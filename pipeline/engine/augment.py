@@ -143,6 +143,7 @@ def _make(name: str, arguments: Any, shape_HWC: tuple[int, int, int]) -> Any:
     kind, given = known[name], dict(arguments or {})
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # Albumentations drops unknown arguments with a mere warning
+        warnings.filterwarnings("ignore", ".*is very slow")  # of PiecewiseAffine, which is right all the same
         if name in COMPOSITES:
             return kind(**given)
         _fill_size(kind, given, shape_HWC[:2])
