@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pipeline.contracts.errors import some
 from pipeline.parts import wide
 
 if TYPE_CHECKING:
@@ -162,8 +163,3 @@ def _numbers(
 def natural(text: str) -> tuple[int, float, str]:
     """Sort decimal numbers by value, before texts; words that float() takes ('nan', 'inf') are texts."""
     return (0, float(text), text) if re.fullmatch(r"-?[0-9]+(\.[0-9]+)?", text) else (1, 0.0, text)
-
-
-def some(names: Sequence[str], most: int = 8) -> str:
-    """Return the first names as a list in words."""
-    return ", ".join(names[:most]) + (", …" if len(names) > most else "")

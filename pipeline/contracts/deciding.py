@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.contracts.artifacts import read_json
-from pipeline.contracts.cells import some
+from pipeline.contracts.errors import some
 from pipeline.contracts.task import TASKS, Task
 from pipeline.parts.decisions import DECISIONS, Rules, decide, labels
 from pipeline.parts.metrics import find

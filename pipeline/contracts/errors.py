@@ -1,5 +1,12 @@
 """Define the errors that a user may meet, each with its exit code."""
 
+from collections.abc import Sequence
+
+
+def some(names: Sequence[object], most: int = 8) -> str:
+    """Return the first of many names as a message lists them."""
+    return ", ".join(map(str, names[:most])) + (", …" if len(names) > most else "")
+
 
 class FoldlineError(Exception):
     """Carry every defect found, one line each: place, found, expected, remedy."""

@@ -16,6 +16,7 @@ from pipeline.contracts.artifacts import read_json, write_json
 from pipeline.contracts.config import Config
 
 Fields = dict[str, Any]  # dotted config key or file -> plain value or hash
+SPEED = ("train.workers", "train.threads", "train.parallel_folds")  # keys of what makes no other model
 # Keys that came after the first runs, of sections that are read whole: at their default they are left out.
 LATER = (
     "model.thaw_epoch",

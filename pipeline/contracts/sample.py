@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from pipeline.contracts import deciding, tables
 from pipeline.contracts.datafolder import find_root
 from pipeline.contracts.defects import Rows, id_column
-from pipeline.contracts.errors import InputError
+from pipeline.contracts.errors import InputError, some
 from pipeline.contracts.task import TASKS
 from pipeline.contracts.templates import nearest
 from pipeline.parts.heads import Heads, composite_names
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from pipeline.contracts.config import Config
 
 UNNAMED = re.compile(r"(Unnamed: \d+)?")  # what pandas calls a column without a name
-SHOWN = 5  # ids or columns that a defect lists
 
 
 def read_sample(config: Config) -> pd.DataFrame:
@@ -139,8 +138,3 @@ def _cell_problems(wanted: list[str], config: Config, classes: Sequence[str]) ->
             "use label, or name its class under submission.columns"
         ]
     return []
-
-
-def some(names: Sequence[str]) -> str:
-    """Return the first of many names for a message."""
-    return ", ".join(map(str, names[:SHOWN])) + (", …" if len(names) > SHOWN else "")

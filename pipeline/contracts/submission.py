@@ -29,8 +29,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.contracts import deciding
-from pipeline.contracts.errors import InputError, MismatchError
-from pipeline.contracts.sample import UNNAMED, answers, check_sample, heads_of, id_name, some, to_fill
+from pipeline.contracts.errors import InputError, MismatchError, some
+from pipeline.contracts.sample import UNNAMED, answers, check_sample, heads_of, id_name, to_fill
 from pipeline.contracts.task import TASKS
 from pipeline.parts import wide
 from pipeline.parts.heads import composite

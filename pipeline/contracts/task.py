@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.contracts import cells
-from pipeline.contracts.cells import SHARED, some
+from pipeline.contracts.cells import SHARED
+from pipeline.contracts.errors import some
 from pipeline.parts import heads as together
 from pipeline.parts.blenders import BLENDERS
 from pipeline.parts.blenders import find as find_blender

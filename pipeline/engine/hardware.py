@@ -29,6 +29,12 @@ def device() -> torch.device:
     return torch.device("cpu")
 
 
+def gpus() -> list[str]:
+    """Return what names each GPU of this process to another one, in CUDA_VISIBLE_DEVICES."""
+    seen = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
+    return (seen or [str(number) for number in range(torch.cuda.device_count())])[: torch.cuda.device_count()]
+
+
 def precision(wanted: str, where: torch.device) -> str:
     """Return fp32, bf16 or fp16: what is asked, or for `auto` bf16 where native, fp16 on older GPUs, else fp32."""
     if wanted == "fp16" and where.type != "cuda":

@@ -10,7 +10,7 @@ import numpy as np
 
 from pipeline.contracts import foldtable
 from pipeline.contracts.competition import load
-from pipeline.contracts.errors import InputError, MismatchError
+from pipeline.contracts.errors import InputError, MismatchError, some
 from pipeline.contracts.foldrows import FoldRows
 from pipeline.contracts.task import TASKS
 from pipeline.parts.folds.encode import choose
@@ -188,8 +188,7 @@ def _warnings(rows: FoldRows, n: int, asked: Report) -> list[str]:
 def _show(report: Report) -> None:
     print(f"  scheme {report['scheme']} ({report['reason']}), seed {report.get('seed', 'unknown')}")
     for fold in report["folds"]:
-        labels = list(fold["labels"].items())
-        text = ", ".join(f"{name} {count}" for name, count in labels[:SHOWN]) + (", …" if len(labels) > SHOWN else "")
+        text = some([f"{name} {count}" for name, count in fold["labels"].items()], SHOWN)
         name = f"fold {fold['fold']}" if fold["fold"] >= 0 else "never validated"
         print(f"  {name}: {fold['size']} rows: {text}")
     if "deviation" in report:

@@ -7,7 +7,9 @@ import contextlib
 import shutil
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipeline.contracts import fingerprint, foldtable, ownfiles
 from pipeline.contracts.artifacts import lock, write_json, write_text
@@ -15,13 +17,16 @@ from pipeline.contracts.competition import Competition, load
 from pipeline.contracts.config import Config, dump
 from pipeline.contracts.errors import InputError, MismatchError
 from pipeline.contracts.foldtable import FoldTable
-from pipeline.engine import augment, hardware, phases, processes, rows
+from pipeline.engine import abreast, augment, hardware, phases, processes, rows
 from pipeline.engine.cache import ImageSet, size_for
 from pipeline.engine.fit import Fold, Watch, accelerator, fit
 from pipeline.engine.images import DECODE_VERSION
 from pipeline.engine.lessons import Lessons
 from pipeline.engine.network import Setting
 from pipeline.engine.predict import subset
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 
 def run(config: Config, folds: Sequence[int] | None = None, force: bool = False, watch: Watch | None = None) -> Path:
@@ -37,14 +42,10 @@ def run(config: Config, folds: Sequence[int] | None = None, force: bool = False,
                 print(f"{one.run_dir}: seed {one.train.seed}", flush=True)
             run(one, folds, force, watch)
         return config.run_dir
-    competition = load(config)
-    table = foldtable.read(config)
-    foldtable.verify(table, competition)
-    lessons = Lessons(config, competition, table)
-    images = phases.open_all(config, rows.sources(lessons.competition), "training images")
+    table, lessons, images = _open(config)
     wanted = _wanted(folds, table.n)
-    threads = hardware.prepare(config.train, processes.count())
-    joined = accelerator(Setting.of(config))
+    together = abreast.at_once(config.train.parallel_folds, len(wanted), len(hardware.gpus())) if watch is None else 1
+    threads = hardware.prepare(config.train, max(together, processes.count()))
     with lock(config.run_dir) if processes.is_main() else contextlib.nullcontext():
         todo = processes.agree(
             _unfinished(config, table, images.digest(rows.names(lessons.competition)), wanted, force, lessons.hashes)
@@ -64,20 +65,54 @@ def run(config: Config, folds: Sequence[int] | None = None, force: bool = False,
                         "setting": str(Setting.of(config)),
                     },
                 )
-        for fold in todo:
-            begin, taught = time.perf_counter(), lessons.fold(fold, images)
-            if taught.note is not None and processes.is_main():
-                print(f"fold {fold}: {taught.note}", flush=True)
-            history = fit(
-                config,
-                _fold(config, table, taught.competition, taught.images, fold),
-                augment.of(config),
-                joined,
-                {"fold_hash": table.fold_hash, "folds": table.n, "task": config.data.task},
-                watch,
-            )
-            history.say(f"  fold {fold} done in {time.perf_counter() - begin:.0f} s")
+        if together > 1 and len(todo) > 1:
+            train = config.train.model_copy(update={"threads": threads})
+            apart = partial(_train_apart, config.model_copy(update={"train": train}))
+            abreast.each(apart, todo, together, hardware.gpus())
+        else:
+            joined = accelerator(Setting.of(config))
+            for fold in todo:
+                _train(config, fold, table, lessons, images, joined, watch)
     return config.run_dir
+
+
+def _open(config: Config) -> tuple[FoldTable, Lessons, ImageSet]:
+    """Read the competition, its folds and its images."""
+    competition = load(config)
+    table = foldtable.read(config)
+    foldtable.verify(table, competition)
+    lessons = Lessons(config, competition, table)
+    return table, lessons, phases.open_all(config, rows.sources(lessons.competition), "training images")
+
+
+def _train(
+    config: Config,
+    fold: int,
+    table: FoldTable,
+    lessons: Lessons,
+    images: ImageSet,
+    joined: Accelerator,
+    watch: Watch | None,
+) -> None:
+    """Train one fold."""
+    begin, taught = time.perf_counter(), lessons.fold(fold, images)
+    if taught.note is not None and processes.is_main():
+        print(f"fold {fold}: {taught.note}", flush=True)
+    history = fit(
+        config,
+        _fold(config, table, taught.competition, taught.images, fold),
+        augment.of(config),
+        joined,
+        {"fold_hash": table.fold_hash, "folds": table.n, "task": config.data.task},
+        watch,
+    )
+    history.say(f"  fold {fold} done in {time.perf_counter() - begin:.0f} s")
+
+
+def _train_apart(config: Config, fold: int, stop: abreast.Stop) -> None:
+    """Train one fold in a process that has nothing yet."""
+    hardware.prepare(config.train)
+    _train(config, fold, *_open(config), accelerator(Setting.of(config)), lambda *_: stop())
 
 
 def main(arguments: argparse.Namespace) -> None:
@@ -202,7 +237,7 @@ def fields(
         decode=str(DECODE_VERSION),
         **(further or {}),
     )
-    for key in ("train.workers", "train.threads"):
+    for key in fingerprint.SPEED:
         del found[key]
     if isinstance(config.model.pretrained, str):
         found["model.pretrained"] = fingerprint.file_hash(Path(config.model.pretrained))

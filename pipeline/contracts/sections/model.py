@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from pipeline.contracts.cells import some
+from pipeline.contracts.errors import some
 from pipeline.contracts.sections.section import (
     Count,
     FirstShare,

@@ -88,6 +88,9 @@ class Train(Section):
     min_delta: Annotated[float, Field(ge=0)] = 0.0
     workers: Annotated[int, Field(ge=0)] | None = None  # loader processes; null: 0 on a CPU
     threads: Count | None = None  # null: the cores this process may use
+    # folds trained at once, by a process each with its share of the cores or a GPU of its own: with small networks,
+    # or several GPUs, much faster than one after another. auto: as many as there are GPUs, without any as cores
+    parallel_folds: Count | Literal["auto"] = 1
 
     @field_validator("batch_size")
     @classmethod

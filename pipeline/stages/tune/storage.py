@@ -136,8 +136,7 @@ def identity(config: Config, table: FoldTable) -> fingerprint.Fields:
     fixed = {
         key: value
         for key, value in found.items()
-        if key not in ("train.workers", "train.threads")
-        and not any(key == one or key.startswith(f"{one}.") for one in searched)
+        if key not in fingerprint.SPEED and not any(key == one or key.startswith(f"{one}.") for one in searched)
     }
     entries = config.tune.space if config.tune.space is not None else default(config)
     space: fingerprint.Fields = {f"tune.space.{key}": entry for key, entry in entries.items()}
