@@ -317,6 +317,8 @@ def _costs(
         f"about {duration(seconds['total'])}: training {duration(seconds['train'])} ({speed:.0f} images/s, {origin}), "
         f"prediction {duration(seconds['predict'])} ({quick.forward:.0f} images/s per fold and view)"
     ]
+    if config.train.parallel_folds != 1:
+        time.append("counted one fold after another; train.parallel_folds trains several at once")
     if missing:
         time.append("decoding not counted; foldline bench measures it")
     asked = len(competition.test_ids)

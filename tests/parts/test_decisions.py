@@ -43,7 +43,7 @@ def scorer(metric: str, targets_NC: np.ndarray, exclusive: bool) -> Callable[[np
 @pytest.mark.parametrize(("kind", "exclusive", "classes"), KINDS)
 @settings(max_examples=10, deadline=None)
 @given(seed=st.integers(0, 999))
-def test_what_is_decided_is_valid_survives_json_and_is_no_worse_than_plain(
+def test_what_is_decided_is_valid_survives_json_and_is_hardly_worse_than_plain(
     kind: str, exclusive: bool, classes: int, seed: int
 ) -> None:
     targets_NC, probs_NC = draw(seed, exclusive, classes)
@@ -57,7 +57,8 @@ def test_what_is_decided_is_valid_survives_json_and_is_no_worse_than_plain(
     neutral = "round" if kind == "cuts" else "plain"
     if kind != "round":
         plain_NC = DECISIONS[neutral](Rules()).apply(probs_NC, {}, exclusive)
-        assert score(decided_NC) >= score(plain_NC) - 1e-12
+        averaged = kind.startswith("threshold")  # over neighbours, which may lose a little on these very rows
+        assert score(decided_NC) >= score(plain_NC) - (0.05 if averaged else 1e-12)
     part = probs_NC[7:9]
     np.testing.assert_array_equal(made.apply(part, params, exclusive), decided_NC[7:9])
 
@@ -120,6 +121,29 @@ def test_the_probabilistic_f1_rewards_a_decision() -> None:
     score, made = scorer("probabilistic_f1", targets_NC, True), DECISIONS["threshold"](Rules(labels=False))
     params = made.fit(targets_NC, probs_NC, True, score)
     assert score(made.apply(probs_NC, params, True)) > score(probs_NC) + 0.1
+
+
+@pytest.mark.parametrize(("metric", "share"), [("accuracy", 0.3), ("f1", 0.3), ("mcc", 0.2)])
+def test_a_threshold_loses_less_on_new_rows_than_the_greatest_score_does(metric: str, share: float) -> None:
+    """Against the best threshold of 20,000 other rows, in the mean over 40 samples of 500 rows."""
+    rng = np.random.default_rng(5)
+
+    def draw(rows: int) -> tuple[np.ndarray, np.ndarray]:
+        hit_N = rng.random(rows) < share
+        logit_N = rng.normal(np.where(hit_N, 2.8, -2.8), 2.4) + np.log(share / (1 - share)) - 0.4
+        return np.eye(2)[hit_N.astype(int)], (1 / (1 + np.exp(-logit_N)))[:, None]
+
+    def at(targets_NC: np.ndarray, probs_N1: np.ndarray, value: float) -> float:
+        return scorer(metric, targets_NC, True)(np.eye(2)[(probs_N1[:, 0] >= value).astype(int)])
+
+    new = draw(20_000)
+    grid = np.linspace(0.01, 0.99, 99)
+    best, lost = max(at(*new, value) for value in grid), {"ours": 0.0, "greatest": 0.0}
+    for _ in range(40):
+        seen = draw(500)
+        lost["ours"] += best - at(*new, fit_threshold(seen[1], lambda value, seen=seen: at(*seen, value)))
+        lost["greatest"] += best - at(*new, max(grid, key=lambda value, seen=seen: at(*seen, value)))
+    assert lost["ours"] < 0.8 * lost["greatest"]
 
 
 def test_a_fixed_threshold_is_not_fitted_and_equals_stay_at_a_half() -> None:
