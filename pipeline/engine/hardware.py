@@ -30,9 +30,12 @@ def device() -> torch.device:
 
 
 def gpus() -> list[str]:
-    """Return what names each GPU of this process to another one, in CUDA_VISIBLE_DEVICES."""
-    seen = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
-    return (seen or [str(number) for number in range(torch.cuda.device_count())])[: torch.cuda.device_count()]
+    """Return what names each GPU of this process to another one, in CUDA_VISIBLE_DEVICES; Apple's needs no name."""
+    if torch.backends.mps.is_available():
+        return [""]
+    count = torch.cuda.device_count()
+    seen = [name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
+    return seen[:count] if seen else [str(number) for number in range(count)]
 
 
 def precision(wanted: str, where: torch.device) -> str:

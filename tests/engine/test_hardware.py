@@ -56,3 +56,22 @@ def test_what_is_recorded_can_be_written_as_json() -> None:
     found = hardware.describe()
     assert {"torch", "timm", "albumentations"} <= set(json.loads(json.dumps(found))["versions"])
     assert found["cores"] >= 1 and found["threads"] >= 1 and found["cpu"]
+
+
+@pytest.mark.parametrize(
+    ("seen", "count", "named"),
+    [
+        (None, 2, ["0", "1"]),
+        ("3, 5", 2, ["3", "5"]),
+        ("GPU-a,GPU-b,GPU-c", 3, ["GPU-a", "GPU-b", "GPU-c"]),
+        ("", 0, []),
+    ],
+)
+def test_gpus_are_named_as_other_processes_know_them(
+    seen: str | None, count: int, named: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if seen is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", seen)
+    assert hardware.gpus() == named
