@@ -30,8 +30,10 @@ def note(folder: Path, fold: int, _: Stop) -> None:
 
 def fail(folder: Path, fold: int, stop: Stop) -> None:
     if fold == 1:
-        (folder / "failing").touch()
+        while not (folder / "0 began").exists():
+            time.sleep(0.01)
         raise InputError("fold 1: found nothing")
+    (folder / f"{fold} began").touch()
     try:
         while True:
             stop()
@@ -55,7 +57,7 @@ def test_every_process_has_a_gpu_of_its_own(tmp_path: Path) -> None:
 def test_a_failure_ends_the_others_and_is_the_error_that_is_told(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="fold 1: found nothing"):
         abreast.each(partial(fail, tmp_path), [0, 1, 2, 3], 2, [])
-    assert (tmp_path / "0 ended").exists() and not (tmp_path / "3 ended").exists()
+    assert (tmp_path / "0 ended").exists() and not (tmp_path / "3 began").exists()
 
 
 def test_a_process_that_dies_is_told_with_a_remedy(tmp_path: Path) -> None:
