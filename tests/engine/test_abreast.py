@@ -107,7 +107,7 @@ def test_folds_at_once_give_the_same_bytes_also_after_a_kill(competition: Path, 
     workers = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     assert len(workers) >= 2
     process.kill()
-    process.communicate()  # ends when the folds have ended too, as they write into the same pipe
+    process.communicate(timeout=60)  # ends when the folds have ended too, as they write into the same pipe
     deadline = time.monotonic() + 30
     while any(_lives(pid) for pid in workers):
         assert time.monotonic() < deadline, "a fold is trained on though its run is gone"
