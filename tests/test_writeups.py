@@ -11,7 +11,7 @@ import yaml
 
 FOLDER = Path(__file__).parents[1] / "configs" / "writeups"
 SMALLER = [
-    *("model.size=32", "train.batch_size=8", "train.precision=fp32", "train.accumulate=1"),
+    *("folds.n=2", "model.size=32", "train.batch_size=8", "train.precision=fp32", "train.accumulate=1"),
     *("train.epochs=2", "train.warmup_epochs=0", "model.pretrained=false", "train.threads=1"),
 ]
 PEOPLE = "image_id,mask,gender,age,person"
@@ -38,7 +38,7 @@ def as_people(root: Path) -> None:
         ("unequal_classes", "test_vit"),
         ("transfer", None),
         ("faces", "test_resnet"),
-        ("overfitting", None),
+        ("overfitting", "resnet10t"),
     ],
 )
 def test_a_write_ups_recipe_runs_to_a_submission(name: str, model: str | None, competition: Path, cli) -> None:
@@ -52,7 +52,7 @@ def test_a_write_ups_recipe_runs_to_a_submission(name: str, model: str | None, c
         *(["model.thaw_epoch=1"] if name == "transfer" else []),
     ]
     if name == "transfer":
-        smaller[0] = "model.size=64"
+        smaller[1] = "model.size=64"
     done = cli(
         *("run", "-c", competition / "config.yaml", "-c", FOLDER / f"{name}.yaml"),
         *(part for setting in smaller for part in ("--set", setting)),
