@@ -257,6 +257,21 @@ def test_layers_below_the_head_learn_more_slowly(tmp_path: Path) -> None:
     assert slower["conv1.0.weight"] < 0.02 and 0.5 < slower["fc.weight"] < 2
 
 
+def test_a_clipped_step_is_as_long_as_the_norm_allows(tmp_path: Path) -> None:
+    start = initial(config())
+
+    def moved(name: str, norm: float | None) -> float:  # by the one step of an epoch of one batch
+        settings = config(train={**PLAIN, "optimizer": "momentum", "batch_size": 24, "clip_grad": norm})
+        train(settings, tmp_path / name)
+        end = weights(tmp_path / name)
+        learnt = [key for key in start if "running" not in key and "num_batches" not in key]
+        return float(torch.cat([(end[key] - start[key]).flatten() for key in learnt]).norm())
+
+    assert moved("clipped", 0.01) == pytest.approx(0.05 * 0.01, rel=1e-2)
+    assert moved("free", None) > 0.05 * 0.1
+    assert moved("never", 1e6) == moved("free again", None)
+
+
 def test_folds_begin_with_other_weights_and_orders(tmp_path: Path) -> None:
     first, second = (train(config(), tmp_path, number=number).epochs[0] for number in (0, 1))
     assert first.train_loss != second.train_loss
