@@ -115,12 +115,13 @@ def copy_rows(config: Config, full: Competition, rows: int, root: Path) -> None:
     train = np.sort(rng.permutation(len(full.ids))[:rows])
     test = np.sort(rng.permutation(len(full.test_ids))[:rows])
     source = Path(data.root).absolute()
-    for image in [full.images[i] for i in train] + [full.test_images[i] for i in test]:
+    for (path,) in [full.images[i] for i in train] + [full.test_images[i] for i in test]:
+        image = Path(path)
         target = root / image.relative_to(source)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(image, target)
     kept = set(full.test_ids[test].tolist())
-    write_table(root / data.train, full.table.iloc[train])
+    write_table(root / data.tables[0], full.table.iloc[train])
     write_table(root / data.sample_submission, full.sample[full.sample[data.id].isin(kept)])
     if data.test is not None:
         from pipeline.contracts.artifacts import read_text_table
@@ -145,12 +146,12 @@ def timm(arguments: argparse.Namespace, config: Config, work: Path) -> dict[str,
     classes = work / "classes.txt"
     work.mkdir()
     classes.write_text("\n".join(f"class{c}" for c in range(len(competition.classes))))
-    image_of = dict(zip(competition.ids.tolist(), competition.images, strict=True))
+    image_of = {name: Path(path) for name, (path,) in zip(competition.ids.tolist(), competition.images, strict=True)}
     class_of = dict(zip(competition.ids.tolist(), competition.targets_NC.argmax(1).tolist(), strict=True))
     test = work / "test"
     test.mkdir()
-    for name, image in zip(competition.test_ids.tolist(), competition.test_images, strict=True):
-        (test / f"{name}{image.suffix}").symlink_to(image)
+    for name, (path,) in zip(competition.test_ids.tolist(), competition.test_images, strict=True):
+        (test / f"{name}{Path(path).suffix}").symlink_to(path)
     height, width = config.model.size_hw
     shape = ["--model", config.model.name, "--num-classes", str(len(competition.classes))]
     shape += ["--input-size", "3", str(height), str(width)]
