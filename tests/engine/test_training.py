@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -230,6 +231,57 @@ def test_mixing_trains_and_is_off_at_the_end(mix: dict[str, Any], tmp_path: Path
     assert both[0].train_loss != none[0].train_loss
     with np.load(tmp_path / "on/fold0/batch.npz") as batch:
         assert ((batch["targets"] > 0).sum(1) > 1).any()
+
+
+def test_weights_decay_and_biases_do_not(tmp_path: Path) -> None:
+    start = initial(config())
+    for name, decay in (("none", 0.0), ("some", 0.5)):
+        train(
+            config(train={**PLAIN, "optimizer": "momentum", "batch_size": 24, "weight_decay": decay}), tmp_path / name
+        )
+    none, some = weights(tmp_path / "none"), weights(tmp_path / "some")
+    torch.testing.assert_close(none["fc.weight"] - some["fc.weight"], 0.05 * 0.5 * start["fc.weight"])
+    assert torch.equal(none["fc.bias"], some["fc.bias"])
+
+
+@pytest.mark.parametrize(("patch", "axis"), [("horizontal", 2), ("vertical", 1)])
+def test_the_configured_patch_is_cut(patch: str, axis: int, tmp_path: Path) -> None:
+    base = {"train": {"epochs": 1, "ema": False}, "augment": {"train": "none"}}
+    train(config(**base), tmp_path / "none")
+    train(config(**base, mix={"kind": "cutmix", "patch": patch, "prob": 1.0}), tmp_path / "cut")
+    found = []
+    for name in ("none", "cut"):
+        with np.load(tmp_path / name / "fold0/batch.npz") as batch:
+            found.append(batch["images"])
+    changed_BHW = (found[0] != found[1]).any(-1)
+    assert changed_BHW.shape[1:] == (SIDE, SIDE) and changed_BHW.any() and not changed_BHW.all()
+    lines = changed_BHW.mean(axis)  # a band changes whole rows, a strip whole columns; pixels may be equal by chance
+    assert set(np.unique(lines.round())) == {0.0, 1.0} and (np.abs(lines - lines.round()) < 0.1).all()
+
+
+def test_alpha_and_prob_of_mixing_count(tmp_path: Path) -> None:
+    base = {"epochs": 1, "ema": False}
+    never = train(config(mix={"kind": "mixup", "prob": 0.0}, train=base), tmp_path / "never").epochs
+    none = train(config(train=base), tmp_path / "none").epochs
+    assert never[0].train_loss == none[0].train_loss
+    train(config(mix={"kind": "mixup", "prob": 1.0, "alpha": 2000.0}, train=base), tmp_path / "even")
+    with np.load(tmp_path / "even/fold0/batch.npz") as batch:
+        largest_B = batch["targets"].max(1)
+    assert ((np.abs(largest_B - 0.5) < 0.05) | (largest_B > 0.999)).all() and (largest_B < 0.6).any()
+
+
+def test_rows_count_by_their_weight(tmp_path: Path) -> None:
+    settings = config(train={"epochs": 4, "lr": 1e-2, "ema": False})
+    made = augment.build(settings.augment.train, settings.model.size_hw)
+    scores = {}
+    for name, others in (("even", 1.0), ("one class", 1e-6)):
+        known = rows(48, 1)
+        assert known.targets_NC is not None
+        weighted = replace(known, weights_N=np.where(known.targets_NC[:, 0] == 1, 1.0, others).astype(np.float32))
+        fold = Fold(0, weighted, rows(9, 2), CLASSES, tmp_path / name)
+        history = fit(settings, fold, made, Accelerator(cpu=True), {"task": settings.data.task})
+        scores[name] = history.epochs[-1].valid_metric
+    assert scores["one class"] == pytest.approx(1 / 3) and scores["even"] > 0.6  # nothing else was ever learnt
 
 
 def test_multilabel_trains(tmp_path: Path) -> None:
