@@ -1,17 +1,46 @@
-"""Writing weights."""
+"""A config's model, and writing weights."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
+from pipeline.contracts.config import parse
 from pipeline.contracts.errors import SpaceError
-from pipeline.engine.network import load_tensors, save_tensors
+from pipeline.engine.network import Setting, build, load_tensors, save_tensors
 
 TENSORS = {"weight": torch.arange(6.0).reshape(2, 3).T, "step": torch.tensor(3)}
+
+
+def modules(network: nn.Module) -> set[str]:
+    return {type(module).__name__ for module in network.modules()}
+
+
+@pytest.mark.parametrize(
+    ("options", "shows"),
+    [
+        ({"pool": "gem"}, lambda made: "GeM" in modules(made)),
+        ({"zero_head": True}, lambda made: not made.get_submodule("fc").weight.any()),
+        ({"stem": "small"}, lambda made: made.get_submodule("conv1").stride == (1, 1)),
+        ({"multi_dropout": 3}, lambda made: getattr(made.get_submodule("fc"), "masks", 0) == 3),
+        ({"grad_checkpointing": True}, lambda made: made.grad_checkpointing),
+        ({"drop_rate": 0.4}, lambda made: made.drop_rate == 0.4),
+        ({"drop_path_rate": 0.2}, lambda made: "DropPath" in modules(made)),
+    ],
+)
+def test_a_models_options_reach_it(options: dict[str, Any], shows: Callable[[Any], bool]) -> None:
+    def made(**given: Any) -> nn.Module:
+        tree = {"name": "x", "data": {"root": "r", "image": "{id}", "target": "t"}}
+        config = parse({**tree, "model": {"name": "resnet18", "pretrained": False, "size": 32, **given}}, "a.yaml")
+        return build(config, ("a", "b"), Setting(torch.device("cpu"), "fp32", False), 0, fresh=True)[0]
+
+    assert shows(made(**options)) and not shows(made())
 
 
 def test_tensors_and_meta_come_back(tmp_path: Path) -> None:
