@@ -159,11 +159,15 @@ def test_every_schedule_trains(name: str, tmp_path: Path) -> None:
 
 def test_a_plateau_lowers_the_rate_down_to_its_floor(tmp_path: Path) -> None:
     settings = config(
-        train={"schedule": "plateau", "plateau_patience": 0, "gamma": 0.1, "epochs": 5, "lr": 1e-12, "min_lr": 2e-14}
+        train={"schedule": "plateau", "plateau_patience": 0, "gamma": 0.1, "epochs": 9, "lr": 1e-9, "min_lr": 2e-11}
     )
-    rates = [epoch.lr for epoch in train(settings, tmp_path).epochs]  # so small a rate that nothing improves
-    assert rates == sorted(rates, reverse=True) and rates[0] == 1e-12
-    assert rates[-1] == pytest.approx(2e-14, abs=0)
+    epochs = train(settings, tmp_path).epochs  # so small a rate that little improves
+    expected, rate, lowest = [], 1e-9, float("inf")
+    for epoch in epochs:
+        expected.append(max(rate, 2e-11))
+        rate, lowest = (rate, epoch.valid_loss) if epoch.valid_loss < lowest else (rate * 0.1, lowest)
+    assert [epoch.lr for epoch in epochs] == pytest.approx(expected, abs=0)
+    assert epochs[0].lr == 1e-9 and epochs[-1].lr == pytest.approx(2e-11, abs=0)
 
 
 def test_a_loss_that_is_not_finite_ends_the_training(tmp_path: Path) -> None:
