@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pipeline.contracts.config import Config
+    from pipeline.config.config import Config
 
 COMMANDS = {
     "run": "every stage, skipping what is finished",
@@ -33,7 +33,26 @@ COMMANDS = {
     "bench": "measure where the time goes",
     "example": "write an example competition: digits or elpv",
 }
-ABOVE_STAGES = {"run": "pipeline.run", "distill": "pipeline.teach", "pseudo": "pipeline.teach"}
+MODULES = {
+    "run": "run",
+    "check": "checking.stage",
+    "folds": "folds.stage",
+    "train": "training.stage",
+    "predict": "prediction.stage",
+    "score": "scoring.stage",
+    "ensemble": "blending.stage",
+    "report": "report.stage",
+    "tune": "tuning.stage",
+    "distill": "studies.distilling",
+    "pseudo": "studies.distilling",
+    "ablate": "studies.ablation",
+    "leaderboard": "scoring.leaderboard",
+    "diff": "scoring.diff",
+    "init": "starting.init",
+    "summary": "models.stage",
+    "bench": "studies.bench",
+    "example": "starting.example",
+}
 WITHOUT_CONFIG = {"example", "init", "leaderboard", "diff"}
 
 
@@ -43,11 +62,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Threads that spin while they wait take the cores from loader workers and neighbours: training beside one
     # busy process was 3 times slower. It is read once, when torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from pipeline.contracts.errors import FoldlineError
+    from pipeline.errors import FoldlineError
 
     try:
-        module = ABOVE_STAGES.get(arguments.command, f"pipeline.stages.{arguments.command}")
-        import_module(module).main(arguments)
+        import_module(f"pipeline.{MODULES[arguments.command]}").main(arguments)
     except FoldlineError as error:
         print("\n".join(f"foldline: {defect}" for defect in error.defects), file=sys.stderr)
         return error.exit_code
@@ -66,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def read_config(arguments: argparse.Namespace) -> Config:
     """Load the config that the command line names."""
-    from pipeline.contracts.config import load
+    from pipeline.config.config import load
 
     return load(arguments.config, arguments.set)
 

@@ -7,9 +7,16 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from pipeline.contracts.config import Config
-from pipeline.engine import processes
-from pipeline.stages import check, ensemble, example, folds, predict, report, score, train
+from pipeline.blending import stage as ensemble
+from pipeline.checking import stage as check
+from pipeline.config.config import Config
+from pipeline.folds import stage as folds
+from pipeline.machine import processes
+from pipeline.prediction import stage as predict
+from pipeline.report import stage as report
+from pipeline.scoring import stage as score
+from pipeline.starting import example
+from pipeline.training import stage as train
 
 
 def run(config: Config, only: Sequence[int] | None = None, force: bool = False) -> Path:
@@ -41,7 +48,7 @@ def main(arguments: argparse.Namespace) -> None:
 
     config = read_config(arguments)
     if arguments.dry:
-        from pipeline.dry import describe
+        from pipeline.studies.dry import describe
 
         print(describe(config, arguments.fold, arguments.force))
     else:

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from synthetic import CLASSES, TEST_IDS, make_config, make_folds, make_sample, pets
 
-from pipeline.contracts.artifacts import Predictions, read_text_table, write_text
-from pipeline.contracts.config import Config, dump
-from pipeline.contracts.foldtable import FoldTable
-from pipeline.contracts.member import Member
-from pipeline.stages import ensemble
+from pipeline.blending import stage as ensemble
+from pipeline.blending.member import Member
+from pipeline.config.config import Config, dump
+from pipeline.files.artifacts import Predictions, read_text_table, write_text
+from pipeline.folds.fold_table import FoldTable
 
 ROWS = 240
 WIDE = "id,cat,dog,eel\n" + "".join(f"{name},0,0,0\n" for name in TEST_IDS)

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipeline.contracts import config as configs
-from pipeline.contracts import foldtable
-from pipeline.contracts.artifacts import Predictions, write_text
-from pipeline.contracts.config import Config
-from pipeline.contracts.foldtable import FoldTable
+from pipeline.config import config as configs
+from pipeline.config.config import Config
+from pipeline.files.artifacts import Predictions, write_text
+from pipeline.folds import fold_table
+from pipeline.folds.fold_table import FoldTable
 
 CLASSES = ("cat", "dog", "eel")
 TEST_IDS = np.array(["0900", "0901", "0902", "0903", "0904"])
@@ -59,7 +59,7 @@ def make_folds(config: Config, targets: pd.DataFrame, folds: int = 3) -> FoldTab
         fold=np.arange(len(ids)) % folds,
         path=config.folds_path,
     )
-    foldtable.write(config, table, {"fold_hash": table.fold_hash})
+    fold_table.write(config, table, {"fold_hash": table.fold_hash})
     return table
 
 

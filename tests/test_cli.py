@@ -11,7 +11,7 @@ import pytest
 from conftest import ROOT
 
 from pipeline import cli as command_line
-from pipeline.contracts.errors import FoldlineError, InputError, LockedError, MismatchError, SpaceError, TrainingError
+from pipeline.errors import FoldlineError, InputError, LockedError, MismatchError, SpaceError, TrainingError
 
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 HEAVY = {"torch", "pandas", "numpy", "pydantic", "yaml", "timm"}
@@ -99,7 +99,7 @@ def test_every_error_has_its_code_and_a_line_per_defect(
     def fail(arguments: object) -> None:
         raise error
 
-    monkeypatch.setattr("pipeline.stages.score.main", fail)
+    monkeypatch.setattr("pipeline.scoring.stage.main", fail)
     assert command_line.main(["score", "-c", "a.yaml"]) == code
     assert capsys.readouterr().err == "foldline: a: wrong\nfoldline: b: wrong too\n"
 
@@ -110,7 +110,7 @@ def test_a_bug_is_one_line_and_a_file(
     def fail(arguments: object) -> None:
         raise KeyError("lost\nkey")
 
-    monkeypatch.setattr("pipeline.stages.score.main", fail)
+    monkeypatch.setattr("pipeline.scoring.stage.main", fail)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     assert command_line.main(["score", "-c", "a.yaml"]) == 1
     shown = capsys.readouterr().err
@@ -127,7 +127,7 @@ def test_a_bug_whose_message_has_several_lines_is_still_one(
     def fail(arguments: object) -> None:
         raise RuntimeError("shapes differ\n  expected 3\n  found 4")
 
-    monkeypatch.setattr("pipeline.stages.score.main", fail)
+    monkeypatch.setattr("pipeline.scoring.stage.main", fail)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     assert command_line.main(["score", "-c", "a.yaml"]) == 1
     assert capsys.readouterr().err.count("\n") == 1
@@ -137,6 +137,6 @@ def test_an_interrupt_is_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
     def fail(arguments: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("pipeline.stages.score.main", fail)
+    monkeypatch.setattr("pipeline.scoring.stage.main", fail)
     assert command_line.main(["score", "-c", "a.yaml"]) == 130
     assert capsys.readouterr().err == "foldline: interrupted; the same command continues\n"

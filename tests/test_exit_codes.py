@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pipeline import cli
-from pipeline.stages import score
+from pipeline.scoring import stage as score
 
 
 @pytest.mark.parametrize(

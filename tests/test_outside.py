@@ -11,19 +11,21 @@ import pytest
 import torch
 from conftest import Cli
 
-from pipeline.contracts import ownfiles
-from pipeline.contracts.artifacts import Predictions
-from pipeline.contracts.config import Config, load, parse
-from pipeline.contracts.errors import InputError
-from pipeline.contracts.fingerprint import fields
-from pipeline.contracts.foldtable import read as read_folds
-from pipeline.contracts.task import TASKS
-from pipeline.engine import owntrial
-from pipeline.parts import mixing, views
-from pipeline.parts.blenders import find
-from pipeline.parts.blenders.blender import Goal
-from pipeline.parts.metrics import find as find_metric
-from pipeline.stages import ensemble, predict, train
+from pipeline.blending import stage as ensemble
+from pipeline.checking import plugin_trial
+from pipeline.config import plugin_files
+from pipeline.config.config import Config, load, parse
+from pipeline.config.fingerprints import fields
+from pipeline.errors import InputError
+from pipeline.files.artifacts import Predictions
+from pipeline.folds.fold_table import read as read_folds
+from pipeline.methods import mixing, tta
+from pipeline.methods.blenders import find
+from pipeline.methods.blenders.blender import Goal
+from pipeline.methods.metrics import find as find_metric
+from pipeline.methods.tasks import TASKS
+from pipeline.prediction import stage as predict
+from pipeline.training import stage as train
 
 OWN = '''
 import numpy as np
@@ -150,7 +152,7 @@ def test_the_loss_and_the_blender_are_called_as_the_formula_says(tmp_path: Path)
     )
     assert mixed[:, 0, ::2, 0].tolist() == images[:, 0, ::2, 0].tolist()
     assert (held * 2 == held.round() * 2).all()
-    assert torch.equal(views.apply(f"{file}:brighter", images), images + 0.1)
+    assert torch.equal(tta.apply(f"{file}:brighter", images), images + 0.1)
     blender = find(f"{file}:weighed")
     truth_NC = np.eye(2)[[0, 1, 0, 1]]
     members = [np.full((4, 2), 0.5), 0.8 * truth_NC + 0.1]
@@ -197,7 +199,7 @@ def test_what_a_function_does_wrong_is_said_by_check(
     file = tmp_path / "bad.py"
     file.write_text(BAD)
     config = load([competition / "config.yaml"], [setting.format(file)])
-    (found,) = owntrial.problems(config)
+    (found,) = plugin_trial.problems(config)
     assert words in found and found.startswith(setting.partition("=")[0])
 
 
@@ -234,10 +236,10 @@ def test_what_was_trained_with_stays_when_predicting(competition: Path, tmp_path
     one.write_text(OWN)
     two.write_text(OWN)
     config = load([competition / "config.yaml"], [f"loss.name={one}:poly", f"tta=[identity, '{two}:brighter']"])
-    ownfiles.keep(config, trained=False)
+    plugin_files.keep(config, trained=False)
     one.write_text(OWN + "# later\n")
     two.write_text(OWN + "# later\n")
-    ownfiles.keep(config, trained=True)
-    folder = config.run_dir / ownfiles.FOLDER
+    plugin_files.keep(config, trained=True)
+    folder = config.run_dir / plugin_files.FOLDER
     assert (folder / "mine.py").read_text() == OWN
     assert (folder / "looks.py").read_text() == OWN + "# later\n"

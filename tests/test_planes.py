@@ -9,13 +9,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.contracts.artifacts import read_text_table
-from pipeline.contracts.config import Config
-from pipeline.contracts.config import load as load_config
-from pipeline.contracts.errors import InputError
-from pipeline.engine import preflight
-from pipeline.engine.inference import predict_new
-from pipeline.stages import check, ensemble, folds, predict, report, score, train
+from pipeline.blending import stage as ensemble
+from pipeline.checking import preflight
+from pipeline.checking import stage as check
+from pipeline.config.config import Config
+from pipeline.config.config import load as load_config
+from pipeline.errors import InputError
+from pipeline.files.artifacts import read_text_table
+from pipeline.folds import stage as folds
+from pipeline.prediction import stage as predict
+from pipeline.prediction.new_images import predict_new
+from pipeline.report import stage as report
+from pipeline.scoring import stage as score
+from pipeline.training import stage as train
 
 SETTINGS = [
     'data.image=["bands/{image_id}.npy", "red.zip/{image_id}.png"]',

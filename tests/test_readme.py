@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import yaml
 
-from pipeline.contracts import config as configs
-from pipeline.contracts.config import Config
-from pipeline.contracts.errors import InputError
-from pipeline.contracts.trees import overlaid
+from pipeline.config import config as configs
+from pipeline.config.config import Config
+from pipeline.config.trees import overlaid
+from pipeline.errors import InputError
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -8,7 +8,14 @@ import pytest
 from synthetic import make_config
 
 from pipeline import run as pipeline_run
-from pipeline.stages import check, ensemble, example, folds, predict, report, score, train
+from pipeline.blending import stage as ensemble
+from pipeline.checking import stage as check
+from pipeline.folds import stage as folds
+from pipeline.prediction import stage as predict
+from pipeline.report import stage as report
+from pipeline.scoring import stage as score
+from pipeline.starting import example
+from pipeline.training import stage as train
 
 
 @pytest.mark.parametrize(

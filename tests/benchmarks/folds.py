@@ -11,8 +11,8 @@ import time
 
 import numpy as np
 
-from pipeline.parts.folds.measure import Labels
-from pipeline.parts.folds.schemes import WORK, Assignment, assign
+from pipeline.folds.balance import Labels
+from pipeline.folds.schemes import WORK, Assignment, assign
 
 
 def random_case(seed: int) -> tuple[np.ndarray, np.ndarray, int]:

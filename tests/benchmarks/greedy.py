@@ -47,8 +47,8 @@ def make(folder: Path, members: int, rows: int, classes: int) -> None:
 
 def foldline(probs_MNC: np.ndarray, truth_N: np.ndarray, metric: str, steps: int) -> list[float]:
     """Return the weights that the blender `greedy` finds."""
-    from pipeline.parts.blenders import BLENDERS, Goal, greedy
-    from pipeline.parts.metrics import METRICS
+    from pipeline.methods.blenders import BLENDERS, Goal, greedy
+    from pipeline.methods.metrics import METRICS
 
     greedy.STEPS = steps
     targets_NC = np.eye(probs_MNC.shape[2], dtype=np.float32)[truth_N]
@@ -125,8 +125,8 @@ def compare(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _score(folder: Path, metric: str, weights: list[float]) -> float:
-    from pipeline.parts.blenders import BLENDERS, Fit
-    from pipeline.parts.metrics import METRICS
+    from pipeline.methods.blenders import BLENDERS, Fit
+    from pipeline.methods.metrics import METRICS
 
     probs_MNC, truth_N = np.load(folder / "probs.npy", mmap_mode="r"), np.load(folder / "truth.npy")
     blend_NC = BLENDERS["mean"].apply(Fit(np.asarray(weights)), probs_MNC, True)

@@ -21,8 +21,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from pipeline.contracts.sections.data import Cache
-from pipeline.engine.cache import open_images
+from pipeline.config.sections.data import Cache
+from pipeline.images.cache import open_images
 
 
 def make_photographs(folder: Path, count: int, size_hw: tuple[int, int] = (1365, 2048)) -> list[Path]:

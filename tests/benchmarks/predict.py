@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from input import make_photographs
 
-from pipeline.contracts.config import Config, parse
+from pipeline.config.config import Config, parse
 
 CLASSES = ("a", "b", "c", "d")
 
@@ -26,13 +26,14 @@ CLASSES = ("a", "b", "c", "d")
 def compare(config: Config, paths: list[Path], folds: int, rounds: int = 1) -> dict[str, float]:
     """Return images/s of both ways, their ratio, and the largest difference of their probabilities."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does, before torch is imported
-    from pipeline.engine import hardware, network
-    from pipeline.engine.loader import Rows
-    from pipeline.engine.measure import Originals
-    from pipeline.engine.network import Setting
-    from pipeline.engine.predict import predict
+    from pipeline.batches.loader import Rows
+    from pipeline.machine import devices
+    from pipeline.models import network
+    from pipeline.models.network import Setting
+    from pipeline.prediction.predictor import predict
+    from pipeline.studies.measure import Originals
 
-    hardware.prepare(config.train)
+    devices.prepare(config.train)
     setting = Setting.of(config)
     networks = [network.build(config, CLASSES, setting, fold, fresh=False)[0] for fold in range(folds)]
     normalize = network.normalize(networks[0], setting)

@@ -22,12 +22,12 @@ def measure(variant: str, name: str, size: int) -> float:
     import timm
     import torch
 
-    from pipeline.contracts.sections.train import Train
-    from pipeline.engine import cores, hardware
-    from pipeline.parts.models import fp32_grouped_convolutions
+    from pipeline.config.sections.train import Train
+    from pipeline.machine import cores, devices
+    from pipeline.models.building import fp32_grouped_convolutions
 
     if "kept" in variant:
-        hardware.prepare(Train())
+        devices.prepare(Train())
     torch.set_num_threads(cores.cores())
     torch.manual_seed(0)
     model = timm.create_model(name, num_classes=2).to(memory_format=torch.channels_last)

@@ -27,18 +27,19 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.contracts import foldtable
-from pipeline.contracts.artifacts import write_table
-from pipeline.contracts.competition import Competition
-from pipeline.contracts.competition import load as load_competition
-from pipeline.contracts.config import Config, dump, load
+from pipeline.competition.competition import Competition
+from pipeline.competition.competition import load as load_competition
+from pipeline.config.config import Config, dump, load
+from pipeline.files.artifacts import write_table
+from pipeline.folds import fold_table
 
 ROOT = Path(__file__).resolve().parents[2]
 STAGES = """
 import os, sys
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line sets it
-from pipeline.contracts.config import load
-from pipeline.stages import predict, train
+from pipeline.config.config import load
+from pipeline.prediction import stage as predict
+from pipeline.training import stage as train
 config = load(sys.argv[1:])
 train.run(config)
 predict.run(config)
@@ -124,7 +125,7 @@ def copy_rows(config: Config, full: Competition, rows: int, root: Path) -> None:
     write_table(root / data.tables[0], full.table.iloc[train])
     write_table(root / data.sample_submission, full.sample[full.sample[data.id].isin(kept)])
     if data.test is not None:
-        from pipeline.contracts.artifacts import read_text_table
+        from pipeline.files.artifacts import read_text_table
 
         table = read_text_table(source / data.test)
         write_table(root / data.test, table[table[data.id].isin(kept)])
@@ -142,7 +143,7 @@ def foldline(config: Config, work: Path) -> dict[str, float]:
 
 def timm(arguments: argparse.Namespace, config: Config, work: Path) -> dict[str, float]:
     """Run train.py once per fold, and inference.py where asked; making the folders is not timed."""
-    competition, table = load_competition(config), foldtable.read(config)
+    competition, table = load_competition(config), fold_table.read(config)
     classes = work / "classes.txt"
     work.mkdir()
     classes.write_text("\n".join(f"class{c}" for c in range(len(competition.classes))))

@@ -17,10 +17,11 @@ import numpy as np
 from sklearn.datasets import load_digits
 from sklearn.svm import SVC
 
-from pipeline.contracts import config, foldtable
-from pipeline.parts import plots
-from pipeline.stages import folds
-from pipeline.stages.example import FORM_STARTS
+from pipeline.config import config
+from pipeline.folds import fold_table
+from pipeline.folds import stage as folds
+from pipeline.report import plots
+from pipeline.starting.example import FORM_STARTS
 
 OUT = Path(__file__).resolve().parents[2] / "docs/why_folds.png"
 WAYS = {  # what a dot stands for -> the config's folds section and group
@@ -65,7 +66,7 @@ def assign(root: Path, scheme: str, group: str) -> np.ndarray:
     asked = config.load([path])
     with contextlib.redirect_stdout(None):
         folds.run(asked, force=True)
-    table = foldtable.read(asked)
+    table = fold_table.read(asked)
     return table.fold[np.argsort(table.ids.astype(int))]
 
 

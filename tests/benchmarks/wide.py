@@ -54,9 +54,9 @@ def draw(truth_N: np.ndarray, rows_N: np.ndarray, classes: int, top: int, seed: 
 
 def make(folder: Path, asked: argparse.Namespace) -> list[Path]:
     """Write folds, sample and every member's predictions; return the members' configs and the blend's."""
-    from pipeline.contracts import config as configs
-    from pipeline.contracts import foldtable
-    from pipeline.contracts.artifacts import Predictions, write_text
+    from pipeline.config import config as configs
+    from pipeline.files.artifacts import Predictions, write_text
+    from pipeline.folds import fold_table
 
     rng = np.random.default_rng(0)
     share_C = 1 / (np.arange(asked.classes) + 10)
@@ -77,8 +77,8 @@ def make(folder: Path, asked: argparse.Namespace) -> list[Path]:
     }
     config = configs.parse(tree, "wide")
     targets = pd.DataFrame({"species": np.asarray(names)[truth_N]})
-    table = foldtable.FoldTable(ids, np.full(asked.rows, ""), targets, np.arange(asked.rows) % asked.folds)
-    foldtable.write(config, table, {"fold_hash": table.fold_hash})
+    table = fold_table.FoldTable(ids, np.full(asked.rows, ""), targets, np.arange(asked.rows) % asked.folds)
+    fold_table.write(config, table, {"fold_hash": table.fold_hash})
     pd.DataFrame({"id": test_ids, "species": names[0]}).to_csv(folder / config.data.sample_submission, index=False)
     for m in range(asked.members):
         run = config.model_copy(update={"run": f"member{m}"})

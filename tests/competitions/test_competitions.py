@@ -12,11 +12,15 @@ from competitions.layouts import LAYOUTS, fabricate
 from competitions.rules import validate
 from competitions.scores import beats, score
 
-from pipeline.contracts import config as configs
-from pipeline.contracts import trees
-from pipeline.contracts.config import Config
-from pipeline.stages import check, ensemble, folds, predict, train
-from pipeline.stages import score as scoring
+from pipeline.blending import stage as ensemble
+from pipeline.checking import stage as check
+from pipeline.config import config as configs
+from pipeline.config import trees
+from pipeline.config.config import Config
+from pipeline.folds import stage as folds
+from pipeline.prediction import stage as predict
+from pipeline.scoring import stage as scoring
+from pipeline.training import stage as train
 
 # The quickest of each kind: grades, labels in file names, two annotated JSON files, repeated ids and an index column,
 # values, several labels, several images of one prediction, numbers in records.

@@ -1,0 +1,106 @@
+"""Lay out the images of a competition as the engine's rows: those of each fold, and the extra ones."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from pipeline.batches.loader import Rows
+from pipeline.competition.competition import Competition
+from pipeline.competition.image_paths import Source
+from pipeline.config import fingerprints
+from pipeline.folds import fold_table
+from pipeline.folds.fold_table import FoldTable
+from pipeline.images.cache import ImageSet
+from pipeline.methods import topk
+from pipeline.prediction.predictor import subset
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+def sources(competition: Competition) -> list[Source]:
+    """Return the images that are trained on: the competition's, then the extra rows'."""
+    extra = competition.extra
+    return [*competition.images, *(extra.images if extra is not None else [])]
+
+
+def names(competition: Competition) -> Array:
+    """Return the image ids in the order of `sources`."""
+    extra = competition.extra
+    return competition.image_ids if extra is None else np.concatenate([competition.image_ids, extra.ids])
+
+
+def of(competition: Competition, images: ImageSet) -> Rows:
+    """Return a row per image of `sources`, with its row's target and weight."""
+    targets_IC, weights_I = competition.targets_NC[competition.rows_I], None
+    extra = competition.extra
+    if competition.weights_N is not None or extra is not None:
+        own_N = competition.weights_N
+        weights_I = np.ones(len(targets_IC), np.float32) if own_N is None else own_N[competition.rows_I]
+    if extra is not None:
+        assert weights_I is not None
+        targets_IC = topk.join([targets_IC, extra.targets_EC])
+        weights_I = np.concatenate([weights_I, extra.weights_E])
+    return Rows(images, names(competition), targets_IC, weights_I)
+
+
+def train_numbers(competition: Competition, table: FoldTable, fold: int, wanted: Array) -> Array:
+    """Return the numbers of the images that a fold trains on: of the wanted ids, then the extra ones.
+
+    Extra rows whose group the fold validates are left out. The order is the fold table's, then that of the image
+    ids: the order of the input file changes nothing.
+    """
+    numbers = image_numbers(competition.rows_I, competition.image_ids, fold_table.row_numbers(competition.ids, wanted))
+    extra = competition.extra
+    if extra is None:
+        return numbers
+    order_E = np.argsort(extra.ids, kind="stable")
+    if extra.groups is not None:
+        held = np.unique(table.groups[table.fold == fold])
+        groups_E = extra.groups[order_E]
+        order_E = order_E[(groups_E == "") | ~np.isin(groups_E, held)]
+    return np.concatenate([numbers, len(competition.images) + order_E])
+
+
+def image_numbers(rows_I: Array, image_ids: Array, rows: Array) -> Array:
+    """Return the numbers of the images of these rows, row by row, sorted by image id within one."""
+    rank_N = np.full(int(max(rows_I.max(initial=-1), rows.max(initial=-1))) + 1, -1)
+    rank_N[rows] = np.arange(len(rows))
+    chosen = np.flatnonzero(rank_N[rows_I] >= 0)
+    return chosen[np.lexsort((image_ids[chosen], rank_N[rows_I[chosen]]))]
+
+
+def weighed(rows: Rows) -> Rows:
+    """Return rows whose weights have the mean 1, so that they shift no learning rate; None where they are equal."""
+    if rows.weights_N is None:
+        return rows
+    mean = float(rows.weights_N.mean(dtype=np.float64))
+    if mean == 0 or (rows.weights_N == rows.weights_N[0]).all():
+        return replace(rows, weights_N=None)
+    return replace(rows, weights_N=(rows.weights_N / mean).astype(np.float32))
+
+
+def present(rows: Rows, images: ImageSet, numbers: Array) -> Rows:
+    """Select rows to train on, without those whose image is absent: mid-gray teaches nothing."""
+    return weighed(subset(rows, numbers[~images.absent_N[numbers]]))
+
+
+def hashes(competition: Competition) -> dict[str, str]:
+    """Return hashes of what no fold table holds: weights, extra rows, which row an image belongs to; none, if none."""
+    order_N = np.argsort(competition.ids, kind="stable")
+    found: dict[str, str] = {}
+    if competition.weights_N is not None:
+        found["weights"] = fingerprints.array_hash(competition.weights_N[order_N])
+    if len(competition.images) != len(competition.ids):
+        order_I = np.argsort(competition.image_ids, kind="stable")
+        owners = competition.ids[competition.rows_I[order_I]]
+        found["image_rows"] = fingerprints.array_hash(competition.image_ids[order_I], owners)
+    if (extra := competition.extra) is not None:
+        order_E = np.argsort(extra.ids, kind="stable")
+        targets_EC = extra.targets_EC
+        targets = targets_EC.classes_N if isinstance(targets_EC, topk.OneHot) else targets_EC
+        columns = [extra.ids, targets, extra.weights_E, *([] if extra.groups is None else [extra.groups])]
+        found["extra"] = fingerprints.array_hash(*(column[order_E] for column in columns))
+    return found

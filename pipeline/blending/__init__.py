@@ -1,0 +1,1 @@
+"""Members in; one prediction out, each choice judged on folds that it did not see. Read `stage.py` first."""

@@ -1,0 +1,144 @@
+"""Find every defect of the input before any compute, and fill the image cache."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.competition import tables
+from pipeline.competition.competition import Competition, survey
+from pipeline.competition.data_root import find_root
+from pipeline.competition.image_paths import Source
+from pipeline.competition.rows.rows import SHOWN
+from pipeline.competition.summary import all_images, summarize
+from pipeline.config import fingerprints
+from pipeline.errors import InputError
+from pipeline.files.artifacts import write_json, write_text
+
+if TYPE_CHECKING:
+    from pipeline.config.config import Config
+
+READ = (
+    *("data.id", "data.image", "data.test_image", "data.task", "data.target", "data.classes", "data.separator"),
+    *("data.group", "data.cache.size", "model.size"),
+    *("folds.stratify", "submission.columns", "submission.cell", "metric"),
+)
+READ_IF_SET = (
+    *("data.joins", "data.derive", "data.where", "data.duplicates", "data.missing", "data.predict_id", "data.pool"),
+    *("data.channels", "data.window", "data.heads", "data.empty", "data.range", "data.weight", "data.extra"),
+    *("submission.id", "submission.labels", "submission.composite"),
+)
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Check what the command line names."""
+    from pipeline.cli import read_config
+
+    run(read_config(arguments), images=not arguments.no_images)
+
+
+def run(config: Config, images: bool = True) -> Path:
+    """Check tables, labels, paths and, unless told otherwise, names and every image; return runs/RUN/check.json.
+
+    Tables are read every time, as a skipped check would miss what has changed since. The image cache knows
+    which files it has seen, so only new ones are decoded. Raises InputError with all defects.
+    """
+    path, list_path = config.run_dir / "check.json", config.run_dir / "defects.txt"
+    competition, defects = survey(config)
+    if images:
+        from pipeline.checking import preflight  # it imports torch
+
+        defects.add("settings", preflight.defects(config))
+    if competition is None or defects.kinds:
+        shown, everything = defects.lines(SHOWN), defects.lines()
+        if len(everything) > len(shown):
+            write_text(list_path, "\n".join(everything) + "\n")
+            shown.append(f"{list_path}: lists all {len(everything)} defects")
+        raise InputError(*shown)
+    list_path.unlink(missing_ok=True)
+    keys = (*READ, *fingerprints.set_keys(config, READ_IF_SET))
+    found = fingerprints.fields(config, keys, **_table_hashes(config), images=str(images))
+    known = path.is_file() and fingerprints.is_done(config.run_dir, "check", found)
+    decoded, skipped = _fill_cache(config, competition) if images else (None, {})
+    if known:
+        print(f"check {config.name}: tables and config are those of the last check{_cache_text(decoded, skipped)}")
+        return path
+    summary = summarize(config, competition, peek=images)
+    write_json(path, summary)
+    fingerprints.stamp(config.run_dir, "check", found)
+    print(_text(config, summary, decoded, skipped))
+    return path
+
+
+def _fill_cache(config: Config, competition: Competition) -> tuple[int, dict[str, str]]:
+    """Open every image at each size that it is wanted at, so that all unreadable ones are told together.
+
+    Returns how many were decoded, and where data.missing is skip: which cannot be read, and why.
+    """
+    from pipeline.batches import fold_rows, progressive_resizing
+    from pipeline.images.cache import open_config
+
+    images = open_config(config, _there(all_images(competition)), "check")
+    trained = _there(fold_rows.sources(competition))
+    for one in progressive_resizing.smaller(config):
+        images.decoded += open_config(one, trained, f"check, {progressive_resizing.text(one)}").decoded
+    return images.decoded, images.skipped
+
+
+def _there(sources: Sequence[Source]) -> list[Source]:
+    """Return the images that are not absent, each once."""
+    return list(dict.fromkeys(source for source in sources if source))
+
+
+def _table_hashes(config: Config) -> dict[str, str]:
+    data, root = config.data, find_root(config.data.root)
+    if root is None:
+        return {}
+    specs = {
+        **{f"train {n}" if n > 1 else "train": spec for n, spec in enumerate(data.tables, 1)},
+        **({"test": data.test} if data.test is not None else {}),
+        "sample_submission": data.sample_submission,
+        **{f"join {n}": join.table for n, join in enumerate(data.joins, 1)},
+        **{f"extra {n}": extra.table for n, extra in enumerate(data.extra, 1)},
+    }
+    return {key: tables.digest(root, spec) for key, spec in specs.items()}
+
+
+def _text(config: Config, summary: dict[str, Any], decoded: int | None, skipped: dict[str, str]) -> str:
+    groups, extra = summary["groups"], summary["extra_rows"]
+    rows = f"{summary['rows']} training rows, {summary['test_rows']} test rows"
+    if (summary["images"], summary["test_images"]) != (summary["rows"], summary["test_rows"]):
+        rows += f" of {summary['images']} and {summary['test_images']} images"
+    lines = [f"check {config.name}: {rows}{f', {extra} extra rows' if extra else ''}", f"  {_targets_text(summary)}"]
+    if groups is not None:
+        rows = f"{groups['smallest']} to {groups['largest']} rows"
+        lines.append(f"  {groups['count']} groups ({config.data.group}) of {rows}")
+    endings = ", ".join(f"{count} {ending or 'without ending'}" for ending, count in summary["endings"].items())
+    sizes = ", ".join(summary["sizes"] or [])
+    lines.append(f"  images: {endings}{'; ' + sizes if sizes else ''}{_cache_text(decoded, skipped)}")
+    return "\n".join([*lines, *(f"  note: {note}" for note in summary["notes"])])
+
+
+def _targets_text(summary: dict[str, Any]) -> str:
+    if summary["values"] is not None:
+        found = (
+            f"{name} {value['smallest']:g} to {value['largest']:g}, mean {value['mean']:.4g}, std {value['std']:.4g}"
+            for name, value in summary["values"].items()
+        )
+        return f"values: {'; '.join(found)}"
+    counts, rare = summary["classes"], summary["rare"]
+    shown = ", ".join(f"{name} {count}" for name, count in list(counts.items())[:12])
+    soft = "" if summary["soft_sums"] is None else " (soft labels, each row counted where it decides)"
+    few = f"; {rare} classes have fewer rows than folds.n" if rare and len(counts) > 12 else ""
+    return f"{len(counts)} classes: {shown}{', …' if len(counts) > 12 else ''}{soft}{few}"
+
+
+def _cache_text(decoded: int | None, skipped: dict[str, str]) -> str:
+    if decoded is None:
+        return "; not opened"
+    if not skipped:
+        return f"; {decoded} decoded now"
+    path, why = next(iter(skipped.items()))
+    return f"; {decoded} decoded now; {len(skipped)} unreadable are passed over, first {path}: {why}"

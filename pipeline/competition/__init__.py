@@ -1,0 +1,4 @@
+"""The competition's files in; rows, the paths of their images and soft targets out, or every defect at once.
+
+Read `competition.py` first.
+"""

@@ -1,0 +1,120 @@
+"""Name the images of a folder or archive by the config's template, which their table would have used."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.competition.image_paths import SUFFIXES, Source
+from pipeline.competition.rows.rows import SHOWN, Defects, Origin, Rows
+from pipeline.competition.tables import columns
+from pipeline.competition.tables.file_names import files_below
+from pipeline.competition.templates import BRACES
+from pipeline.config.sections.data import Arrays
+from pipeline.errors import InputError
+from pipeline.files import archives
+
+if TYPE_CHECKING:
+    from pipeline.config.config import Config
+
+
+def id_pattern(template: str, column: str) -> re.Pattern[str] | None:
+    """Return what finds the id in a file's path: the template's last parts, down to the one that holds `{column}`.
+
+    Other columns match anything within one name and are groups of their own: c0, c1, … by their place among the
+    template's fields. None where the template does not hold the id.
+    """
+    parts = template.split("/")
+    first = max((n for n, part in enumerate(parts) if f"{{{column}}}" in part), default=None)
+    if first is None:
+        return None
+    text, groups = "", dict[str, str]()
+    number = len(BRACES.findall("/".join(parts[:first])))
+    for piece in re.split(r"(\{[^{}]*\})", "/".join(parts[first:])):
+        if not re.fullmatch(r"\{[^{}]*\}", piece):
+            text += re.escape(piece)
+            continue
+        if piece in groups:
+            text += f"(?P={groups[piece]})"
+        else:
+            groups[piece] = "id" if piece == f"{{{column}}}" else f"c{number}"
+            text += f"(?P<{groups[piece]}>[^/]{'+' if groups[piece] == 'id' else '*'})"
+        number += 1
+    return re.compile(f"(?:^|/){text}$")
+
+
+def read(folder: Path, config: Config, defects: Defects) -> tuple[Rows, list[Source], list[str]]:
+    """Return a row per image, its planes, and a note that counts other files.
+
+    Raises InputError where there is no image, or where the config's images are no files.
+    """
+    data = config.data
+    images = data.test_image or data.image
+    if isinstance(images, Arrays):
+        raise InputError(f"--test {folder}: expected a JSON file, since data.image are arrays in records")
+    templates = [images] if isinstance(images, str) else images
+    patterns = [(id_pattern(template, data.id), BRACES.findall(template)) for template in templates]
+    planes: dict[str, dict[int, str]] = {}
+    cells: dict[str, dict[str, str]] = {}
+    twice, other = [], 0
+    for path in _files(folder):
+        name, plane, found = _match(path, patterns, data.id)
+        if name is None:
+            other += 1
+            continue
+        first = planes.setdefault(name, {}).setdefault(plane, path)
+        if first != path:
+            twice.append(f"{path}: has the id '{name}' of {first}; rename one of them, or pass a CSV")
+        cells[name] = {**found, **cells.get(name, {})}
+    if not planes:
+        raise InputError(f"--test {folder}: holds no image, expected files such as .jpg or .png")
+    defects.add("ids that stand twice", twice)
+    lacking = [
+        f"{folder}: id '{name}' has no file for {template}"
+        for name, found_P in planes.items()
+        for plane, template in enumerate(templates)
+        if plane not in found_P
+    ]
+    defects.add("missing or refused images", lacking)
+    if defects.kinds:
+        raise InputError(*defects.lines(SHOWN))
+    notes = [f"{other} files are no images and were left out"] if other else []
+    return (
+        _rows(folder, cells, config),
+        [tuple(planes[name][n] for n in range(len(templates))) for name in planes],
+        notes,
+    )
+
+
+def _rows(folder: Path, cells: dict[str, dict[str, str]], config: Config) -> Rows:
+    import pandas as pd
+
+    table = pd.DataFrame(list(cells.values()), dtype=str).fillna("")
+    table[config.data.id] = list(cells)
+    rows = Rows(folder, table, (Origin(folder, names=list(cells)),))
+    return columns.derive(rows, config.data.derive, Defects(), lenient=True)
+
+
+def _files(folder: Path) -> list[str]:
+    if folder.is_dir():
+        return [str(path) for path in files_below(folder)]
+    try:
+        return [f"{folder}/{member}" for member in sorted(archives.members(str(folder)))]
+    except ValueError as error:
+        raise InputError(f"--test {folder}: {error}") from None
+
+
+def _match(
+    path: str, patterns: Sequence[tuple[re.Pattern[str] | None, list[str]]], column: str
+) -> tuple[str | None, int, dict[str, str]]:
+    """Return a file's id, the plane that it is, and the other columns that its path tells; None: no image."""
+    for plane, (pattern, fields) in enumerate(patterns):
+        match = pattern.search(path) if pattern else None
+        if match is not None:
+            found = {fields[int(group[1:])]: text for group, text in match.groupdict().items() if group != "id"}
+            return match["id"], plane, {name: text for name, text in found.items() if name != column}
+    stem, suffix = os.path.splitext(os.path.basename(path))
+    return (stem if len(patterns) == 1 and suffix.lower() in SUFFIXES else None), 0, {}

@@ -1,0 +1,120 @@
+"""Add columns to rows: those of a further table that shares a key, and those that come from other columns."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipeline.competition.rows.rows import Defects, Rows, check_columns
+from pipeline.competition.templates import fill, nearest
+from pipeline.config.sections.data import Derived, Join
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+def join(rows: Rows, other: Rows, key: Join, defects: Defects, notes: list[str]) -> Rows:
+    """Return the rows with the other table's columns, blank where it has no row; a name that is taken gets its stem.
+
+    A key that stands twice in the other table is a defect, as it would double rows; so is one that fits no row.
+    """
+    on, name = key.on, key.key or key.on
+    check_columns(rows, {"data.joins: on": [on]}, defects)
+    check_columns(other, {"data.joins: key": [name]}, defects)
+    if on not in rows.table or name not in other.table:
+        return rows
+    repeated = np.flatnonzero(other.table[name].duplicated().to_numpy())
+    if len(repeated):
+        cells = other.table[name].to_numpy()[repeated]
+        defects.add(
+            "keys that stand twice in a joined table",
+            other.lines(
+                (int(row), f"{name} '{cell}' stands above already; a joined table has each key once")
+                for row, cell in zip(repeated, cells, strict=True)
+            ),
+        )
+        return rows
+    added = other.table.drop(columns=[name]).set_axis(other.table[name], axis=0)
+    taken = set(rows.table.columns)
+    added.columns = [f"{other.path.stem}.{column}" if column in taken else column for column in added.columns]
+    found_N = rows.table[on].isin(added.index).to_numpy()
+    if not found_N.any():
+        first = rows.table[on].iloc[0]
+        hint = nearest(first, other.table[name].iloc[:1000].tolist(), 3)
+        defects.add("joins", [f"{other.path}: {name} has none of the values of {on}, as '{first}'{hint}"])
+        return rows
+    if not found_N.all():
+        first = rows.table[on].iloc[int((~found_N).argmax())]
+        notes.append(f"{(~found_N).sum()} rows have no row in {other.path.name} ({on} '{first}', for one): left blank")
+    return replace(rows, table=rows.table.join(added, on=on).fillna(dict.fromkeys(added.columns, "")))
+
+
+def derive(rows: Rows, wanted: dict[str, str | Derived], defects: Defects, lenient: bool = False) -> Rows:
+    """Return the rows with new columns, in the order they are named; a later one may use an earlier one.
+
+    Lenient (test rows): a column whose origin is not there is left out, and a cell that gives nothing is blank.
+    """
+    if not wanted:
+        return rows
+    table = rows.table.copy()
+    for name, how in wanted.items():
+        try:
+            if isinstance(how, str):
+                table[name] = fill(how, table)
+                continue
+            column = _column(table, how)
+            table[name], wrong = _derived(column, how)
+        except ValueError as error:
+            if not lenient:
+                defects.add("derived columns", [f"data.derive.{name}: {error}, in {rows.path}"])
+            continue
+        if not lenient and len(wrong):
+            cells = column.to_numpy()[wrong]
+            lines = ((int(row), f"{how.column} is '{cell}', {_expected(how)} (data.derive.{name})")
+                     for row, cell in zip(wrong, cells, strict=True))  # fmt: skip
+            defects.add("cells that a column cannot be derived from", rows.lines(lines))
+    return replace(rows, table=table)
+
+
+def _column(table: pd.DataFrame, how: Derived) -> pd.Series[str]:
+    if how.column not in table:
+        raise ValueError(f"'{how.column}' is no column{nearest(how.column, [str(column) for column in table])}")
+    return table[how.column]
+
+
+def _derived(column: pd.Series[str], how: Derived) -> tuple[Array, Array]:
+    """Return the new cells and the rows whose cell gives none; every different cell is looked at once."""
+    import pandas as pd
+
+    code_N, cells = pd.factorize(column)
+    found = [_value(cell, how) for cell in cells]
+    wrong = np.flatnonzero([value is None for value in found])
+    new = np.asarray([value or "" for value in found], dtype=object)
+    return new[code_N], np.flatnonzero(np.isin(code_N, wrong))
+
+
+def _value(cell: str, how: Derived) -> str | None:
+    if how.values is not None:
+        return how.values.get(cell, cell)
+    if how.pattern is not None:
+        match = re.search(how.pattern, cell)
+        if match is None:
+            return None
+        return match[0] if not match.re.groups else match[1] or ""
+    if not cell.strip():
+        return ""  # unknown; where it is the target, that is told
+    try:
+        number = float(cell)
+    except ValueError:
+        return None
+    code = int(np.searchsorted(np.asarray(how.edges), number, side="right"))
+    return how.names[code] if how.names else str(code)
+
+
+def _expected(how: Derived) -> str:
+    return f"in which '{how.pattern}' finds nothing" if how.pattern is not None else "expected a number"

@@ -1,0 +1,137 @@
+"""Make tables of files' names: a folder whose sub-folders are the classes, a template, a regular expression."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipeline.competition.image_paths import ARRAYS, SUFFIXES
+from pipeline.competition.templates import BRACES, nearest
+from pipeline.files import archives
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Array = np.ndarray[Any, np.dtype[Any]]
+REGULAR = "re:"
+
+
+def is_listing(spec: str) -> bool:
+    """Tell whether a table's name can only be a pattern of files' names."""
+    return spec.startswith(REGULAR) or "{" in spec
+
+
+def read(root: Path, spec: str) -> pd.DataFrame:
+    """Return one row per file: its fields or label, `path` below root and `file`, the path's last part.
+
+    A field of the pattern that is called path or file comes first. Raises FileNotFoundError where the folder
+    is missing, ValueError where nothing matches.
+    """
+    import pandas as pd
+
+    columns, pattern = _pattern(root, spec)
+    found: list[list[str]] = [[] for _ in columns]
+    groups: Sequence[int | str] = list(pattern.groupindex) or range(1, len(columns) + 1)
+    paths = []
+    for path, match in _matches(root, spec, pattern):
+        paths.append(path)
+        for cells, group in zip(found, groups, strict=True):
+            cells.append(match[group] or "")
+    if not paths:
+        raise ValueError(_nothing(root, spec))
+    fields = dict(zip(columns, found, strict=True))
+    return pd.DataFrame({"path": paths, "file": [path.rpartition("/")[2] for path in paths], **fields}, dtype=str)
+
+
+def names(root: Path, spec: str) -> list[str]:
+    """Return the paths below root that a listing consists of."""
+    return [path for path, _ in _matches(root, spec, _pattern(root, spec)[1])]
+
+
+def files_below(folder: Path) -> list[Path]:
+    """Return every file below a folder, sorted, without hidden ones."""
+    return [folder / name for name in _walk(str(folder))]
+
+
+def numbers(rows_N: Array) -> Array:
+    """Return the rows' numbers as those of the first origin, [N,2] int64."""
+    return np.stack([np.zeros(len(rows_N), np.int64), rows_N], 1)
+
+
+def _pattern(root: Path, spec: str) -> tuple[list[str], re.Pattern[str]]:
+    """Return the columns and the expression, a group for each, that matches whole paths below root."""
+    if spec.startswith(REGULAR):
+        try:
+            pattern = re.compile(spec.removeprefix(REGULAR))
+        except re.error as error:
+            raise ValueError(f"is no regular expression: {error}") from None
+        if not pattern.groupindex:
+            raise ValueError("expected named groups, as in re:train/(?P<label>[^/.]+)[^/]*")
+        return list(pattern.groupindex), pattern
+    if "{" not in spec:
+        return ["label"], re.compile(f"{re.escape(spec.strip('/'))}/(?:(.+)/)?[^/]+")
+    literals, fields = BRACES.split(spec)[::2], BRACES.findall(spec)
+    if any(brace in text for text in literals for brace in "{}") or not all(fields):
+        raise ValueError("its braces do not pair; expected names of new columns as in train/{label}.{number}.jpg")
+    text, seen = re.escape(literals[0]), dict[str, int]()
+    for name, literal in zip(fields, literals[1:], strict=True):
+        text += f"\\{seen[name]}" if name in seen else "([^/]+?)"
+        seen.setdefault(name, len(seen) + 1)
+        text += f"(?:){re.escape(literal)}"  # so that digits do not prolong the group's number
+    return list(seen), re.compile(text)
+
+
+def _matches(root: Path, spec: str, pattern: re.Pattern[str]) -> Iterator[tuple[str, re.Match[str]]]:
+    plain = not is_listing(spec)
+    for path in _candidates(root, spec):
+        if plain and os.path.splitext(path)[1].lower() not in SUFFIXES | ARRAYS:
+            continue
+        if (match := pattern.fullmatch(path)) is not None:
+            yield path, match
+
+
+def _candidates(root: Path, spec: str) -> Iterator[str]:
+    """Yield the paths below root, sorted, that may belong to the listing."""
+    if spec.startswith(REGULAR):
+        for name in _walk(str(root)):
+            yield name
+            if archives.NAMED.search(name) and (name in spec or re.escape(name) in spec):
+                yield from (f"{name}/{member}" for member in sorted(archives.members(str(root / name))))
+        return
+    folder = (spec.partition("{")[0].rpartition("/")[0] if "{" in spec else spec).strip("/")
+    inside = archives.split(f"{root}/{folder}")
+    if inside is not None:
+        archive, below = inside
+        top = folder.removesuffix(below).rstrip("/")
+        yield from sorted(f"{top}/{name}" for name in archives.members(archive) if name.startswith(below))
+        return
+    if not (root / folder).is_dir():
+        here = sorted(entry.name for entry in os.scandir(root) if entry.is_dir() or archives.NAMED.search(entry.name))
+        raise FileNotFoundError(f"missing, there is no folder '{folder}'{nearest(folder.split('/')[0], here)}")
+    depth = spec.count("/") - folder.count("/") - bool(folder) if "{" in spec else None
+    for name in _walk(str(root / folder), depth):
+        yield f"{folder}/{name}" if folder else name
+
+
+def _walk(folder: str, depth: int | None = None) -> Iterator[str]:
+    """Yield the files below a folder in a fixed order, as paths below it, without hidden ones."""
+    with os.scandir(folder) as entries:
+        found = sorted((entry.name, entry.is_dir()) for entry in entries if not entry.name.startswith("."))
+    for name, is_folder in found:
+        if not is_folder:
+            yield name
+        elif depth is None or depth > 0:
+            below = _walk(os.path.join(folder, name), None if depth is None else depth - 1)
+            yield from (f"{name}/{inner}" for inner in below)
+
+
+def _nothing(root: Path, spec: str) -> str:
+    example = next(iter(_candidates(root, spec)), None)
+    if example is None:
+        return "holds no file"
+    return f"matches no file; there is '{example}'" if is_listing(spec) else f"holds no image; there is '{example}'"

@@ -1,0 +1,72 @@
+"""Keep what a user wrote outside the package with the run that was made with it: it has to predict alone.
+
+Wherever a config names a loss, mixer, view, metric, blender or model it may say FILE.py:function.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.files.artifacts import write_text
+from pipeline.plugins import file_of
+
+if TYPE_CHECKING:
+    from pipeline.config.config import Config
+
+FOLDER = "own"  # of a run
+TRAINED = ("model", "loss", "mix")
+KEYS = ("model.name", "loss.name", "mix.kind", "metric", "tta", "ensemble.blender", "ensemble.compare")
+
+
+def files(found: Mapping[str, Any]) -> dict[str, list[Path]]:
+    """Return section -> the files that dotted keys and their values name, in order, each once."""
+    named: dict[str, list[Path]] = {}
+    for key in KEYS:
+        value = found.get(key)
+        for name in value if isinstance(value, list) else [value]:
+            file = file_of(name) if isinstance(name, str) else None
+            held = named.setdefault(key.split(".")[0], [])
+            if file is not None and file not in held:
+                held.append(file)
+    return {section: held for section, held in named.items() if held}
+
+
+def keep(config: Config, trained: bool) -> None:
+    """Copy the user's files that a config names into the run's folder, as they are now.
+
+    After training (`trained`) those that weights depend on stay as they were then.
+    """
+    tree = config.model_dump(mode="json")
+    found = files({key: _at(tree, key) for key in KEYS})
+    fixed = {file for section in TRAINED for file in found.get(section, ())} if trained else set()
+    for held in found.values():
+        for file in set(held) - fixed:
+            if file.is_file() and file.parent != config.run_dir / FOLDER:
+                write_text(config.run_dir / FOLDER / file.name, file.read_text(encoding="utf-8"))
+
+
+def found_again(tree: dict[str, Any], folder: Path, always: bool = False) -> None:
+    """Let a run's config.yaml name the run's own copies where the files are no longer there, or always; in place."""
+    for key in KEYS:
+        *parents, last = key.split(".")
+        section = _at(tree, ".".join(parents)) if parents else tree
+        if not isinstance(section, dict) or last not in section:
+            continue
+        value = section[last]
+        names = [_kept(name, folder, always) for name in (value if isinstance(value, list) else [value])]
+        section[last] = names if isinstance(value, list) else names[0]
+
+
+def _kept(name: Any, folder: Path, always: bool) -> Any:
+    file = file_of(name) if isinstance(name, str) else None
+    if file is None or (file.is_file() and not always) or not (folder / FOLDER / file.name).is_file():
+        return name
+    return f"{folder / FOLDER / file.name}:{name.rpartition(':')[2]}"
+
+
+def _at(tree: Any, key: str) -> Any:
+    for part in key.split("."):
+        tree = tree.get(part) if isinstance(tree, dict) else None
+    return tree

@@ -1,0 +1,145 @@
+"""Say which decisions a config asks for, admits, and makes without a fit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipeline.errors import some
+from pipeline.files.artifacts import read_json
+from pipeline.methods.decisions import DECISIONS, Rules, decide, labels
+from pipeline.methods.metrics import find
+from pipeline.methods.tasks import TASKS, Task
+
+if TYPE_CHECKING:
+    from pipeline.config.config import Config
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+def rules(config: Config, classes: Sequence[str]) -> Rules:
+    """Return what every decision of this config obeys."""
+    own, number = config.decision, {name: c for c, name in enumerate(classes)}
+    return Rules(
+        labels=find(config.metric).reads == "labels",
+        values=_task(config).values,
+        least=own.min_labels,
+        most=own.max_labels,
+        alone=number.get(own.alone or ""),
+        new=number.get(own.new_class or ""),
+        clip=own.clip or config.data.range,
+        threshold=own.threshold,
+    )
+
+
+def candidates(config: Config) -> list[str]:
+    """Return the kinds that are tried beside the plain one; the only one of them is taken where it was asked for."""
+    own, task = config.decision, _task(config)
+    if own.new_class is not None:
+        return ["new_class"]
+    if own.kind != "auto":
+        return [] if own.kind == "plain" else [own.kind]
+    return [kind for kind in task.decisions if kind != "new_class" and _rewarded(kind, config)]
+
+
+def asked(config: Config) -> str:
+    """Return the kind that was asked for; `auto` leaves it to what is found."""
+    return "new_class" if config.decision.new_class is not None else config.decision.kind
+
+
+def obliges(config: Config) -> bool:
+    """Tell whether even the plain decision differs from argmax, cells of at least ½ and untouched values."""
+    own = config.decision
+    bounds = own.clip or config.data.range if _task(config).values else None
+    return own.min_labels > 0 or own.max_labels is not None or own.alone is not None or bounds is not None
+
+
+def unfitted(config: Config, classes: Sequence[str], probs_NC: Array) -> Array:
+    """Return labels or final values by the rules alone, whatever the metric reads."""
+    task, own = _task(config), rules(config, classes)
+    if task.values:
+        return decide(probs_NC, own, task.exclusive)
+    fixed = own.threshold if config.decision.kind == "threshold" and own.threshold is not None else 0.5
+    if task.exclusive and config.decision.kind == "threshold" and own.threshold is not None:
+        return np.stack([probs_NC[:, 1] < fixed, probs_NC[:, 1] >= fixed], axis=1).astype(np.float32)
+    return labels(probs_NC, own, task.exclusive, fixed)
+
+
+def of_run(folder: Path, config: Config, classes: Sequence[str], probs_NC: Array) -> Array | None:
+    """Return what the run decided when it was blended alone, applied to new rows; None where nothing was fitted.
+
+    What was fitted to calibrated probabilities, to a blend of several runs or to other classes says nothing here.
+    """
+    path = folder / "ensemble.json"
+    if not path.is_file():
+        return None
+    report = read_json(path)
+    found, calibrated = report.get("decision") or {}, report.get("calibration") or {"chosen": "none"}
+    alone = len(report["members"]) == 1 and calibrated["chosen"] == "none"
+    params = found.get("params", {}).get("tta")
+    if params is None or not alone or found["asked"] != asked(config):
+        return None
+    if len(params.get("thresholds", classes)) != len(classes):
+        return None
+    step = DECISIONS[found["chosen"]](rules(config, classes))
+    return step.apply(probs_NC, params, _task(config).exclusive)
+
+
+def problems(task: Task, config: Config) -> list[str]:
+    """Return what `decision` asks that the task or the metric does not admit."""
+    own, several = config.decision, not (task.exclusive or task.values)
+    kinds = ["auto", "plain", *(kind for kind in task.decisions if kind != "new_class")]
+    found = []
+    if own.kind not in kinds:
+        found.append(f"decision.kind: found '{own.kind}', a {task.name} task admits {', '.join(kinds)}")
+    elif own.kind in task.decisions and not (_rewarded(own.kind, config) or task.values):
+        reads = find(config.metric).reads
+        found.append(f"decision.kind: found '{own.kind}', but {config.metric} reads {reads}, no labels; set auto")
+    limits = own.max_labels is not None and own.max_labels < own.min_labels
+    checks = {
+        f"decision.min_labels, max_labels, alone: a {task.name} task has one label, or value, in a row": (
+            not several and (own.min_labels > 0 or own.max_labels is not None or own.alone is not None)
+        ),
+        f"decision.max_labels: found {own.max_labels}, expected at least min_labels, {own.min_labels}": limits,
+        f"decision.new_class: a {task.name} task, or one of several heads, has none": (
+            own.new_class is not None and ("new_class" not in task.decisions or config.data.heads)
+        ),
+        "decision.threshold: fixes decision.kind threshold, or the probability of decision.new_class; set one": (
+            own.threshold is not None and own.kind != "threshold" and own.new_class is None
+        ),
+        f"decision.clip: bounds values, a {task.name} task has none": own.clip is not None and not task.values,
+        "decision.clip: expected the smallest value first": own.clip is not None and own.clip[0] >= own.clip[1],
+        "decision.kind: cuts need one target column": own.kind == "cuts" and _columns(config) > 1 and task.values,
+    }
+    return found + [problem for problem, wrong in checks.items() if wrong]
+
+
+def class_problems(config: Config, classes: Sequence[str]) -> list[str]:
+    """Return which classes that `decision` names are none."""
+    named = {"alone": config.decision.alone, "new_class": config.decision.new_class}
+    return [
+        f"decision.{key}: unknown class '{name}'; known: {some(classes)}; data.classes can name one that has no rows"
+        for key, name in named.items()
+        if name is not None and name not in classes
+    ]
+
+
+def _rewarded(kind: str, config: Config) -> bool:
+    """Tell whether the metric reads what such a decision makes.
+
+    The probabilistic F1 does, though it reads probabilities: it rewards those that are 0 and 1.
+    """
+    if kind == "cuts" and _task(config).values and _columns(config) > 1:
+        return False
+    return find(config.metric).reads == "labels" or (config.metric == "probabilistic_f1" and kind == "threshold")
+
+
+def _columns(config: Config) -> int:
+    return len(config.data.targets)
+
+
+def _task(config: Config) -> Task:
+    return TASKS[config.data.task]

@@ -1,0 +1,134 @@
+"""Say when only the most probable classes of each row are kept, what such runs can do, and how they are shown."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipeline.errors import InputError
+from pipeline.methods.metrics import METRICS, find
+from pipeline.methods.topk import Top
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from pipeline.config.config import Config
+
+Array = np.ndarray[Any, np.dtype[Any]]
+MANY = 2000  # exclusive classes: above, predict.top_k auto keeps some
+KEPT = 100
+SHOWN = 5  # classes of a row in oof.csv, test.csv and blend.csv
+
+
+def kept(config: Config, classes: int) -> int | None:
+    """Return how many classes of each row are kept, None where it is all of them."""
+    from pipeline.methods.tasks import TASKS
+
+    asked, one = config.predict.top_k, TASKS[config.data.task].exclusive and not config.data.heads
+    count = (KEPT if classes > MANY else None) if asked == "auto" else asked
+    return count if one and count is not None and count < classes else None
+
+
+def kept_by(probs_NC: Array) -> int | None:
+    """Return how many classes of each row these predictions keep, None where it is all of them."""
+    return probs_NC.values_NK.shape[1] if isinstance(probs_NC, Top) else None
+
+
+def admits(metric: str, count: int | None) -> bool:
+    """Tell whether a metric can be computed from the `count` most probable classes of each row.
+
+    Labels and rankings can, and log loss as what is left of 1 is spread evenly. MRR counts a true class that is
+    not kept as never found, which costs less than 1/count a row.
+    """
+    if count is None:
+        return True
+    if ".py:" in metric:  # a user's own wants every cell
+        return False
+    named, reads = re.fullmatch(r"[a-z]+@([0-9]+)", metric), find(metric).reads
+    if reads == "ranking":
+        return named is None or int(named[1]) <= count
+    return reads == "labels" or metric == "log_loss"
+
+
+def check_metric(metric: str, probs_NC: Array) -> None:
+    """Raise InputError where a metric needs classes that these predictions do not keep."""
+    if not admits(metric, count := kept_by(probs_NC)):
+        raise InputError(_needs_all(f"metric: found '{metric}'", metric, count))
+
+
+def problems(config: Config, count: int | None) -> list[str]:
+    """Return what the config asks that needs more than the `count` classes kept of each row."""
+    if count is None:
+        return []
+    steps, found = config.ensemble, []
+    if not admits(config.metric, count):
+        found.append(_needs_all(f"metric: found '{config.metric}'", config.metric, count))
+    asked = {
+        f"ensemble.blender: found '{steps.blender}', set mean": steps.blender not in ("auto", "mean"),
+        f"ensemble.compare: found {steps.compare}, set null": bool(set(steps.compare or []) - {"mean"}),
+        f"ensemble.calibrate: found '{steps.calibrate}', set none": steps.calibrate not in ("auto", "none"),
+        "ensemble.views: found 'select', set all": steps.views == "select",
+        f"decision.kind: found '{config.decision.kind}', set plain": config.decision.kind not in ("auto", "plain"),
+        "data.pool: found 'max', set mean": config.data.predict_id is not None and config.data.pool == "max",
+        f"submission.top: found {config.submission.top}, set at most {count}": (config.submission.top or 0) > count,
+    }
+    for what, wrong in asked.items():
+        if wrong:
+            found.append(f"{what}: predictions keep the {count} most probable classes of a row; {REMEDY}")
+    return found
+
+
+REMEDY = "or keep all with predict.top_k: null, as far as memory allows, and predict again"
+
+
+def _needs_all(place: str, metric: str, count: int | None) -> str:
+    family = re.match(r"[a-z]+@", metric)
+    fitting = [name for name in METRICS if admits(name, count) and "multiclass" in METRICS[name].tasks]
+    why = f"but predictions keep the {count} most probable classes of a row (predict.top_k)"
+    choice = f"at most {family[0]}{count}" if family else f"one of {', '.join(fitting)}, map@{SHOWN}"
+    return f"{place}, {why}; choose {choice}, {REMEDY}"
+
+
+def left_out(metrics: Sequence[str], count: int) -> str:
+    """Return the note that these scores are missing."""
+    names = ", ".join([*metrics, "the AUC of each class"])
+    return f"left out: {names}: only the {count} most probable classes of a row are kept (predict.top_k)"
+
+
+def table(first: Sequence[Array], names: Sequence[str], probs_NC: Array, classes: Sequence[str]) -> pd.DataFrame:
+    """Return the named first columns and one per class, or top1, p1, top2, … where not all classes are kept.
+
+    They are put together by position, as a class may be called like one of them.
+    """
+    import pandas as pd
+
+    titles: list[str] = list(classes)
+    columns: list[Array] = []
+    if isinstance(probs_NC, Top):
+        best, called = probs_NC.first(SHOWN), np.asarray(classes, dtype=object)
+        titles = []
+        for k in range(best.values_NK.shape[1]):
+            columns += [called[best.columns_NK[:, k]], best.values_NK[:, k]]
+            titles += [f"top{k + 1}", f"p{k + 1}"]
+    else:
+        columns = list(probs_NC.T)
+    made = pd.DataFrame(dict(enumerate([*first, *columns])))
+    made.columns = [*names, *titles]
+    return made
+
+
+def read_table(made: pd.DataFrame, classes: Sequence[str]) -> Top:
+    """Return the first classes of each row of such a table of texts."""
+    number = {name: c for c, name in enumerate(classes)}
+    count = sum(re.fullmatch(r"top[0-9]+", title) is not None for title in made.columns)
+    columns = [made[f"top{k + 1}"].map(number).to_numpy(np.int32) for k in range(count)]
+    values = [made[f"p{k + 1}"].to_numpy(np.float32) for k in range(count)]
+    return Top(np.stack(columns, axis=1), np.stack(values, axis=1), len(classes))
+
+
+def is_short(titles: Sequence[str]) -> bool:
+    """Tell whether these columns of a table hold the first classes alone."""
+    return list(titles[:2]) == ["top1", "p1"]

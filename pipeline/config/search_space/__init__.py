@@ -1,0 +1,1 @@
+"""Search spaces: ranges and choices for the keys of a config."""

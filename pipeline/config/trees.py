@@ -1,0 +1,68 @@
+"""Read and change trees of plain values, as YAML files hold them."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pipeline.errors import InputError
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuse a key that stands twice in a section: YAML's readers keep the last one silently."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [str(key.value) for key, _ in node.value]
+        twice = [key for key in keys if keys.count(key) > 1]
+        if twice:
+            raise yaml.constructor.ConstructorError(None, None, f"the key '{twice[0]}' stands twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Return a YAML file's keys and values; raise InputError where it is none."""
+    if not path.is_file():
+        raise InputError(f"{path}: not found, expected a config file; those shipped lie in configs/")
+    try:
+        tree = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(tree, dict):
+        raise InputError(f"{path}: found {type(tree).__name__}, expected keys and values")
+    return tree
+
+
+def overlaid(tree: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """Return a tree of plain values with another one laid over it, key by key, as a second `-c` is."""
+    copy = deepcopy(tree)
+    _overlay(copy, other)
+    return copy
+
+
+def _overlay(tree: dict[str, Any], other: dict[str, Any]) -> None:
+    for key, value in other.items():
+        if isinstance(value, dict) and isinstance(tree.get(key), dict):
+            _overlay(tree[key], value)
+        else:
+            tree[key] = value
+
+
+def change(tree: dict[str, Any], setting: str) -> str | None:
+    """Apply one `a.b=v` in place; return what is wrong with it, if anything."""
+    key, equals, text = setting.partition("=")
+    if not equals or not key:
+        return f"--set {setting}: expected key=value, as in --set train.lr=3e-4"
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return f"--set {setting}: the value is not YAML; quote it"
+    *parents, last = key.split(".")
+    for depth, parent in enumerate(parents):
+        tree = tree.setdefault(parent, {})
+        if not isinstance(tree, dict):
+            return f"--set {setting}: {'.'.join(parents[: depth + 1])} is a value, not a section"
+    tree[last] = value
+    return None

@@ -1,0 +1,1 @@
+"""Bytes to disk and back: atomic writing, locks, checksums, archives, tables of text."""

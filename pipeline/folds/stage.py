@@ -1,0 +1,200 @@
+"""Assign each training row to a fold, once, and freeze the assignment; verify it ever after."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipeline.competition.competition import load
+from pipeline.errors import InputError, MismatchError, some
+from pipeline.folds import fold_table
+from pipeline.folds.balance import count_units, deviation, fold_counts, lower_bound
+from pipeline.folds.rows import FoldRows
+from pipeline.folds.schemes import assign
+from pipeline.folds.strata import choose
+from pipeline.methods.tasks import TASKS
+
+if TYPE_CHECKING:
+    import argparse
+
+    from pipeline.competition.competition import Competition
+    from pipeline.config.config import Config
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Report = dict[str, Any]
+LIBRARIES = ("numpy", "pandas", "scikit-learn", "iterative-stratification")
+SHOWN = 10  # labels printed per fold
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Run the stage for the command line."""
+    from pipeline.cli import read_config
+
+    run(read_config(arguments), force=arguments.force)
+
+
+def run(config: Config, force: bool = False) -> Path:
+    """Return the fold table's path, made where there is none (or with `force`), verified where there is one.
+
+    An existing table is never remade on its own: teammates' models validate by it. Raises MismatchError
+    where it does not fit the data or the config, InputError where no assignment exists.
+    """
+    competition, path = load(config), config.folds_path
+    rows = FoldRows(config, competition)
+    exists = path.is_file()
+    if exists and not force:
+        table = fold_table.read(config)
+        report = fold_table.read_report(config)
+        fold_table.verify(table, competition)
+        if report is None:
+            report = _report(config, rows, table, {"scheme": "given", "reason": "the table came without a report"})
+            fold_table.write(config, table, report)
+        elif differs := differences(config, rows, report):
+            raise MismatchError(
+                *(f"{path}: made with {line}; restore the config, or {fold_table.REMEDY}" for line in differs)
+            )
+        print(f"folds: {path} fits the data and the config, reused")
+        _show(report)
+        return path
+    asked = _asked(config, rows)
+    table, report = _make(config, competition, rows, asked)
+    fold_table.write(config, table, report)
+    print(f"folds: {path} {'remade' if exists else 'made'}")
+    _show(report)
+    return path
+
+
+def _asked(config: Config, rows: FoldRows) -> Report:
+    """Return the scheme that the config means for these data, and the other wishes that matter for it."""
+    folds = config.folds
+    try:
+        scheme, reason = choose(folds.scheme, rows.group_N, rows.several, bool(rows.columns))
+    except ValueError as error:
+        raise InputError(f"folds.scheme: {error}") from None
+    asked: Report = {"scheme": scheme, "reason": reason, "n": folds.n, "seed": folds.seed}
+    asked |= {"stratify": list(rows.columns), "target": config.data.targets, "group": config.data.group}
+    if scheme == "holdout":
+        asked |= {"n": 1, "valid_share": folds.valid_share}
+    if rows.columns or TASKS[config.data.task].values:
+        asked["bins"] = folds.bins
+    if folds.rare == "train":
+        asked |= {"rare": "train", "rare_below": folds.rare_below or folds.n}
+    return asked
+
+
+def differences(config: Config, rows: FoldRows, report: Report) -> list[str]:
+    """Return how the report of a stored table differs from what the config means, one line per key.
+
+    A table that was made for more target columns serves each of them: models of one column can then be composed.
+    """
+    asked = {"rare": None, "rare_below": None, **_asked(config, rows)}
+    if report.get("scheme") == "given":
+        return []
+    if set(config.data.targets) < set(report.get("target") or ()):
+        balanced = ("target", "bins", *(["scheme"] if config.folds.scheme == "auto" else []))
+        asked = {key: wish for key, wish in asked.items() if key not in balanced}
+    section = {"target": "data", "group": "data"}
+    return [
+        f"{section.get(key, 'folds')}.{key} {report.get(key)!r}, the config means {wish!r}"
+        for key, wish in asked.items()
+        if key != "reason" and report.get(key) != wish
+    ]
+
+
+def _make(
+    config: Config, competition: Competition, rows: FoldRows, asked: Report
+) -> tuple[fold_table.FoldTable, Report]:
+    folds, scheme = config.folds, asked["scheme"]
+    labels, cell_N = rows.balanced(scheme)
+    group_N = None if scheme in ("stratified", "multilabel") else rows.group_N  # there, a group is one row
+    dealt = np.ones(rows.n, dtype=bool)
+    if "rare" in asked:
+        dealt = ~rows.rare(asked["rare_below"])[0]
+    class_N, cell_N = (np.unique(code_N[dealt], return_inverse=True)[1] for code_N in (rows.class_N, cell_N))
+    units = None if group_N is None else np.unique(group_N[dealt], return_inverse=True)[1]
+    try:
+        found = assign(scheme, labels.of_rows(dealt), class_N, cell_N, units, folds.n, folds.seed, folds.valid_share)
+    except ValueError as error:
+        raise InputError(f"folds.n: {error}") from None
+    sorted_N = np.full(rows.n, -1, dtype=np.int64)
+    sorted_N[dealt] = found.fold_N
+    fold_N = np.empty(rows.n, dtype=np.int64)
+    fold_N[rows.order] = sorted_N
+    path = config.folds_path
+    table = fold_table.of_competition(competition, config.data.targets, fold_N, path)
+    report = _report(config, rows, table, asked)
+    report |= {"deviation": found.deviation, "lower_bound": found.lower_bound, "others": found.others}
+    return table, report
+
+
+def _report(config: Config, rows: FoldRows, table: fold_table.FoldTable, asked: Report) -> Report:
+    counts_KL = fold_counts(np.where(table.fold < 0, table.n, table.fold), rows.labels, table.n + 1)
+    names = [*range(table.n), -1] if counts_KL[-1, -1] else [*range(table.n)]
+    share_K = np.full(table.n, 1 / table.n)
+    report = {
+        "name": config.name,
+        **asked,
+        "versions": {name: version(name) for name in LIBRARIES},
+        "table_hash": table.table_hash,
+        "fold_hash": table.fold_hash,
+        "folds": [
+            {
+                "fold": k,
+                "size": int(row[-1]),
+                "labels": dict(zip(rows.labels.names, row[:-1].tolist(), strict=True)),
+            }
+            for k, row in zip(names, counts_KL, strict=False)
+        ],
+        "warnings": _warnings(rows, table.n if table.n > 1 else 2, asked),
+    }
+    if asked["scheme"] == "given" and table.n > 1 and table.fold.min() >= 0:
+        units = count_units(rows.labels, rows.unit_N, len(np.unique(rows.unit_N)))
+        report |= {
+            "deviation": deviation(table.fold, rows.labels, share_K),
+            "lower_bound": lower_bound(units, share_K),
+            "others": {},
+        }
+    return report
+
+
+def _warnings(rows: FoldRows, n: int, asked: Report) -> list[str]:
+    """Say what no assignment can mend: labels in too few rows or groups, a group larger than a fold."""
+    unit_N, what = rows.unit_N, "row" if rows.group_N is None else "group"
+    n_labels = len(rows.labels.names)
+    held = np.unique(unit_N[rows.labels.row_P] * n_labels + rows.labels.label_P) % n_labels
+    holders_L = np.bincount(held, minlength=n_labels)
+    found = []
+    if "rare" in asked:
+        alone, kept = (int(chosen.sum()) for chosen in rows.rare(asked["rare_below"]))
+        rule = f"classes of fewer than {asked['rare_below']} rows"
+        found.append(f"{alone} rows of {rule} are trained on in every fold and never validated")
+        if kept:
+            found.append(f"{kept} rows of {rule} are validated all the same: their groups hold other classes too")
+    for name, holders in zip(rows.labels.names, holders_L.tolist(), strict=True):
+        if holders == 1:
+            found.append(f"label '{name}' lies in one {what}: no model that trained on it can be validated on it")
+        elif 1 < holders < n:
+            found.append(f"label '{name}' lies in {holders} {what}s, fewer than {n} folds: some validate none of it")
+    size_G = np.bincount(unit_N)
+    if size_G.max() > 1.5 * rows.n / n:
+        name, share = rows.group_names[size_G.argmax()], size_G.max() / rows.n
+        found.append(f"group '{name}' holds {share:.0%} of the rows: folds cannot be of one size")
+    return found
+
+
+def _show(report: Report) -> None:
+    print(f"  scheme {report['scheme']} ({report['reason']}), seed {report.get('seed', 'unknown')}")
+    for fold in report["folds"]:
+        text = some([f"{name} {count}" for name, count in fold["labels"].items()], SHOWN)
+        name = f"fold {fold['fold']}" if fold["fold"] >= 0 else "never validated"
+        print(f"  {name}: {fold['size']} rows: {text}")
+    if "deviation" in report:
+        print(f"  deviation {report['deviation']:.6f}, no assignment is below {report['lower_bound']:.6f}")
+    for splitter, answers in report.get("others", {}).items():
+        print(f"  {splitter}: " + ", ".join(f"{value:.6f} ({how})" for how, value in answers.items()))
+    for warning in report["warnings"]:
+        print(f"  warning: {warning}")
+    print(f"  table {report['table_hash'][:12]}, folds {report['fold_hash'][:12]}")

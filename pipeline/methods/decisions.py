@@ -1,0 +1,215 @@
+"""Turn finished predictions into what is handed in: labels, or final values.
+
+A decision is `fit(targets_NC, probs_NC, exclusive, score) -> params`, `apply(probs_NC, params, exclusive) ->
+decided_NC` and one line in `DECISIONS`; params fit for JSON. What is decided has the shape of the predictions, so
+that a metric scores it as it scores them: one-hot rows where classes exclude each other, cells of 0 and 1 where
+columns are independent, final values in a regression. Its gain is real only on rows that it was not fitted on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pipeline.methods.cutpoints import cut, fit_cuts
+from pipeline.methods.metrics.counts import hits, one_hot
+from pipeline.methods.thresholds import fit_threshold, fit_thresholds
+from pipeline.methods.topk import Top, as_array
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Params = dict[str, Any]
+Score = Callable[[Array], float]  # what is decided on the rows fitted on -> score, greater is better
+CONSTANTS = (0.02, 0.05, *np.arange(0.1, 1.0, 0.05).round(2).tolist())  # tried as a new class's probability
+
+
+@dataclass(frozen=True)
+class Rules:
+    """Hold what every decision obeys and no fit changes."""
+
+    labels: bool = True  # the metric reads decisions; otherwise probabilities and their order are left as they are
+    values: bool = False  # raw values, no probabilities
+    least: int = 0  # labels of a row, independent columns
+    most: int | None = None
+    alone: int | None = None  # a class that excludes all others
+    new: int | None = None  # a class whose probability is a constant
+    clip: tuple[float, float] | None = None  # of values
+    threshold: float | None = None  # a fixed one, of the new class too
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Hold how a decision is fitted and applied."""
+
+    fit: Callable[[Array, Array, bool, Score], Params]
+    apply: Callable[[Array, Params, bool], Array]
+
+
+def decide(probs_NC: Array, rules: Rules, exclusive: bool, threshold: float | Array = 0.5) -> Array:
+    """Return what needs no fit: argmax, cells of at least the threshold under the rules, or clipped values.
+
+    Where the metric reads no labels, probabilities come back untouched.
+    """
+    if rules.values:
+        return probs_NC if rules.clip is None else probs_NC.clip(*rules.clip)
+    if not rules.labels:
+        return probs_NC
+    return labels(probs_NC, rules, exclusive, threshold)
+
+
+def labels(probs_NC: Array, rules: Rules, exclusive: bool, threshold: float | Array = 0.5) -> Array:
+    """Return the labels as cells of 0 and 1, float32; a threshold for each column broadcasts.
+
+    Too few labels are filled up with the most probable ones, of too many those are kept. A label that excludes
+    all others stands where it is the most probable of what is said, and is dropped otherwise. Of rows that hold
+    their most probable classes alone the first is the label: they come back as they are.
+    """
+    if isinstance(probs_NC, Top):
+        return probs_NC
+    if exclusive:
+        return one_hot(probs_NC.argmax(1), probs_NC.shape[1]).astype(np.float32)
+    said_NC = probs_NC >= threshold
+    counts_N = said_NC.sum(1)
+    few = np.flatnonzero(counts_N < rules.least)
+    _most_probable(said_NC, few, probs_NC[few], rules.least)
+    if rules.most is not None:
+        many = np.flatnonzero(counts_N > rules.most)
+        kept_NC = np.where(said_NC[many], probs_NC[many], -1)
+        said_NC[many] = False
+        _most_probable(said_NC, many, kept_NC, rules.most)
+    if rules.alone is not None:
+        both = np.flatnonzero(said_NC[:, rules.alone] & (said_NC.sum(1) > 1))
+        wins = np.where(said_NC[both], probs_NC[both], -1).argmax(1) == rules.alone
+        said_NC[both, rules.alone] = False
+        said_NC[both[wins]] = False
+        said_NC[both[wins], rules.alone] = True
+    return said_NC.astype(np.float32)
+
+
+def plain(rules: Rules) -> Decision:
+    """Return the decision that learns nothing."""
+    return Decision(lambda *_: {}, lambda probs_NC, _, exclusive: decide(probs_NC, rules, exclusive))
+
+
+def threshold(rules: Rules) -> Decision:
+    """Return one threshold: of the second of two exclusive classes, or of every independent column."""
+
+    def apply(probs_NC: Array, params: Params, exclusive: bool) -> Array:
+        if exclusive:
+            return one_hot((probs_NC[:, 1] >= params["threshold"]).astype(np.int64), 2).astype(np.float32)
+        return labels(probs_NC, rules, exclusive, params["threshold"])
+
+    def fit(targets_NC: Array, probs_NC: Array, exclusive: bool, score: Score) -> Params:
+        if rules.threshold is not None:
+            return {"threshold": rules.threshold}
+        shown_NC = probs_NC[:, 1:] if exclusive else probs_NC
+
+        def of(value: float) -> float:
+            return score(apply(probs_NC, {"threshold": value}, exclusive))
+
+        return {"threshold": fit_threshold(shown_NC, of)}
+
+    return Decision(fit, apply)
+
+
+def thresholds(rules: Rules) -> Decision:
+    """Return one threshold for each independent column."""
+
+    def apply(probs_NC: Array, params: Params, exclusive: bool) -> Array:
+        return labels(probs_NC, rules, exclusive, np.asarray(params["thresholds"]))
+
+    def fit(targets_NC: Array, probs_NC: Array, exclusive: bool, score: Score) -> Params:
+        def of(threshold_C: Array) -> float:
+            return score(labels(probs_NC, rules, exclusive, threshold_C))
+
+        common = fit_threshold(probs_NC, lambda value: of(np.asarray(value)))
+        return {"thresholds": fit_thresholds(hits(targets_NC, exclusive), probs_NC, common, of).tolist()}
+
+    return Decision(fit, apply)
+
+
+def cuts(rules: Rules) -> Decision:
+    """Return points that cut the expected class, or a value, into ordered levels."""
+
+    def apply(probs_NC: Array, params: Params, exclusive: bool) -> Array:
+        if not exclusive:
+            levels_K = np.asarray(params["levels"], dtype=np.float64)
+            return np.asarray(levels_K[cut(probs_NC[:, 0], params["cuts"])][:, None])
+        return one_hot(cut(expected(probs_NC), params["cuts"]), probs_NC.shape[1]).astype(np.float32)
+
+    def fit(targets_NC: Array, probs_NC: Array, exclusive: bool, score: Score) -> Params:
+        if exclusive:
+            fixed, place_N, true_N = {}, expected(probs_NC), targets_NC.argmax(1).astype(np.float64)
+            levels_K = np.arange(probs_NC.shape[1], dtype=np.float64)
+        else:
+            place_N, true_N = probs_NC[:, 0], targets_NC[:, 0]
+            levels_K = np.unique(np.rint(true_N))
+            fixed = {"levels": levels_K.tolist()}
+
+        def of(cuts_K: Array) -> float:
+            return score(apply(probs_NC, {**fixed, "cuts": cuts_K}, exclusive))
+
+        return {**fixed, "cuts": fit_cuts(place_N, true_N, levels_K, of).tolist()}
+
+    return Decision(fit, apply)
+
+
+def rounded(rules: Rules) -> Decision:
+    """Return the nearest whole value, or the class nearest to the expected one."""
+
+    def apply(probs_NC: Array, params: Params, exclusive: bool) -> Array:
+        if not exclusive:
+            whole_NC = np.rint(probs_NC)
+            return whole_NC if rules.clip is None else whole_NC.clip(np.ceil(rules.clip[0]), np.floor(rules.clip[1]))
+        halves = np.arange(probs_NC.shape[1] - 1) + 0.5
+        return one_hot(cut(expected(probs_NC), halves), probs_NC.shape[1]).astype(np.float32)
+
+    return Decision(lambda *_: {}, apply)
+
+
+def new_class(rules: Rules) -> Decision:
+    """Return a constant in place of one class's probability: what no class claims more than that is new."""
+
+    def apply(probs_NC: Array, params: Params, exclusive: bool) -> Array:
+        if isinstance(probs_NC, Top) and rules.new is not None:
+            return as_array(probs_NC.put(rules.new, params["probability"]))
+        changed_NC = probs_NC.copy()
+        changed_NC[:, rules.new] = params["probability"]
+        return decide(changed_NC, rules, exclusive)
+
+    def fit(targets_NC: Array, probs_NC: Array, exclusive: bool, score: Score) -> Params:
+        if rules.threshold is not None:
+            return {"probability": rules.threshold}
+        scores = [score(apply(probs_NC, {"probability": value}, exclusive)) for value in CONSTANTS]
+        return {"probability": CONSTANTS[int(np.nanargmax(scores))] if not np.isnan(scores).all() else 0.5}
+
+    return Decision(fit, apply)
+
+
+def expected(probs_NC: Array) -> Array:
+    """Return the mean class number under each row's probabilities, [N]."""
+    return np.asarray(probs_NC @ np.arange(probs_NC.shape[1]) / np.maximum(probs_NC.sum(1), 1e-12))
+
+
+def _most_probable(said_NC: Array, rows: Array, probs_RC: Array, count: int) -> None:
+    """Say the `count` most probable labels of these rows, the first of equals."""
+    order_RC = np.argsort(-probs_RC, axis=1, kind="stable")[:, :count]
+    said_NC[rows[:, None], order_RC] = True
+
+
+def brief(params: Params, most: int = 6) -> str:
+    """Return the numbers that were fitted as text, of many the first."""
+    numbers = params.get("cuts", params.get("thresholds", [value for value in params.values() if np.isscalar(value)]))
+    return " ".join([f"{value:.3g}" for value in numbers[:most]] + (["…"] if len(numbers) > most else []))
+
+
+DECISIONS: dict[str, Callable[[Rules], Decision]] = {
+    "plain": plain,
+    "threshold": threshold,
+    "thresholds": thresholds,
+    "cuts": cuts,
+    "round": rounded,
+    "new_class": new_class,
+}

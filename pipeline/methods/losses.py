@@ -1,0 +1,215 @@
+"""Losses on soft targets: `loss(logits_BC, targets_BC, **options) -> loss_B`, unreduced.
+
+Mixing, label smoothing, distillation and sample weights compose because every target is a
+distribution (or a row of independent probabilities, or of values). To add a loss, write a function and one line
+in `LOSSES`; from outside, a function (logits_BC, targets_BC) -> loss_B of a file, named FILE.py:function, with the
+attribute `activation` (softmax, sigmoid, identity) where it is not what the task's columns suggest. Only tensor
+methods are used, so that reading this table does not import torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cache, partial
+from typing import TYPE_CHECKING, Literal
+
+from pipeline.lookup import lookup
+from pipeline.plugins import file_of, function_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+TINY = 1e-8  # less than float32 tells from 1; keeps the slope of a power finite at 0
+LOWEST = -3e38  # near float32's lowest; keeps 0 · log p a number
+
+
+def cross_entropy(logits_BC: Tensor, targets_BC: Tensor) -> Tensor:
+    """Return −Σ_c t_c · log softmax(z)_c per row."""
+    return -(targets_BC * logits_BC.log_softmax(-1)).sum(-1)
+
+
+def binary_cross_entropy(logits_BC: Tensor, targets_BC: Tensor) -> Tensor:
+    """Return the mean over the columns of −t·log σ(z) − (1−t)·log(1−σ(z)) per row.
+
+    Written as max(z, 0) − z·t + log(1 + e^−|z|), which neither overflows nor loses small values.
+    """
+    return (logits_BC.clamp(min=0) - logits_BC * targets_BC + (-logits_BC.abs()).exp().log1p()).mean(-1)
+
+
+def focal(logits_BC: Tensor, targets_BC: Tensor, gamma: float) -> Tensor:
+    """Return −Σ_c t_c · (1−p_c)^γ · log p_c per row, p = softmax(z): what is easy counts for little.
+
+    Linear in the target, so soft ones mix; γ = 0 is cross entropy (Lin et al. 2017, arXiv 1708.02002, without its α:
+    see loss.class_weights).
+    """
+    logs_BC = logits_BC.log_softmax(-1).clamp(min=LOWEST)
+    return -(targets_BC * (1 - logs_BC.exp()).clamp(min=TINY).pow(gamma) * logs_BC).sum(-1)
+
+
+def binary_focal(logits_BC: Tensor, targets_BC: Tensor, gamma: float) -> Tensor:
+    """Return the mean over the columns of −t·(1−p)^γ·log p − (1−t)·p^γ·log(1−p) per row, p = σ(z).
+
+    γ = 0 is binary cross entropy. The powers are taken of the logarithms: their slopes stay finite where p is 0 or 1.
+    """
+    yes_BC, no_BC = _log_sigmoid(logits_BC), _log_sigmoid(-logits_BC)
+    positive_BC = targets_BC * (gamma * no_BC).exp() * yes_BC
+    return -(positive_BC + (1 - targets_BC) * (gamma * yes_BC).exp() * no_BC).mean(-1)
+
+
+def asymmetric(logits_BC: Tensor, targets_BC: Tensor, gamma_pos: float, gamma_neg: float, clip: float) -> Tensor:
+    """Return the mean over the columns of −t·(1−p)^γ₊·log p − (1−t)·q^γ₋·log(1−q) per row; q = max(p − clip, 0).
+
+    Negatives, which are most cells of many labels, weigh less the easier they are, and nothing below `clip`
+    (Ridnik et al. 2021, arXiv 2009.14119, who sum over the columns). γ₊ = γ₋ = clip = 0 is binary cross entropy.
+    """
+    yes_BC, no_BC = _log_sigmoid(logits_BC), _log_sigmoid(-logits_BC)
+    positive_BC = targets_BC * (gamma_pos * no_BC).exp() * yes_BC
+    shifted_BC = (yes_BC.exp() - clip).clamp(min=TINY)
+    log_not_BC = (no_BC.exp() + clip).clamp(max=1).log() if clip > 0 else no_BC
+    return -(positive_BC + (1 - targets_BC) * shifted_BC.pow(gamma_neg) * log_not_BC).mean(-1)
+
+
+def soft_f1(logits_BC: Tensor, targets_BC: Tensor, weights_B: Tensor | None = None) -> Tensor:
+    """Return 1 − the mean over the columns of 2·Σ p·t / (Σ p + Σ t) for every row; sums over the batch, p = softmax(z).
+
+    Macro F1 with probabilities in place of counts. A class that no row of the batch has counts as 1 and teaches
+    nothing: many classes need large batches. A weight counts its row so often.
+    """
+    return _one_minus_f1(logits_BC.softmax(-1), targets_BC, weights_B)
+
+
+def binary_soft_f1(logits_BC: Tensor, targets_BC: Tensor, weights_B: Tensor | None = None) -> Tensor:
+    """Return the same with p = σ(z)."""
+    return _one_minus_f1(logits_BC.sigmoid(), targets_BC, weights_B)
+
+
+def _one_minus_f1(probs_BC: Tensor, targets_BC: Tensor, weights_B: Tensor | None) -> Tensor:
+    counted_B1 = probs_BC.new_ones(len(probs_BC), 1) if weights_B is None else weights_B[:, None]
+    both_C = (counted_B1 * probs_BC * targets_BC).sum(0)
+    either_C = (counted_B1 * (probs_BC + targets_BC)).sum(0)
+    return (1 - 2 * both_C / either_C.clamp(min=TINY)).mean().expand(len(probs_BC))
+
+
+def ordinal(logits_BJ: Tensor, targets_BC: Tensor) -> Tensor:
+    """Return binary cross entropy of "beyond class j" for j = 0 … C−2: J = C−1 logits, the mean over them per row.
+
+    A mistake by two classes costs two thresholds (Niu et al. 2016; `shares` gives the classes' probabilities).
+    """
+    beyond_BJ = targets_BC.flip(-1).cumsum(-1).flip(-1)[..., 1:]
+    return binary_cross_entropy(logits_BJ, beyond_BJ)
+
+
+def shares(logits_BJ: Tensor) -> Tensor:
+    """Return class probabilities [...,J+1] from the logits of "beyond class j".
+
+    What falls short of falling is cut to the smallest before it, so that no class gets less than 0.
+    """
+    beyond_BJ = logits_BJ.sigmoid().cummin(-1).values
+    ends = beyond_BJ.new_ones((*beyond_BJ.shape[:-1], beyond_BJ.shape[-1] + 2))
+    ends[..., 1:-1] = beyond_BJ
+    ends[..., -1] = 0
+    return ends[..., :-1] - ends[..., 1:]
+
+
+def mse(outputs_BC: Tensor, targets_BC: Tensor) -> Tensor:
+    """Return the mean over the columns of the squared error per row."""
+    return (outputs_BC - targets_BC).square().mean(-1)
+
+
+def mae(outputs_BC: Tensor, targets_BC: Tensor) -> Tensor:
+    """Return the mean over the columns of the absolute error per row."""
+    return (outputs_BC - targets_BC).abs().mean(-1)
+
+
+def smooth_l1(outputs_BC: Tensor, targets_BC: Tensor, beta: float) -> Tensor:
+    """Return the mean over the columns of e²/2β where |e| < β and |e| − β/2 elsewhere, per row.
+
+    The targets are in units of their spread, so that β = 1 calls those outliers that are off by more than one
+    (Huber 1964).
+    """
+    error_BC = (outputs_BC - targets_BC).abs()
+    near_BC = error_BC.clamp(max=beta)
+    return (near_BC * (error_BC - near_BC / 2) / beta).mean(-1)
+
+
+def _log_sigmoid(logits_BC: Tensor) -> Tensor:
+    """Return log σ(z) without overflow."""
+    return logits_BC.clamp(max=0) - (-logits_BC.abs()).exp().log1p()
+
+
+def weighed(
+    function: Callable[..., Tensor], logits_BC: Tensor, targets_BC: Tensor, weights_2C: Tensor, exclusive: bool
+) -> Tensor:
+    """Return the loss of each row, which must be linear in the target, with class weights.
+
+    Where classes exclude each other a row weighs Σ t_c·w_c, w the second row of the weights, which makes cross
+    entropy −Σ w_c·t_c·log p_c. Of independent columns the second row weighs the share t of a cell, the first 1 − t.
+    """
+    held_BC = targets_BC * weights_2C[1]
+    if exclusive:
+        weight_B = held_BC.sum(-1)
+        return function(logits_BC, held_BC / weight_B[:, None].clamp(min=TINY)) * weight_B
+    weight_BC = held_BC + (1 - targets_BC) * weights_2C[0]
+    cells = function(logits_BC.reshape(-1, 1), (held_BC / weight_BC.clamp(min=TINY)).reshape(-1, 1))
+    return (cells.reshape_as(targets_BC) * weight_BC).mean(-1)
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Name a loss function and the activation that turns its logits into probabilities, or outputs into values."""
+
+    function: Callable[..., Tensor]
+    activation: Literal["softmax", "sigmoid", "identity", "cumulative"]
+    options: Mapping[str, float] = field(default_factory=dict)  # keys of `loss` that the function takes
+    independent: Callable[..., Tensor] | None = None  # with a sigmoid, where columns are independent
+    batch: bool = False  # one value for all rows: it takes weights_B and is not linear in the target
+
+    def of(self, exclusive: bool) -> Loss:
+        """Return the loss as columns that exclude each other, or independent ones, have it."""
+        if exclusive or self.independent is None:
+            return self
+        return replace(self, function=self.independent, activation="sigmoid", independent=None)
+
+    def outputs(self, classes: int) -> int:
+        """Return how many outputs a network needs for so many classes."""
+        return classes - 1 if self.activation == "cumulative" else classes
+
+
+LOSSES = {
+    "cross_entropy": Loss(cross_entropy, "softmax"),
+    "binary_cross_entropy": Loss(binary_cross_entropy, "sigmoid"),
+    "focal": Loss(focal, "softmax", {"gamma": 2.0}, independent=binary_focal),
+    "asymmetric": Loss(asymmetric, "sigmoid", {"gamma_pos": 0.0, "gamma_neg": 4.0, "clip": 0.05}),
+    "soft_f1": Loss(soft_f1, "softmax", independent=binary_soft_f1, batch=True),
+    "ordinal": Loss(ordinal, "cumulative"),
+    "mse": Loss(mse, "identity"),
+    "mae": Loss(mae, "identity"),
+    "smooth_l1": Loss(smooth_l1, "identity", {"beta": 1.0}),
+}
+
+
+def find(name: str) -> Loss:
+    """Return the loss of this name, or the user's own (FILE.py:function); raise ValueError where there is none."""
+    return lookup(LOSSES, name, "loss") if file_of(name) is None else _own(name)
+
+
+@cache
+def _own(name: str) -> Loss:
+    """Return the user's loss; where it names no activation, softmax or, where columns are independent, sigmoid."""
+    function = function_of(name)
+    activation = getattr(function, "activation", None)
+    checked = partial(_checked, function, name)
+    if activation is None:
+        return Loss(checked, "softmax", independent=checked)
+    if activation not in ("softmax", "sigmoid", "identity"):
+        raise ValueError(f"found '{name}' with activation {activation!r}, expected softmax, sigmoid or identity")
+    return Loss(checked, activation)
+
+
+def _checked(function: Callable[..., Tensor], name: str, outputs_BC: Tensor, targets_BC: Tensor) -> Tensor:
+    found = function(outputs_BC, targets_BC)
+    if tuple(found.shape) != (len(outputs_BC),):
+        shape = tuple(found.shape)
+        raise ValueError(f"{name}: returned the shape {shape}, expected a loss for each of {len(outputs_BC)} rows")
+    return found

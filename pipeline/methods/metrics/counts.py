@@ -1,0 +1,116 @@
+"""Read the truth from targets, soft or hard, and count rows by class under many weightings at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from pipeline.methods.topk import Top
+
+Array = np.ndarray[Any, np.dtype[Any]]
+BLOCK = 2**24  # cells of a temporary: 128 MB
+SPARSE = 32  # of the cells one in so many: below, cells one by one are quicker than a product of matrices
+
+
+def class_counts(targets_NC: Array, probs_NC: Array, weights_RN: Array) -> tuple[Array, Array, Array, Array]:
+    """Return the weight per class that is rightly predicted, predicted, true, [R,C], and which the rows hold."""
+    truth_N, said_N, count = true_classes(targets_NC), probs_NC.argmax(1), targets_NC.shape[1]
+    right = np.flatnonzero(truth_N == said_N)
+    return (
+        _sums(weights_RN.take(right, axis=1), truth_N[right], count),
+        _sums(weights_RN, said_N, count),
+        _sums(weights_RN, truth_N, count),
+        np.bincount(truth_N, minlength=count) > 0,
+    )
+
+
+def cell_counts(targets_NC: Array, probs_NC: Array, weights_RN: Array) -> tuple[Array, Array, Array, Array]:
+    """Return the same for independent columns."""
+    hits_NC, said_NC = true_cells(targets_NC), true_cells(probs_NC)
+    right_RC, said_RC, true_RC = (cell_sums(cells_NC, weights_RN) for cells_NC in (hits_NC & said_NC, said_NC, hits_NC))
+    return right_RC, said_RC, true_RC, np.asarray(hits_NC.any(0))
+
+
+def cell_sums(cells_NC: Array, weights_RN: Array) -> Array:
+    """Return the weight of each column's true cells, [R,C]; quick also where there are many columns, mostly false."""
+    rows, width = len(cells_NC), cells_NC.shape[1]
+    if np.count_nonzero(cells_NC) * SPARSE > rows * width:
+        blocks = [cells_NC[:, c : c + 64].astype(np.float64) for c in range(0, width, 64)]
+        return np.hstack([weights_RN @ block_NB for block_NB in blocks])
+    row_X, column_X = np.nonzero(cells_NC)
+    found_RC, step = np.zeros((len(weights_RN), width)), max(1, BLOCK // max(1, len(row_X)))
+    for start in range(0, len(weights_RN), step):
+        found_RC[start : start + step] = _sums(weights_RN[start : start + step].take(row_X, axis=1), column_X, width)
+    return found_RC
+
+
+def row_wise(function: Callable[[Array, Array], Array], targets_NC: Array, probs_NC: Array) -> Array:
+    """Return `function(targets, probs)`, one number per row [N], asked for as many rows at a time as fit in memory."""
+    step = max(1, BLOCK // probs_NC.shape[1])
+    starts = range(0, len(probs_NC), step)
+    parts = [function(targets_NC[start : start + step], np.asarray(probs_NC[start : start + step])) for start in starts]
+    return np.concatenate(parts)
+
+
+def probability_of(probs_NC: Array, classes_N: Array) -> Array:
+    """Return each row's probability of one class, [N]."""
+    if isinstance(probs_NC, Top):
+        return probs_NC.of(classes_N)
+    return np.asarray(probs_NC[np.arange(len(classes_N)), classes_N])
+
+
+def places(probs_NC: Array, classes_N: Array) -> Array:
+    """Return each row's place of one class, [N] from 0; equal probabilities are ranked in the order of the classes."""
+    if isinstance(probs_NC, Top):
+        return probs_NC.place(classes_N)
+
+    def of_rows(classes_B1: Array, probs_BC: Array) -> Array:
+        own_B1 = np.take_along_axis(probs_BC, classes_B1, axis=1)
+        earlier_BC = np.arange(probs_BC.shape[1]) < classes_B1
+        return np.asarray(((probs_BC > own_B1) | ((probs_BC == own_B1) & earlier_BC)).sum(1))
+
+    return row_wise(of_rows, classes_N[:, None], probs_NC)
+
+
+def row_mean(values_N: Array, weights_RN: Array) -> Array:
+    """Return the weighted mean over the rows, [R]; NaN where nothing has weight."""
+    return ratio(weights_RN @ values_N.astype(np.float64), weights_RN.sum(1))
+
+
+def ratio(part: Array, whole: Array) -> Array:
+    """Return part ÷ whole, NaN where the whole is 0."""
+    return np.asarray(np.divide(part, whole, out=np.full(np.shape(whole), np.nan), where=whole > 0))
+
+
+def true_classes(targets_NC: Array) -> Array:
+    """Return the true class [N]; refuse independent columns, whose largest cell says nothing."""
+    if np.abs(targets_NC.sum(1) - 1).max() > 1e-2:
+        raise ValueError("target rows do not sum to 1; score independent columns with exclusive=False")
+    return np.asarray(targets_NC.argmax(1))
+
+
+def hits(targets_NC: Array, exclusive: bool) -> Array:
+    """Return the truth as a boolean [N,C]; exclusive rows are read by their largest cell."""
+    return one_hot(true_classes(targets_NC), targets_NC.shape[1]) if exclusive else true_cells(targets_NC)
+
+
+def one_hot(classes_N: Array, count: int) -> Array:
+    """Return the classes as a boolean [N,C]."""
+    return np.asarray(classes_N[:, None] == np.arange(count))
+
+
+def true_cells(values_NC: Array) -> Array:
+    """Return which cells of independent columns are true, or said to be."""
+    return np.asarray(values_NC >= 0.5)
+
+
+def _sums(weights_RN: Array, classes_N: Array, count: int) -> Array:
+    """Return the weight of each class, [R,C], at a cost that does not grow with their number."""
+    order = np.argsort(classes_N, kind="stable")
+    present, starts = np.unique(classes_N[order], return_index=True)
+    sums_RC = np.zeros((len(weights_RN), count))
+    if len(order):
+        sums_RC[:, present] = np.add.reduceat(weights_RN.take(order, axis=1), starts, axis=1)
+    return sums_RC

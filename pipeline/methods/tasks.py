@@ -1,0 +1,215 @@
+"""Say what one kind of target means; the only place that knows.
+
+A task fixes the columns of its predictions, how a table's cells become soft targets, which losses, decisions
+and blends it admits, and how targets are smoothed. Elsewhere nobody asks `if task == …`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipeline.competition import labels as cells
+from pipeline.competition.labels import SHARED
+from pipeline.errors import some
+from pipeline.folds.strata import column_codes
+from pipeline.methods import heads as together
+from pipeline.methods.blenders import BLENDERS
+from pipeline.methods.blenders import find as find_blender
+from pipeline.methods.heads import Heads
+from pipeline.methods.losses import find as find_loss
+from pipeline.methods.losses import shares
+from pipeline.methods.metrics import find
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from torch import Tensor
+
+    from pipeline.config.sections.data import Data
+    from pipeline.methods.losses import Loss
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Scale = tuple[tuple[float, float], ...]  # center and spread of each column
+
+
+@dataclass(frozen=True)
+class Task:
+    """Describe one kind of target."""
+
+    name: str
+    exclusive: bool  # rows sum to 1: exactly one class is true
+    losses: tuple[str, ...]
+    values: bool = False  # its columns are raw values, no probabilities
+    decisions: tuple[str, ...] = ()  # kinds beside the plain one that it admits
+    one_column: bool = False  # several target columns make none
+    headed: bool = False  # several target columns of labels can be a head each
+
+    def blenders(self, metric: str) -> list[str]:
+        """Return the blenders that this task and metric admit, in the table's order."""
+        return [name for name in BLENDERS if self.admits(name, metric)]
+
+    def admits(self, name: str, metric: str) -> bool:
+        """Tell whether a blender makes what this metric reads; ranks throw away the values.
+
+        Decisions between exclusive classes only compare columns, which their ranks allow; a cell's
+        threshold of ½ means nothing in ranks.
+        """
+        blender, reads = find_blender(name), find(metric).reads
+        if self.values:
+            return blender.values
+        ranks = reads == "order" or (reads in ("labels", "ranking") and self.exclusive)
+        return ranks or not blender.uses_ranks
+
+    def score(self, metric: str, targets_NC: Array, probs_NC: Array) -> float:
+        """Return a metric of METRICS as this task reads it; NaN where it is undefined."""
+        return find(metric).score(targets_NC, probs_NC, self.exclusive)
+
+    def loss(self, name: str) -> Loss:
+        """Return a loss as this task's columns have it."""
+        return find_loss(name).of(self.exclusive)
+
+    def activate(self, logits_BC: Tensor, loss: str) -> Tensor:
+        """Return probabilities, by softmax or sigmoid as the loss was trained; exclusive rows sum to 1.
+
+        A loss on values has none: its outputs stay as they are.
+        """
+        activation = self.loss(loss).activation
+        if activation == "identity":
+            return logits_BC
+        if activation == "softmax":
+            return logits_BC.softmax(-1)
+        if activation == "cumulative":
+            return shares(logits_BC)
+        probs_BC = logits_BC.sigmoid()
+        return probs_BC / probs_BC.sum(-1, keepdim=True).clamp(min=1e-12) if self.exclusive else probs_BC
+
+    def smooth_targets(self, targets_BC: Tensor, amount: float, over: str = "all") -> Tensor:
+        """Return (1−e)·y + e/K, K = 2 where the columns are independent; values stay as they are.
+
+        Over the others it is (1−e)·y + e·(1−y)/(K−1): as much as (1−e′)·y + e′/K with e′ = e·K/(K−1).
+        """
+        if self.values:
+            return targets_BC
+        count = targets_BC.shape[-1] if self.exclusive else 2
+        if over == "others":
+            return targets_BC * (1 - amount) + (1 - targets_BC) * (amount / (count - 1))
+        return targets_BC * (1 - amount) + amount * (1 / count)
+
+    def labels(self, targets_NC: Array) -> Array:
+        """Return hard labels for reports: the class index [N], or a 0/1 matrix [N,C]; values as they are."""
+        if self.values:
+            return targets_NC
+        return targets_NC.argmax(1) if self.exclusive else (targets_NC >= 0.5).astype(np.int64)
+
+    def label_text(self, targets_NC: Array, classes: Sequence[str]) -> list[str]:
+        """Return each row's label, or value, as text; several are joined by `|`."""
+        if self.values:
+            return ["|".join(f"{value:.7g}" for value in row) for row in targets_NC]
+        names = np.asarray(classes, dtype=object)
+        if self.exclusive:
+            return [str(name) for name in names[targets_NC.argmax(1)]]
+        return ["|".join(names[row >= 0.5]) for row in targets_NC]
+
+    def strata(self, targets_NC: Array, classes: Sequence[str], data: Data, bins: int) -> tuple[Array, tuple[str, ...]]:
+        """Return what folds balance, and its names: one code per row [N], or a 0/1 matrix [N,L].
+
+        Values are cut into quantile bins, of each column its own; heads are balanced side by side.
+        """
+        if self.values:
+            coded = [column_codes(value_N.astype(np.str_), bins) for value_N in targets_NC.T]
+            if len(coded) == 1:
+                return coded[0]
+            matrix_NL = np.hstack([code_N[:, None] == np.arange(len(names)) for code_N, names in coded])
+            pairs = zip(classes, coded, strict=True)
+            return matrix_NL.astype(np.int64), tuple(f"{name}={text}" for name, (_, names) in pairs for text in names)
+        if blocks := self.heads(classes, data):
+            hard_NC = np.zeros(targets_NC.shape, dtype=np.int64)
+            for _, start, stop in blocks:
+                hard_NC[np.arange(len(hard_NC)), start + targets_NC[:, start:stop].argmax(1)] = 1
+            return hard_NC, tuple(classes)
+        return self.labels(targets_NC), tuple(classes)
+
+    def heads(self, classes: Sequence[str], data: Data) -> Heads:
+        """Return the heads that the classes belong to; none where all columns are one target."""
+        return together.split(classes, data.targets) if data.heads else ()
+
+    def scale(self, targets_NC: Array, loss: str, data: Data) -> Scale | None:
+        """Return the center and spread by which a network's outputs become values; None for probabilities.
+
+        Mean and standard deviation of these rows; the smallest value and the span where the outputs lie in [0, 1].
+        """
+        if not self.values:
+            return None
+        if self.loss(loss).activation == "sigmoid":
+            low_C, high_C = data.range or (targets_NC.min(0), targets_NC.max(0))
+            center_C, spread_C = np.broadcast_arrays(low_C, np.subtract(high_C, low_C), targets_NC[0])[:2]
+        else:
+            center_C, spread_C = targets_NC.mean(0, dtype=np.float64), targets_NC.std(0, dtype=np.float64)
+        return tuple((float(center), float(spread) or 1.0) for center, spread in zip(center_C, spread_C, strict=True))
+
+    def classes(self, table: pd.DataFrame, data: Data) -> list[str]:
+        """Return the class names in their fixed order.
+
+        Several target columns, and values, are the classes themselves; a label column's labels are sorted, numbers
+        by value and before texts, unless `data.classes` gives the order; of heads they are called HEAD=CLASS. Blank
+        cells are left to `encode`. A binary column of numbers in [0, 1] holds shares of the class 1: soft labels,
+        classes 0 and 1.
+        """
+        if data.heads:
+            columns = {head: cells.label_names(table[head], data) for head in data.targets}
+            return [together.name(head, label) for head, labels in columns.items() for label in labels]
+        if len(data.targets) > 1 or self.values:
+            return list(data.targets)
+        if data.classes is not None:
+            return list(data.classes)
+        names = cells.label_names(table[data.targets[0]], data)
+        if self.name == "binary" and names and all(cells.share(name) is not None for name in names):
+            return SHARED
+        return names
+
+    def class_problem(self, classes: Sequence[str]) -> str | None:
+        """Return why these classes do not make this task, or None."""
+        twice = [name for name, times in Counter(classes).items() if times > 1]
+        if twice:
+            return f"the class '{twice[0]}' is named twice in data.target or data.classes"
+        if self.name == "binary" and len(classes) != 2:
+            return f"found {len(classes)} classes ({some(classes)}), a binary task has 2; correct data.task"
+        if self.exclusive and len(classes) < 2:
+            return f"found {len(classes)} classes ({some(classes)}), a {self.name} task needs at least 2"
+        if not classes:
+            return "found no label, every cell of data.target is blank; correct data.target or data.separator"
+        return None
+
+    def encode(self, table: pd.DataFrame, data: Data, classes: Sequence[str]) -> tuple[Array, list[cells.Defect]]:
+        """Return soft targets, or values, [N,C] float32 and the defects as (row number, what is wrong).
+
+        A label that is unknown, and a cell that cannot be read, leave zeros.
+        """
+        if self.values:
+            return cells.encode_values(table, data.targets, data.range)
+        if data.heads:
+            found = []
+            for head, start, stop in self.heads(classes, data):
+                own = [name.removeprefix(f"{head}=") for name in classes[start:stop]]
+                found.append(cells.encode_labels(table[head], data, own, self.name, self.exclusive))
+            defects = sorted((defect for _, wrong in found for defect in wrong), key=lambda defect: defect[0])
+            return np.hstack([targets_NC for targets_NC, _ in found]), defects
+        if len(data.targets) > 1:
+            return cells.encode_shares(table, data.targets, self.exclusive)
+        return cells.encode_labels(table[data.targets[0]], data, classes, self.name, self.exclusive)
+
+
+PROBABILITIES = ("cross_entropy", "binary_cross_entropy", "focal", "asymmetric", "soft_f1")
+INDEPENDENT = ("binary_cross_entropy", "focal", "asymmetric", "soft_f1")
+VALUES = ("mse", "mae", "smooth_l1", "binary_cross_entropy")
+TASKS = {
+    "binary": Task("binary", True, PROBABILITIES, decisions=("threshold",), one_column=True),
+    "multiclass": Task("multiclass", True, PROBABILITIES, decisions=("new_class",), headed=True),
+    "multilabel": Task("multilabel", False, INDEPENDENT, decisions=("threshold", "thresholds")),
+    "ordinal": Task("ordinal", True, (*PROBABILITIES, "ordinal"), decisions=("round", "cuts")),
+    "regression": Task("regression", False, VALUES, values=True, decisions=("round", "cuts")),
+}

@@ -1,0 +1,139 @@
+"""Views of an image for prediction (test-time augmentation): `view(images_BCHW) -> images_BCHW`.
+
+- `identity`: the image as it is.
+- `hflip`, `vflip`, `hvflip`: mirrored left-right, top-bottom, both.
+- `rot90`, `rot180`, `rot270`: turned counter-clockwise.
+- `transpose`, `antitranspose`: mirrored at the main diagonal, at the other one.
+- `d4`: the eight symmetries of the square; `hvflip` equals `rot180` and is left out.
+- `crop5`: `crop5.0` … `crop5.4`, the four corners and the centre, 7/8 of each side, resized back.
+- `augment:N`: `augment.0` … `augment.<N-1>`, random training augmentations, which the engine applies.
+
+On images that are not square, the turns by 90° and the transposes swap height and width: convolutional
+networks take either, networks of a fixed size (ViT) do not. To add a view, write a function and one line in
+`VIEWS`; from outside, a function of a file, named FILE.py:function, which gets normalised images. Only
+tensor methods are used, so that reading this table does not import torch.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+from pipeline.lookup import lookup
+from pipeline.plugins import file_of, loaded
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+CROP_SHARE = 0.875  # of each side
+
+
+def identity(images_BCHW: Tensor) -> Tensor:
+    """Return the images as they are."""
+    return images_BCHW
+
+
+def hflip(images_BCHW: Tensor) -> Tensor:
+    """Mirror left and right."""
+    return images_BCHW.flip(-1)
+
+
+def vflip(images_BCHW: Tensor) -> Tensor:
+    """Mirror top and bottom."""
+    return images_BCHW.flip(-2)
+
+
+def rot90(images_BCHW: Tensor) -> Tensor:
+    """Turn by 90° counter-clockwise; height and width change places."""
+    return images_BCHW.rot90(1, (-2, -1))
+
+
+def rot180(images_BCHW: Tensor) -> Tensor:
+    """Turn by 180°: mirrored left-right and top-bottom."""
+    return images_BCHW.flip(-2, -1)
+
+
+def rot270(images_BCHW: Tensor) -> Tensor:
+    """Turn by 270° counter-clockwise; height and width change places."""
+    return images_BCHW.rot90(3, (-2, -1))
+
+
+def transpose(images_BCHW: Tensor) -> Tensor:
+    """Mirror at the diagonal from the top left; height and width change places."""
+    return images_BCHW.transpose(-2, -1)
+
+
+def antitranspose(images_BCHW: Tensor) -> Tensor:
+    """Mirror at the diagonal from the top right; height and width change places."""
+    return images_BCHW.flip(-2, -1).transpose(-2, -1)
+
+
+def crop(images_BCHW: Tensor, corner: int) -> Tensor:
+    """Cut out 7/8 of each side (0-3: corners row by row, 4: centre), resize back bilinearly. Floats only."""
+    from torch.nn.functional import interpolate
+
+    height, width = images_BCHW.shape[-2:]
+    h, w = max(1, round(height * CROP_SHARE)), max(1, round(width * CROP_SHARE))
+    rows, columns = height - h, width - w
+    top, left = ((0, 0), (0, columns), (rows, 0), (rows, columns), (rows // 2, columns // 2))[corner]
+    cut_BCHW = images_BCHW[..., top : top + h, left : left + w]
+    return interpolate(cut_BCHW, size=(height, width), mode="bilinear", align_corners=False)
+
+
+VIEWS: dict[str, Callable[[Tensor], Tensor]] = {
+    "identity": identity,
+    "hflip": hflip,
+    "vflip": vflip,
+    "hvflip": rot180,
+    "rot90": rot90,
+    "rot180": rot180,
+    "rot270": rot270,
+    "transpose": transpose,
+    "antitranspose": antitranspose,
+    **{f"crop5.{corner}": partial(crop, corner=corner) for corner in range(5)},
+}
+
+TURNS = ("rot90", "rot270", "transpose", "antitranspose")  # height and width change places
+
+GROUPS = {
+    "d4": ["identity", "hflip", "vflip", "rot90", "rot180", "rot270", "transpose", "antitranspose"],
+    "crop5": [f"crop5.{corner}" for corner in range(5)],
+}
+
+
+def parse_view(name: str) -> list[str]:
+    """Expand a name from the config into the names of single views; a single view gives itself.
+
+    Raises ValueError with the nearest name where it is unknown.
+    """
+    if is_augment(name):
+        return [name]
+    if file_of(name) is not None:
+        find(name)
+        return [name]
+    if name in GROUPS:
+        return list(GROUPS[name])
+    if name.startswith("augment"):
+        count = re.fullmatch(r"augment:([1-9]\d{0,2})", name)
+        if count is None:
+            raise ValueError(f"found '{name}', expected augment:N with N from 1 to 999, as in augment:7")
+        return [f"augment.{number}" for number in range(int(count[1]))]
+    lookup(dict.fromkeys([*VIEWS, *GROUPS, "augment:N"]), name, "view")
+    return [name]
+
+
+def is_augment(name: str) -> bool:
+    """Tell whether a view is a random training augmentation, made by the engine and not by `apply`."""
+    return re.fullmatch(r"augment\.(0|[1-9]\d{0,2})", name) is not None
+
+
+def find(name: str) -> Callable[[Tensor], Tensor]:
+    """Return a single view, or the user's own (FILE.py:function); raise ValueError where there is none."""
+    return lookup(VIEWS, name, "view") if file_of(name) is None else loaded(name)
+
+
+def apply(name: str, images_BCHW: Tensor) -> Tensor:
+    """Return the images under a single view; raise ValueError where there is no such view."""
+    return find(name)(images_BCHW)

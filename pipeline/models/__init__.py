@@ -1,0 +1,1 @@
+"""Config in; network out: its source, weights, layers, frozen parts and outputs. Read `building.py` first."""

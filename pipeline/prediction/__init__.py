@@ -1,0 +1,1 @@
+"""Networks × views × images in; probabilities by id out. Read `predictor.py` first."""

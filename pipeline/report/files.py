@@ -1,0 +1,97 @@
+"""Read a run's files for the report; what is absent is None or empty, never an error."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from pipeline.competition.competition import Competition, load
+from pipeline.config.config import Config
+from pipeline.config.rules import topk_rules
+from pipeline.files.artifacts import FIXED, read_json, read_text_table
+from pipeline.folds import fold_table
+from pipeline.methods import topk
+from pipeline.methods.tasks import TASKS
+
+Array = np.ndarray[Any, np.dtype[Any]]
+MOST = 24  # names that a chart shows; of more, the telling ones
+
+
+class Card(NamedTuple):
+    """Hold one section: its heading, the sentence that says what to see, its figure and its HTML."""
+
+    title: str
+    lead: str
+    figure: Any = None  # matplotlib's Figure
+    html: str = ""
+
+
+class Run:
+    """Read a run's files when they are first asked for; what is absent is None or empty."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.folder = config.run_dir
+        self.task = TASKS[config.data.task]
+
+    def json(self, name: str) -> dict[str, Any]:
+        """Return a JSON file of the run, empty where it is absent."""
+        path = self.folder / name
+        return dict(read_json(path)) if path.is_file() else {}
+
+    @cached_property
+    def scores(self) -> dict[str, Any]:
+        return self.json("scores.json")
+
+    @cached_property
+    def classes(self) -> list[str]:
+        return list(self.scores.get("classes") or self.task.classes(self.folds.targets, self.config.data))
+
+    @cached_property
+    def folds(self) -> fold_table.FoldTable:
+        return fold_table.read(self.config)
+
+    @cached_property
+    def epochs(self) -> dict[int, pd.DataFrame]:
+        """Return each fold's epochs.csv, by fold."""
+        found = {int(path.parent.name[4:]): pd.read_csv(path) for path in self.folder.glob("fold*/epochs.csv")}
+        return {k: found[k] for k in sorted(found) if len(found[k])}
+
+    @cached_property
+    def oof(self) -> tuple[list[str], Array, Array] | None:
+        """Return the OOF's ids, its hard labels ([N] class numbers or [N,C] 0/1), or values, and probs [N,C].
+
+        Of very many classes the probabilities are a Top, of few in each row.
+        """
+        path = self.folder / "oof.csv"
+        if not path.is_file():
+            return None
+        table = read_text_table(path)
+        if self.task.values:
+            values = [[float(value) for value in text.split("|")] for text in table["target"]]
+            return table["id"].tolist(), np.asarray(values), table[self.classes].to_numpy(np.float64)
+        number = {name: c for c, name in enumerate(self.classes)}
+        if topk_rules.is_short(table.columns[len(FIXED) :].tolist()):
+            truth_N = table["target"].map(number).to_numpy(np.int64)
+            return table["id"].tolist(), truth_N, topk.as_array(topk_rules.read_table(table, self.classes))
+        truth_NC = np.zeros((len(table), len(number)), np.float32)
+        for row, text in enumerate(table["target"]):
+            for name in [text] if self.task.exclusive else text.split("|"):
+                if name in number:
+                    truth_NC[row, number[name]] = 1
+        return table["id"].tolist(), self.task.labels(truth_NC), table[self.classes].to_numpy(np.float64)
+
+    @cached_property
+    def competition(self) -> Competition:
+        return load(self.config)
+
+    def images(self, rows: list[int]) -> list[Array]:
+        """Return training images by their row number, from the cache; of several the first."""
+        from pipeline.images.cache import open_config
+
+        _, first_N = np.unique(self.competition.rows_I, return_index=True)
+        images = open_config(self.config, [self.competition.images[first_N[row]] for row in rows], progress=False)
+        return [images[i] for i in range(len(images))]

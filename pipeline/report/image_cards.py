@@ -1,0 +1,84 @@
+"""The report's sections of images: what is read, what is trained on, what is mistaken."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pipeline.report.files import Array, Card, Run
+from pipeline.report.mosaic import mosaic
+from pipeline.report.plots import shorten
+
+FEW = 12  # classes with samples; of more, the largest and the smallest
+EACH = 8  # samples of a class
+SEED = 0  # of the choice of samples
+
+
+def wrong(run: Run) -> Card | None:
+    """The OOF images whose wrong answer is given with the highest probability."""
+    if run.oof is None:
+        return None
+    ids, truth, probs_NC = run.oof
+    if run.task.exclusive:
+        said = probs_NC.argmax(1)
+        certainty = np.where(said != truth, probs_NC.max(1), -1.0)
+    elif run.task.values:
+        error_NC = np.abs(probs_NC - truth) / np.maximum(truth.std(0), 1e-12)
+        said, certainty = error_NC.argmax(1), error_NC.max(1)
+    else:
+        error_NC = np.abs(probs_NC - truth)
+        said, certainty = error_NC.argmax(1), np.where(error_NC.max(1) > 0.5, error_NC.max(1), -1.0)
+    top = [int(i) for i in np.argsort(-certainty, kind="stable")[:20] if certainty[i] >= 0]
+    if not top:
+        return None
+    row_of = {name: row for row, name in enumerate(run.competition.ids.tolist())}
+    top = [i for i in top if ids[i] in row_of]
+    captions = []
+    for i in top:
+        name, p = shorten(run.classes[said[i]], 12), certainty[i] if run.task.exclusive else probs_NC[i, said[i]]
+        if run.task.exclusive:
+            text = f"truth {shorten(run.classes[truth[i]], 12)}\nsaid {name}  {p:.3f}"
+        elif run.task.values:
+            text = f"{name}: {truth[i, said[i]]:.5g}\nsaid {p:.5g}"
+        else:
+            text = f"{name}: {'yes' if truth[i, said[i]] else 'no'}\nsaid {p:.3f}"
+        captions.append(f"{shorten(ids[i], 18)}\n{text}")
+    lead = "Wrong label, ambiguous image, or a weakness of the model? Errors of the OOF, surest first."
+    return Card("Confidently wrong", lead, mosaic(run.images([row_of[ids[i]] for i in top]), captions, 5))
+
+
+def batch(run: Run) -> Card | None:
+    """One training batch as the model saw it, with its soft labels."""
+    path = run.folder / "fold0/batch.npz"
+    if not path.is_file():
+        return None
+    with np.load(path, allow_pickle=False) as file:
+        images, targets_BC, names = list(file["images"]), file["targets"], file["classes"].tolist()
+    captions = []
+    for target_C in targets_BC:
+        top = [c for c in np.argsort(-target_C, kind="stable")[:3] if target_C[c] >= 0.01]
+        captions.append("\n".join(f"{shorten(names[c], 16)}  {target_C[c]:.2f}" for c in top) or "no label")
+    lead = "After augmentation and mixing, each with its soft label. Is each label still right for what is left?"
+    return Card("A training batch", lead, mosaic(images, captions, 6))
+
+
+def samples(run: Run) -> Card | None:
+    """Some images of each class, as they are read."""
+    made, config = run.competition, run.config
+    labels, named = run.task.strata(made.targets_NC, made.classes, config.data, config.folds.bins)
+    names = list(named)
+    counts = np.bincount(labels, minlength=len(names)) if labels.ndim == 1 else (labels == 1).sum(0)
+    order = np.argsort(-counts, kind="stable")
+    show = np.arange(len(names)) if len(names) <= FEW else np.concatenate([order[: FEW // 2], order[-FEW // 2 :]])
+    rng, rows, tiles = np.random.default_rng(SEED), list[int](), list[int]()
+    for line, c in enumerate(show):
+        found = np.flatnonzero(labels == c if labels.ndim == 1 else labels[:, c] == 1)
+        picked = rng.choice(found, min(EACH, len(found)), replace=False)
+        rows += picked.tolist()
+        tiles += [line * EACH + i for i in range(len(picked))]
+    images: list[Array] = [np.zeros((0, 0, 3), np.uint8)] * (len(show) * EACH)
+    for tile, image in zip(tiles, run.images(rows), strict=True):
+        images[tile] = image
+    lead = "Drawn at random, before augmentation" + (
+        f"; the {FEW // 2} largest and {FEW // 2} smallest of {len(names)} classes." if len(names) > FEW else "."
+    )
+    return Card("Samples per class", lead, mosaic(images, [], EACH, [names[c] for c in show]))

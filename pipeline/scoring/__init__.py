@@ -1,0 +1,1 @@
+"""Probabilities and truth in; scores, comparisons and the ledger of submissions out. Read `stage.py` first."""

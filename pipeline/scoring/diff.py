@@ -1,0 +1,186 @@
+"""Compare two runs on the same folds: what was set differently, and whether the scores surely differ."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.config import config as configs
+from pipeline.config import fingerprints
+from pipeline.config.config import Config
+from pipeline.config.rules import topk_rules
+from pipeline.errors import FoldlineError, MismatchError
+from pipeline.files.artifacts import Predictions, read_text_table
+from pipeline.folds import fold_table
+from pipeline.folds.fold_table import FoldTable
+from pipeline.methods import resampling
+from pipeline.methods.metrics import find
+from pipeline.methods.resampling import Interval
+from pipeline.methods.tasks import TASKS
+from pipeline.prediction import runs
+from pipeline.scoring.scores import truth
+
+Array = np.ndarray[Any, np.dtype[Any]]
+LEVEL, ROUNDS = 0.9, 1000
+NAMES = ("run", "runs_dir")  # differ by themselves
+
+
+@dataclass(frozen=True)
+class Side:
+    """Hold one run's OOF predictions, rows sorted by id."""
+
+    name: str
+    classes: tuple[str, ...]
+    ids: Array
+    fold_N: Array
+    probs_NC: Array
+
+
+@dataclass(frozen=True)
+class Found:
+    """Hold the scores of both runs on the folds that both have, and the second's lead: above 0 it is better."""
+
+    folds: list[int]
+    scores_2K: Array
+    leads_K: Array
+    lead: float
+    interval: Interval
+    groups: int
+
+
+def run(names: Sequence[str], runs_dir: Path, settings: Sequence[str] = ()) -> Found:
+    """Print the comparison of two runs, or blends, and return it.
+
+    The settings change how both are scored (metric, tta), not what is listed as different between them. The
+    metric is the first run's. Raises MismatchError where they lie on other folds or have other classes.
+    """
+    folders = [runs.find(name, runs_dir) for name in names]
+    kept, scored = [], []
+    for folder in folders:
+        kept.append(configs.load([folder / "config.yaml"]))
+        scored.append(configs.load([folder / "config.yaml"], settings))
+    changes = fingerprints.differences(*(_flat(config) for config in kept))
+    print(f"{names[0]} -> {names[1]}\nconfig: {'no differences' if not changes else ''}".rstrip())
+    print("".join(f"  {line}\n" for line in changes), end="")
+    _same_folds(folders)
+    table = fold_table.read(scored[0])
+    defects: list[str] = []
+    sides = []
+    for folder, config in zip(folders, scored, strict=True):
+        try:
+            sides.append(_read(folder, config, table))
+        except FoldlineError as error:
+            defects += error.defects
+    if defects:
+        raise MismatchError(*defects)
+    found = compare(scored[0], table, *sides)
+    print("\n".join(_lines(scored[0], sides, found, table.n)))
+    return found
+
+
+def compare(config: Config, table: FoldTable, first: Side, second: Side) -> Found:
+    """Score both on the rows of the folds that both have; raises MismatchError where classes or folds differ."""
+    folds = np.intersect1d(first.fold_N, second.fold_N)
+    defects = []
+    if first.classes != second.classes:
+        defects.append(runs.other_classes(Path(second.name), second.classes, first.name, first.classes))
+    if not len(folds):
+        own, other = np.unique(first.fold_N).tolist(), np.unique(second.fold_N).tolist()
+        defects.append(f"{second.name}: has the folds {other}, {first.name} {own}; predict one that both have")
+    if defects:
+        raise MismatchError(*defects)
+    rows = [np.isin(side.fold_N, folds) for side in (first, second)]
+    ids, fold_N = first.ids[rows[0]], first.fold_N[rows[0]]
+    for side in (first, second):
+        topk_rules.check_metric(config.metric, side.probs_NC)
+    metric, exclusive = find(config.metric), TASKS[config.data.task].exclusive
+    targets_NC = truth(config, table, ids, first.classes)
+    groups_N = table.groups[fold_table.row_numbers(table.ids, ids)]
+    resamples = resampling.resample(fold_N, groups_N, np.random.default_rng(config.ensemble.seed), ROUNDS)
+    both = [side.probs_NC[row] for side, row in zip((first, second), rows, strict=True)]
+    scores_2K = np.stack([resampling.fold_scores(metric, targets_NC, probs, exclusive, fold_N) for probs in both])
+    resampled = [resampling.bootstrap(metric, targets_NC, probs, exclusive, resamples) for probs in both]
+    sign = resampling.sign(metric)
+    leads_K = sign * (scores_2K[1] - scores_2K[0])
+    lead = float(leads_K[np.isfinite(leads_K)].mean()) if np.isfinite(leads_K).any() else float("nan")
+    interval = resampling.paired(resampled[1], resampled[0], sign, resamples.groups, LEVEL)
+    return Found(folds.tolist(), scores_2K, leads_K, lead, interval, resamples.groups)
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Run the command `diff`."""
+    run(arguments.runs, Path(arguments.runs_dir), arguments.set)
+
+
+def _flat(config: Config) -> fingerprints.Fields:
+    sections = tuple(key for key in type(config).model_fields if key not in NAMES)
+    return fingerprints.fields(config, sections)
+
+
+def _same_folds(folders: Sequence[Path]) -> None:
+    """Raise MismatchError where the runs themselves say that they lie on different folds."""
+    hashes = []
+    for folder in folders:
+        files = sorted(folder.glob("fold*/valid.npz"))
+        hashes.append(str(Predictions.load(files[0]).meta.get("fold_hash")) if files else None)
+    if None not in hashes and hashes[0] != hashes[1]:
+        one, other = (f"{folder} on {str(text)[:12]}" for folder, text in zip(folders, hashes, strict=True))
+        raise MismatchError(f"different folds: {one}, {other}; only rows of the same folds can be paired")
+
+
+def _read(folder: Path, config: Config, table: FoldTable) -> Side:
+    """Read a run's folds, those it has, or a blend's OOF rows."""
+    if any(folder.glob("fold*/valid.npz")):
+        made = runs.read(folder, table, composite=config.submission.composite, partial=True, test=False)
+        return Side(folder.name, made.classes, made.ids, made.fold_N, made.oof(config.tta))
+    path = folder / "blend_oof.csv"
+    if not path.is_file():
+        raise MismatchError(f"{folder}: has neither fold<k>/valid.npz nor blend_oof.csv; run: foldline predict")
+    stamp = fingerprints.read_stamp(folder, "ensemble") or {}
+    if stamp.get("folds") != fingerprints.file_hash(table.path):
+        raise MismatchError(f"{folder}: not blended on {table.path} as it is now; run again: foldline ensemble")
+    cells = read_text_table(path).sort_values("id", ignore_index=True)
+    ids = np.asarray(cells["id"].tolist(), dtype=np.str_)
+    if defects := runs.id_defects(path, ids, table.ids[table.fold >= 0], "in the fold table"):
+        raise MismatchError(*defects)
+    fold_N = table.fold[fold_table.row_numbers(table.ids, ids)]
+    classes = tuple(str(name) for name in cells.columns[1:])
+    if topk_rules.is_short(classes):
+        raise MismatchError(f"{path}: holds the first classes of a row alone; compare the runs that were blended")
+    return Side(folder.name, classes, ids, fold_N, cells.iloc[:, 1:].to_numpy(np.float64))
+
+
+def _lines(config: Config, sides: Sequence[Side], found: Found, whole: int) -> list[str]:
+    direction = "greater" if find(config.metric).greater_is_better else "lower"
+    partial = "" if len(found.folds) == whole else f", PARTIAL: {len(found.folds)} of {whole} folds"
+    width = max(len("lead"), *(len(side.name) for side in sides))
+    lines = [
+        f"{config.metric} ({direction} is better), OOF{partial}",
+        f"{'fold':<{width}}{'mean':>10}" + "".join(f"{fold:>10}" for fold in found.folds),
+    ]
+    for side, scores_K in zip(sides, found.scores_2K, strict=True):
+        lines.append(f"{side.name:<{width}}" + "".join(map(_text, [_mean(scores_K), *scores_K])))
+    lines.append(f"{'lead':<{width}}" + "".join(_text(lead, "+") for lead in [found.lead, *found.leads_K]))
+    low, high = found.interval.low, found.interval.high
+    verdict = "surely different" if found.interval.excludes_zero else "no sure difference"
+    if not found.interval.reliable:
+        verdict += f", UNRELIABLE: {found.groups} groups vary"
+    lost = f", {found.interval.lost} lost" if found.interval.lost else ""
+    between = "undefined" if np.isnan(low) else f"{low:+.4f} to {high:+.4f}"
+    spread = f"{100 * LEVEL:.0f} % interval {between}"
+    leader = f"{sides[1].name} leads {sides[0].name} by {found.lead:+.4f}"
+    return [*lines, f"{leader}, {spread} ({ROUNDS:,} resamples of {found.groups:,} groups{lost}): {verdict}"]
+
+
+def _mean(scores_K: Array) -> float:
+    defined = scores_K[np.isfinite(scores_K)]
+    return float(defined.mean()) if len(defined) else float("nan")
+
+
+def _text(value: float, sign: str = "-") -> str:
+    return f"{'-':>10}" if np.isnan(value) else f"{value:>{'+' if sign == '+' else ''}10.4f}"

@@ -1,0 +1,56 @@
+"""Score probabilities against the fold table's truth, fold by fold."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from pipeline.config.config import Config
+from pipeline.config.rules import topk_rules
+from pipeline.errors import MismatchError
+from pipeline.folds.fold_table import FoldTable
+from pipeline.methods import heads as together
+from pipeline.methods import resampling
+from pipeline.methods.metrics import find
+from pipeline.methods.tasks import TASKS, Task
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+def truth(config: Config, table: FoldTable, ids: Array, classes: Sequence[str]) -> Array:
+    """Return the soft targets, or values, [N,C] of the ids, from the fold table; of heads, of composite classes.
+
+    Raises MismatchError where its labels are not among the classes.
+    """
+    rows, task, data = np.searchsorted(table.ids, ids), TASKS[config.data.task], config.data
+    encoded = task.classes(table.targets, data) if data.heads else classes
+    targets_NC, wrong = task.encode(table.targets, data, encoded)
+    if wrong:
+        place = config.folds_path
+        raise MismatchError(*(f"{place}: id '{table.ids[row]}': {text}; train again" for row, text in wrong[:20]))
+    if heads := task.heads(encoded, data):
+        if (count := together.count(heads)) != len(classes):
+            raise MismatchError(
+                f"{config.folds_path}: {count} composite classes, {len(classes)} predicted; train again"
+            )
+        return together.composite(targets_NC[rows], heads)
+    return targets_NC[rows]
+
+
+def scores(task: Task, metric: str, targets_NC: Array, probs_NC: Array, fold_N: Array) -> dict[str, Any]:
+    """Return per_fold, mean, std and pooled; None where a score is undefined, left out of mean and std.
+
+    std is that of the folds at hand (divided by their number), not an estimate for other folds. Raises InputError
+    where the metric needs classes that the predictions do not keep.
+    """
+    topk_rules.check_metric(metric, probs_NC)
+    found_K = resampling.fold_scores(find(metric), targets_NC, probs_NC, task.exclusive, fold_N)
+    known = found_K[~np.isnan(found_K)]
+    return {
+        "per_fold": [resampling.defined(score) for score in found_K.tolist()],
+        "mean": float(known.mean()) if len(known) else None,
+        "std": float(known.std()) if len(known) else None,
+        "pooled": resampling.defined(task.score(metric, targets_NC, probs_NC)),
+    }

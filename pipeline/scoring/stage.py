@@ -1,0 +1,182 @@
+"""Score a run's out-of-fold predictions and write them as tables."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pipeline.competition.metric_warnings import cautions, misleading
+from pipeline.config import fingerprints
+from pipeline.config.config import Config
+from pipeline.config.rules import topk_rules
+from pipeline.files.artifacts import FIXED, read_json, write_json, write_table
+from pipeline.folds import fold_table
+from pipeline.methods.metrics import METRICS, find, per_class
+from pipeline.methods.tasks import TASKS
+from pipeline.prediction import runs
+from pipeline.scoring.scores import scores, truth
+
+Array = np.ndarray[Any, np.dtype[Any]]
+KEYS = (
+    *("metric", "tta", "data.task", "data.target", "data.separator"),
+    *("train.keep", "train.patience"),
+)
+LATER = (  # where they are set
+    *("data.heads", "data.empty", "data.range", "data.duplicates", "submission.composite", "medals"),
+)
+
+
+def run(config: Config, partial: bool = False) -> Path:
+    """Write oof.csv, test.csv and scores.json of the run; return the path of scores.json.
+
+    The primary score is the mean over folds: a pooled score also depends on how the folds' scales agree.
+    `partial` scores the folds there are and says so in the file. With `train.seeds` each seed's run has its own
+    files, and the last one's path is returned. Raises MismatchError where predictions and fold table do not fit,
+    see runs.read.
+    """
+    if config.train.seeds is not None:
+        paths = [run(one, partial) for one in config.per_seed]
+        print(_over_seeds(config.train.seeds, [read_json(path) for path in paths]))
+        return paths[-1]
+    folder, table = config.run_dir, fold_table.read(config)
+    path = folder / "scores.json"
+    folds = runs.predicted_folds(folder, table) if partial else list(range(table.n))
+    found = fields(config, folds)
+    written = [path, folder / "oof.csv", folder / "test.csv"]
+    if not (fingerprints.is_done(folder, "score", found) and all(file.is_file() for file in written)):
+        report, oof, test = _score(config, table, partial)
+        write_table(written[1], oof)
+        write_table(written[2], test)
+        write_json(path, report)
+        fingerprints.stamp(folder, "score", found)
+    print("\n".join(_summary(read_json(path), path)))
+    return path
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Run the command `score`."""
+    from pipeline.cli import read_config
+
+    run(read_config(arguments), partial=arguments.partial)
+
+
+def fields(config: Config, folds: Sequence[int]) -> fingerprints.Fields:
+    """Return what the scores of these folds depend on."""
+    folder = config.run_dir
+    files = runs.prediction_files(folder, folds) + runs.prediction_files(folder / "last", folds, ["valid"])
+    return fingerprints.fields(
+        config,
+        (*KEYS, *fingerprints.set_keys(config, LATER)),
+        folds=fingerprints.file_hash(config.folds_path),
+        **{str(file.relative_to(folder)): fingerprints.file_hash(file) for file in files},
+    )
+
+
+def _score(
+    config: Config, table: fold_table.FoldTable, partial: bool
+) -> tuple[dict[str, Any], pd.DataFrame, pd.DataFrame]:
+    made = runs.read(config.run_dir, table, composite=config.submission.composite, partial=partial)
+    task, metric = TASKS[config.data.task], find(config.metric)
+    targets_NC = truth(config, table, made.ids, made.classes)
+    tta_NC = made.oof(config.tta)
+    kept, usual = topk_rules.kept_by(tta_NC), _shown(task.name, config.metric)
+    shown = [name for name in usual if topk_rules.admits(name, kept)]
+
+    def of(probs_NC: Array, name: str = config.metric) -> dict[str, Any]:
+        return scores(task, name, targets_NC, probs_NC, made.fold_N)
+
+    report = {
+        "metric": config.metric,
+        "greater_is_better": metric.greater_is_better,
+        "task": task.name,
+        "classes": list(made.classes),
+        "fold_hash": table.fold_hash,
+        "partial": len(made.folds) < table.n,
+        "folds": list(made.folds),
+        "selected_on_valid": config.train.keep == "best" or config.train.patience is not None,
+        "variants": {"plain": of(made.oof(["identity"])), "tta": of(tta_NC)},
+        "views": {view: of(made.oof([view])) for view in made.views},
+        "metrics": {name: of(tta_NC, name) for name in shown},
+        "per_class": {} if task.values else _per_class(targets_NC, tta_NC, made.classes, task.exclusive),
+    }
+    if kept is not None:
+        report["left_out"] = topk_rules.left_out([name for name in usual if name not in shown], kept)
+    if config.train.keep == "best":
+        report["last_epoch"] = _last_epoch(config, table, partial)
+    groups_N = table.groups[fold_table.row_numbers(table.ids, made.ids)]
+    report["warnings"] = [
+        *misleading(config, targets_NC, made.classes),
+        *cautions(config, targets_NC, tta_NC, made.fold_N, groups_N),
+    ]
+    labels = task.label_text(targets_NC, made.classes)
+    first = [made.ids, made.fold_N, np.asarray(labels, dtype=object)]
+    oof = topk_rules.table(first, FIXED, tta_NC, made.classes)
+    return report, oof, topk_rules.table([made.test_ids], FIXED[:1], made.test(config.tta), made.classes)
+
+
+def _shown(task: str, metric: str) -> list[str]:
+    usual = [name for name, other in METRICS.items() if task in other.usual]
+    return usual if metric in usual else [metric, *usual]
+
+
+def _last_epoch(config: Config, table: fold_table.FoldTable, partial: bool) -> dict[str, Any]:
+    """Score the last epoch, which was not chosen on these rows, on the views it was predicted with."""
+    names = config.submission.composite
+    made = runs.read(config.run_dir / "last", table, composite=names, partial=partial, test=False)
+    views = config.tta if set(config.tta) <= set(made.views) else ["identity"]
+    targets_NC = truth(config, table, made.ids, made.classes)
+    task = TASKS[config.data.task]
+    return {"views": views, **scores(task, config.metric, targets_NC, made.oof(views), made.fold_N)}
+
+
+def _per_class(
+    targets_NC: Array, probs_NC: Array, classes: Sequence[str], exclusive: bool
+) -> dict[str, dict[str, float | None]]:
+    columns = per_class(targets_NC, probs_NC, exclusive)
+    return {
+        name: {what: None if np.isnan(values[c]) else values[c] for what, values in columns.items()}
+        for c, name in enumerate(classes)
+    }
+
+
+def _summary(report: dict[str, Any], path: Path) -> list[str]:
+    metric, folds = report["metric"], len(report["folds"])
+    direction = "greater" if report["greater_is_better"] else "lower"
+    kind = f"PARTIAL, folds {', '.join(map(str, report['folds']))} only" if report["partial"] else f"{folds} folds"
+    lines = [
+        f"{metric} ({direction} is better), OOF, {kind}",
+        f"{'':<18}{'mean ± std':>17}{'pooled':>9}  per fold",
+    ]
+    lines += [_line(name, scored) for name, scored in report["variants"].items()]
+    lines += [_line(f"view {view}", scored) for view, scored in report["views"].items()]
+    if "last_epoch" in report:
+        lines.append(_line("last epoch", report["last_epoch"]))
+    if report["selected_on_valid"]:
+        lines.append("the epoch was chosen on these rows: the scores are flattered")
+    others = [f"{name} {_text(of['mean'])}" for name, of in report["metrics"].items() if name != metric]
+    warned = [f"warning: {text}" for text in report.get("warnings", [])]
+    missing = [report["left_out"]] if "left_out" in report else []
+    return [*lines, f"tta: {', '.join(others)}", *missing, *warned, f"written: {path}"]
+
+
+def _over_seeds(seeds: Sequence[int], reports: Sequence[dict[str, Any]]) -> str:
+    """Say how far the score moves with the seed alone: a smaller lead of another config may be luck."""
+    means = [report["variants"]["tta"]["mean"] for report in reports]
+    listed = ", ".join(f"{seed}: {_text(mean)}" for seed, mean in zip(seeds, means, strict=True))
+    known = [mean for mean in means if mean is not None]
+    spread = f", ± {np.std(known, ddof=1):.4f} from seed to seed" if len(known) > 1 else ""
+    return f"seeds, {reports[0]['metric']} of tta: {listed}" + (f"; mean {np.mean(known):.4f}{spread}" if known else "")
+
+
+def _line(name: str, scored: dict[str, Any]) -> str:
+    spread = f"{_text(scored['mean'])} ± {_text(scored['std'])}"
+    return f"{name:<18}{spread:>17}{_text(scored['pooled']):>9}  {' '.join(map(_text, scored['per_fold']))}"
+
+
+def _text(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"

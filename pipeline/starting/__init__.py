@@ -1,0 +1,1 @@
+"""A folder in; a first config out (`init.py`). Also the two examples (`example.py`)."""

@@ -1,0 +1,179 @@
+"""Turn predictions into the table that the competition accepts: the sample submission, filled in.
+
+Columns, rows and their order are the sample's: an id that it repeats is answered in each of its rows, and an
+index column without a name is copied. What stands in a cell (`submission.cell: auto`):
+
+- values of a regression, as they were decided: whole ones without a decimal point;
+- one column per class, by its name or by `submission.columns` (sample column -> class): the probability;
+- one column called like a class or given one: the probability of that class;
+- another one, where the metric reads a ranking: the most probable labels, the best first;
+- another one, binary: the probability of the positive class, the second, where some sample cell is a decimal
+  number (0.5, not 1) or the metric reads probabilities or their order; the label otherwise;
+- another one: the label as the training table writes it, or the labels, joined; `data.empty` where there is none.
+
+`cell: label` in one column per class gives 1 and 0. Labels are what was decided (`decision`), written as
+`submission.labels` says. Where the metric reads no labels and a decision was made none the less, as a threshold
+for the probabilistic F1, it stands in place of the probabilities.
+
+Predictions that keep the most probable classes alone fill labels and rankings as all others do; one column per
+class only where that is not too large, a class that is not kept with its even share of what is left of 1.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipeline.competition.sample_submission import UNNAMED, answers, check_sample, heads_of, id_name, to_fill
+from pipeline.config.rules import decisions
+from pipeline.errors import InputError, MismatchError, some
+from pipeline.methods import topk
+from pipeline.methods.heads import composite
+from pipeline.methods.metrics import find
+from pipeline.methods.tasks import TASKS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from pipeline.config.config import Config
+
+Array = np.ndarray[Any, np.dtype[Any]]
+DECIMAL = re.compile(r"[+-]?(\d+\.\d*|\.\d+)([eE][+-]?\d+)?|[+-]?\d+[eE][+-]?\d+")
+TOP = 5  # labels of a list whose metric names no number
+MOST_CELLS = 2**26  # of a submission from the most probable classes: 0.5 GB a variant
+
+
+def build(
+    sample: pd.DataFrame,
+    config: Config,
+    classes: Sequence[str],
+    ids: Array,
+    probs_NC: Array,
+    decided_NC: Array | None = None,
+) -> pd.DataFrame:
+    """Return the sample with its cells filled in, probabilities with all their digits.
+
+    Probabilities of several heads side by side are combined. `decided_NC` are the labels or final values, see
+    parts.decisions; None: by the config's rules, without a fit.
+    Raises InputError where the sample is wrong, MismatchError where our predictions are: an id missing,
+    unknown or twice, a value that is NaN or infinite, a probability outside [0, 1].
+    """
+    if defects := check_sample(sample, config, classes):
+        raise InputError(*defects)
+    if heads := heads_of(config, classes):
+        probs_NC, classes = composite(probs_NC, heads), answers(config, classes)
+    id_column_name = id_name(sample, config)
+    asked = sample[id_column_name].tolist()
+    if defects := _misfits(asked, ids, probs_NC, config):
+        raise MismatchError(*defects)
+    if decided_NC is not None and find(config.metric).reads != "labels":
+        probs_NC = decided_NC
+    row = {name: n for n, name in enumerate(ids.tolist())}
+    rows_S = np.asarray([row[name] for name in asked])
+    built = sample.copy()
+    for column, cells in _cells(sample, config, classes, probs_NC, decided_NC).items():
+        built[column] = cells[rows_S]
+    built.columns = ["" if UNNAMED.fullmatch(str(column)) else column for column in built.columns]
+    return built
+
+
+def _misfits(asked: list[str], ids: Array, probs_NC: Array, config: Config) -> list[str]:
+    place, listed = config.data.sample_submission, ids.tolist()
+    known, wanted = set(listed), set(asked)
+    bounds = (-np.inf, np.inf) if TASKS[config.data.task].values else (0, 1)
+    held_NX = probs_NC.values_NK if isinstance(probs_NC, topk.Top) else probs_NC
+    outside_N = ((held_NX < bounds[0]) | (held_NX > bounds[1])).any(1)
+    kinds = {
+        f"ids of {place} are not predicted": [name for name in dict.fromkeys(asked) if name not in known],
+        f"predicted ids are unknown in {place}": [name for name in listed if name not in wanted],
+        "ids are predicted twice": [name for name, times in Counter(listed).items() if times > 1],
+        "ids have a NaN or infinite value": ids[~np.isfinite(held_NX).all(1)].tolist(),
+        "ids have a value outside [0, 1]": ids[outside_N].tolist(),
+    }
+    return [f"submission: {len(found)} {kind}: {some(found)}; predict again" for kind, found in kinds.items() if found]
+
+
+def _cells(
+    sample: pd.DataFrame, config: Config, classes: Sequence[str], probs_NC: Array, decided_NC: Array | None
+) -> dict[str, Array]:
+    """Return each column's cells for the predicted rows; the module's docstring has the rule."""
+    named, columns = config.submission.columns or {}, to_fill(sample, config)
+    asked = config.submission.cell
+    cell = _auto(sample[columns], config, classes) if asked == "auto" else asked
+    if len(columns) == 1 and cell in ("label", "class_id", "top"):
+        return {columns[0]: _texts(cell, config, classes, probs_NC, decided_NC)}
+    if cell != "probability":
+        probs_NC = _hard(config, classes, probs_NC, decided_NC)
+    number = {name: c for c, name in enumerate(classes)}
+    shown = [number[named.get(column, column if column in number else classes[-1])] for column in columns]
+    if isinstance(probs_NC, topk.Top) and len(probs_NC) * len(columns) > MOST_CELLS:
+        raise InputError(
+            f"{config.data.sample_submission}: wants {len(probs_NC):,} × {len(columns):,} cells, more than the "
+            f"{MOST_CELLS:,} that are written; submission.cell: label, class_id or top need one column"
+        )
+    cells = {column: _cell(probs_NC, c, cell) for column, c in zip(columns, shown, strict=True)}
+    if cell == "probability":
+        return cells
+    return {column: _whole(cell_N) for column, cell_N in cells.items()}
+
+
+def _cell(probs_NC: Array, column: int, cell: str) -> Array:
+    """Return one class's cells [N]."""
+    if not isinstance(probs_NC, topk.Top):
+        return probs_NC[:, column]
+    if cell != "probability":
+        return np.asarray(probs_NC.argmax(1) == column, dtype=np.float32)
+    return probs_NC.of(np.full(len(probs_NC), column))
+
+
+def _auto(cells: pd.DataFrame, config: Config, classes: Sequence[str]) -> str:
+    """Return what kind of cell the sample wants."""
+    task, reads, column = TASKS[config.data.task], find(config.metric).reads, str(cells.columns[0])
+    if task.values:
+        return "value"
+    if len(cells.columns) > 1 or column in {*classes, *(config.submission.columns or {})}:
+        return "probability"
+    if reads == "ranking":
+        return "top"
+    if len(classes) != 2 or not task.exclusive:
+        return "label"
+    decimal = any(DECIMAL.fullmatch(cell.strip()) for cell in cells[column])
+    return "probability" if reads != "labels" or decimal else "label"
+
+
+def _texts(cell: str, config: Config, classes: Sequence[str], probs_NC: Array, decided_NC: Array | None) -> Array:
+    """Return a row's label or labels in one cell, or its most probable ones."""
+    own, task = config.submission, TASKS[config.data.task]
+    joiner = own.joiner if own.joiner is not None else config.data.separator or " "
+    names = [str(c) if cell == "class_id" else own.labels.get(name, name) for c, name in enumerate(classes)]
+    if cell == "top":
+        best_NK = topk.top(probs_NC, own.top or _length(config.metric)).columns_NK
+        found = [joiner.join(names[c] for c in best_K) for best_K in best_NK.tolist()]
+    elif task.exclusive:
+        hard_NC = probs_NC if decided_NC is None else decided_NC
+        found = [names[c] for c in hard_NC.argmax(1).tolist()]
+    else:
+        hard_NC = _hard(config, classes, probs_NC, decided_NC)
+        said = [np.flatnonzero(row_C >= 0.5).tolist() for row_C in hard_NC]
+        found = [joiner.join(names[c] for c in row) or config.data.empty or "" for row in said]
+    return np.asarray(found, dtype=object)
+
+
+def _length(metric: str) -> int:
+    """Return how many labels a ranking metric reads."""
+    named = re.fullmatch(r"[a-z]+@([0-9]+)", metric)
+    return int(named[1]) if named else TOP
+
+
+def _hard(config: Config, classes: Sequence[str], probs_NC: Array, decided_NC: Array | None) -> Array:
+    """Return what was decided, else what the config's rules decide without a fit."""
+    return decisions.unfitted(config, classes, probs_NC) if decided_NC is None else decided_NC
+
+
+def _whole(cell_N: Array) -> Array:
+    """Return whole numbers as integers: a grader of classes refuses 3.0."""
+    return cell_N.astype(np.int64) if (cell_N == np.rint(cell_N)).all() else cell_N

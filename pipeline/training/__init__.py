@@ -1,0 +1,1 @@
+"""A fold's batches in; its weights out, resumable to the byte. Read `stage.py` first, then `trainer.py`."""

@@ -1,0 +1,67 @@
+"""Say which rows an epoch draws and how their targets change, as the config asks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pipeline.batches.loader import Array, Disturb, Plan, Rows
+from pipeline.config.config import Config
+from pipeline.errors import InputError
+from pipeline.methods.sampling import DisturbLabels, DisturbValues, class_weights, row_shares
+from pipeline.models.outputs import Output
+
+
+def shares(config: Config, rows: Rows, output: Output) -> tuple[Rows, Array | None]:
+    """Return the rows to train on, and how probably each is drawn; None: each once an epoch.
+
+    Drawn by their weights, they weigh the same in the loss: else those would count twice.
+    """
+    how = config.train.sampling
+    if how is None:
+        return rows, None
+    assert rows.targets_NC is not None
+    if how != "weighted":
+        return rows, row_shares(rows.targets_NC, how, spans(output, rows.targets_NC.shape[1]))
+    weights_N = np.ones(len(rows)) if rows.weights_N is None else rows.weights_N.astype(np.float64)
+    return replace(rows, weights_N=None), weights_N / weights_N.sum()
+
+
+def disturb(config: Config, rows: Rows, output: Output) -> Disturb | None:
+    """Return how a row's targets are drawn anew in each epoch; None: they stay."""
+    train = config.train
+    assert rows.targets_NC is not None
+    if train.disturb_labels is not None:
+        return DisturbLabels(train.disturb_labels, spans(output, rows.targets_NC.shape[1]))
+    if train.disturb_values is not None:
+        spread_C = rows.targets_NC.std(0, dtype=np.float64)
+        return DisturbValues(train.disturb_values.share, train.disturb_values.std, spread_C)
+    return None
+
+
+def weights(config: Config, rows: Rows, output: Output, classes: Sequence[str], device: torch.device) -> Tensor | None:
+    """Return the weights of classes absent and there, [2,C], from the rows of training; None: all the same."""
+    how = config.loss.class_weights
+    if how is None:
+        return None
+    assert rows.targets_NC is not None
+    found_2C = class_weights(rows.targets_NC, how, classes, spans(output, len(classes)))
+    return torch.from_numpy(found_2C).to(device)
+
+
+def check_mixing(config: Config, plan: Plan) -> None:
+    """Raise InputError where a process would get one row of a step, which has no partner to mix with."""
+    if config.mix.kind != "none" and plan.rows < 2 * plan.processes:
+        raise InputError(
+            f"mix.kind: {config.mix.kind} needs two rows in every step of every process, but {plan.rows} rows are "
+            f"dealt to {plan.processes}; use fewer processes, or set mix.kind=none"
+        )
+
+
+def spans(output: Output, width: int) -> tuple[tuple[int, int], ...]:
+    """Return the blocks of exclusive classes with their ends as column numbers."""
+    return tuple((start, stop if stop >= 0 else width) for start, stop in output.blocks)

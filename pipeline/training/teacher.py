@@ -1,0 +1,126 @@
+"""Read what another run, the teacher, predicts of training rows, and of rows without a label."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipeline.config import config as configs
+from pipeline.errors import FoldlineError, InputError, MismatchError
+from pipeline.files.artifacts import Predictions
+from pipeline.folds import fold_table
+from pipeline.folds.fold_table import FoldTable
+from pipeline.methods.topk import Top
+from pipeline.prediction import runs
+
+if TYPE_CHECKING:
+    from pipeline.competition.competition import Competition
+    from pipeline.config.config import Config
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+def folder_of(config: Config, key: str, name: str) -> Path:
+    """Return a teacher's folder; raise InputError where there is none, or it is no run."""
+    choices = [Path(config.runs_dir) / name, Path(name)]
+    folder = next((choice for choice in choices if choice.is_dir()), None)
+    if folder is None:
+        raise InputError(f"{key}.teacher: '{name}' is no folder under {config.runs_dir}; train it, or give a path")
+    if not (folder / "config.yaml").is_file():
+        raise InputError(f"{key}.teacher: {folder} has no config.yaml, expected a trained run's folder")
+    if folder.resolve() == config.run_dir.resolve():
+        raise InputError(f"{key}.teacher: {folder} is this run itself; name another one, or set another `run`")
+    return folder
+
+
+def config_of(folder: Path) -> Config:
+    """Return the config that a teacher was predicted with."""
+    return configs.load([folder / "config.yaml"])
+
+
+def teachers(config: Config) -> dict[str, str]:
+    """Return the teachers that a config names by the section that does."""
+    found = {"distill": config.distill.teacher, "pseudo": config.pseudo.teacher}
+    return {key: name for key, name in found.items() if name is not None}
+
+
+def problems(config: Config) -> list[str]:
+    """Return what can be said against the teachers that a config names before any fold is read."""
+    found: list[str] = []
+    for key, name in teachers(config).items():
+        try:
+            own = config_of(folder_of(config, key, name))
+        except FoldlineError as error:
+            found += error.defects
+            continue
+        if own.data.task != config.data.task:
+            found.append(f"{key}.teacher: '{name}' learns {own.data.task} targets, expected {config.data.task} as here")
+        if own.train.seeds is not None:
+            runs_of = ", ".join(f"'{one.run_dir.name}'" for one in own.per_seed)
+            found.append(f"{key}.teacher: '{name}' is a run for each of several seeds; name one of {runs_of}")
+    return found
+
+
+def oof(config: Config, competition: Competition, table: FoldTable) -> tuple[Array, Array]:
+    """Return what distill.teacher predicts of each row out of fold, [N,C] float64, and each row's fold, [N].
+
+    Rows that it never validated have zeros and the fold −1. Raises MismatchError with every defect of its files.
+    """
+    assert config.distill.teacher is not None
+    folder = folder_of(config, "distill", config.distill.teacher)
+    found = _read(folder, "valid", table, competition, {fold: table.valid_ids(fold) for fold in range(table.n)})
+    probs_NC = np.zeros(competition.targets_NC.shape)
+    fold_N = np.full(len(probs_NC), -1)
+    for fold, (ids, own_NC) in found.items():
+        rows = fold_table.row_numbers(competition.ids, ids)
+        probs_NC[rows], fold_N[rows] = own_NC, fold
+    return probs_NC, fold_N
+
+
+def of_test(config: Config, competition: Competition, table: FoldTable) -> list[Array]:
+    """Return what each fold's model of pseudo.teacher predicts of the test, [T,C] float64 in the test's order."""
+    assert config.pseudo.teacher is not None
+    folder = folder_of(config, "pseudo", config.pseudo.teacher)
+    wanted = dict.fromkeys(range(table.n), competition.test_ids)
+    found = _read(folder, "test", table, competition, wanted)
+    return [own_TC[fold_table.row_numbers(ids, competition.test_ids)] for ids, own_TC in found.values()]
+
+
+def digest(names: Sequence[str], *arrays: Array) -> str:
+    """Return the SHA-256 over texts and the bytes of arrays of numbers."""
+    total = hashlib.sha256("\n".join(names).encode())
+    for array in arrays:
+        total.update(f"\n{array.dtype} {array.shape}\n".encode() + array.tobytes())
+    return total.hexdigest()
+
+
+def _read(
+    folder: Path, part: str, table: FoldTable, competition: Competition, wanted: dict[int, Array]
+) -> dict[int, tuple[Array, Array]]:
+    """Return by fold the ids of its file and the mean over the teacher's views; heads stay side by side."""
+    views, defects = config_of(folder).tta, list[str]()
+    found: dict[int, tuple[Array, Array]] = {}
+    for path, fold in zip(runs.prediction_files(folder, range(table.n), [part]), range(table.n), strict=True):
+        try:
+            made = Predictions.load(path)
+            mean_NC = made.mean(views)
+        except FoldlineError as error:
+            defects += [text if str(path) in text else f"{path}: {text}" for text in error.defects]
+            continue
+        if (other := str(made.meta.get("fold_hash"))) != table.fold_hash:
+            defects.append(runs.other_folds(path, other, table.fold_hash))
+            continue
+        if made.classes != competition.classes:
+            defects.append(runs.other_classes(path, made.classes, "the training table", competition.classes))
+            continue
+        if isinstance(mean_NC, Top):
+            defects.append(f"{path}: keeps {made.kept} classes of a row; predict with predict.top_k: null to teach")
+        defects += runs.id_defects(path, made.ids, wanted[fold], "to be learnt from", known=table.ids)
+        found[fold] = made.ids, mean_NC
+    if defects:
+        raise MismatchError(*defects)
+    return found

@@ -1,0 +1,392 @@
+"""Train one fold: from rows to weights, resumable at every epoch's end with the same bytes."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from timm.optim import create_optimizer_v2, list_optimizers
+from timm.utils import ModelEmaV3
+from torch import Tensor, nn
+
+from pipeline.batches import progressive_resizing
+from pipeline.batches.loader import Array, Augmentation, Batch, Plan, Rows, TrainingBatches, training_loader
+from pipeline.batches.progressive_resizing import Phase
+from pipeline.config.config import Config
+from pipeline.config.rules import topk_rules
+from pipeline.errors import InputError, TrainingError
+from pipeline.machine import devices, processes
+from pipeline.methods import topk
+from pipeline.methods.mixing import mix_batch, unweigh, weigh
+from pipeline.methods.schedules import Options, factor
+from pipeline.methods.seeding import rng, seed64
+from pipeline.methods.tasks import TASKS
+from pipeline.models import building, network
+from pipeline.models.outputs import Output, pool
+from pipeline.prediction.predictor import predict
+from pipeline.prediction.topk_predictor import pool_tops, validate
+from pipeline.training import epoch_plan
+from pipeline.training.checkpoint import Checkpoint
+from pipeline.training.history import Epoch, History
+from pipeline.training.swa import Average, learning_norms, recompute
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+Watch = Callable[[int, Sequence[Epoch]], None]
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Hold one fold's rows and where its files go."""
+
+    number: int
+    train: Rows
+    valid: Rows
+    classes: tuple[str, ...]
+    folder: Path
+    pool_I: Array | None = None  # number of the validated row that each image of `valid` belongs to; None: its own
+    phases: tuple[Phase, ...] = ()  # other sizes of the images of `train`, for the first epochs
+
+
+def fit(
+    config: Config,
+    fold: Fold,
+    augment: Augmentation,
+    accelerator: Accelerator,
+    meta: dict[str, Any],
+    watch: Watch | None = None,
+) -> History:
+    """Train the fold and write model.safetensors, epochs.csv and train.log into its folder.
+
+    An unfinished earlier attempt continues at its last finished epoch. `watch(fold number, epochs)` sees every
+    finished epoch and may raise to end the training. Raises TrainingError where the loss
+    is not finite or memory runs out, InputError where model or optimizer cannot be built.
+    """
+    try:
+        return Fit(config, fold, augment, accelerator, meta).run(watch)
+    except torch.OutOfMemoryError as error:
+        raise TrainingError(
+            f"fold {fold.number}: out of memory with batch size {config.train.batch_size} at {config.model.size}; "
+            "lower train.batch_size (and raise train.accumulate), or model.size"
+        ) from error
+
+
+class Fit:
+    """Hold what lives as long as one fold's training."""
+
+    def __init__(
+        self,
+        config: Config,
+        fold: Fold,
+        augment: Augmentation,
+        accelerator: Accelerator,
+        meta: dict[str, Any],
+    ) -> None:
+        self.config, self.fold, self.accelerator = config, fold, accelerator
+        assert fold.train.targets_NC is not None
+        task = TASKS[config.data.task]
+        self.output = Output(
+            task,
+            config.loss.name,
+            task.heads(fold.classes, config.data),
+            task.scale(fold.train.targets_NC, config.loss.name, config.data),
+        )
+        self.meta = {**meta, **self.output.meta, "fold": fold.number, "classes": list(fold.classes)}
+        self.setting = network.Setting.of(config)
+        self.model, self.origin = network.build(config, fold.classes, self.setting, fold.number, fresh=True)
+        self.normalize = network.normalize(self.model, self.setting, config.data.in_chans)
+        if accelerator.scaler is not None:  # fp16; the last fold's scale must not shape this one's first steps
+            accelerator.scaler = torch.amp.GradScaler(accelerator.device.type)
+        self.frozen = network.frozen(config, self.model) if config.model.thaw_epoch is not None else None
+        self.optimizer = accelerator.prepare_optimizer(optimizer(config, self.model))
+        self.rates = [group["lr"] * group.get("lr_scale", 1.0) for group in self.optimizer.param_groups]
+        train = config.train
+        self.ema = ModelEmaV3(self.model, decay=train.ema_decay, use_warmup=True) if train.ema else None
+        rows, shares_N = epoch_plan.shares(config, fold.train, self.output)
+        plan = Plan(
+            len(rows),
+            train.batch_size,
+            train.seed,
+            fold.number,
+            accelerator.process_index,
+            accelerator.num_processes,
+            shares_N,
+        )
+        epoch_plan.check_mixing(config, plan)
+        self.average = Average() if train.average is not None else None
+        self.batches = TrainingBatches(rows, plan, augment, epoch_plan.disturb(config, rows, self.output), fold.phases)
+        self.class_weights = epoch_plan.weights(config, rows, self.output, fold.classes, self.setting.device)
+        self.updates = math.ceil(plan.steps / train.accumulate)  # optimizer steps per epoch
+        self.history = History(config)
+        self.checkpoint = Checkpoint(fold.folder / "state" / "last.safetensors")
+
+    def run(self, watch: Watch | None = None) -> History:
+        self._resume()
+        self.history.start(self.fold, self.origin + progressive_resizing.described(self.config), str(self.setting))
+        stream, wrapped = self.open()
+        for epoch in range(len(self.history.epochs), self.config.train.epochs):
+            if self.history.stopped:
+                break
+            if epoch == self.config.model.thaw_epoch:
+                wrapped = self._wrapped(epoch)  # what averages gradients over processes must learn of the others
+            self._epoch(epoch, stream, wrapped)
+            if watch is not None:
+                watch(self.fold.number, self.history.epochs)
+        self._finish()
+        return self.history
+
+    def open(self) -> tuple[Iterator[Batch], nn.Module]:
+        """Return the batches still to come and the model as training calls it."""
+        train, where = self.config.train, self.setting.device
+        wrapped = self._wrapped(len(self.history.epochs))
+        epochs = range(len(self.history.epochs), train.epochs)
+        workers = devices.workers(train.workers, where)
+        return training_loader(self.batches, epochs, workers, pin=where.type == "cuda"), wrapped
+
+    def _wrapped(self, epoch: int) -> nn.Module:
+        """Return the model as training calls it: autocast, and gradients averaged over processes."""
+        self._hold(epoch)
+        wrapped: nn.Module = self.accelerator.prepare_model(self.model)
+        if self.config.train.compile:
+            wrapped = torch.compile(wrapped)  # type: ignore[assignment]
+        return wrapped
+
+    def _hold(self, epoch: int) -> None:
+        """Freeze or thaw what an epoch says; `train()` thaws BatchNorm's statistics."""
+        if self.frozen is not None:
+            self.frozen.hold(epoch < (self.config.model.thaw_epoch or 0))
+
+    def _resume(self) -> None:
+        state = self.checkpoint.load(self.model, self.ema, self.optimizer, self.accelerator, self.average)
+        if state is not None:
+            self.history.restore(state)
+
+    def _epoch(self, epoch: int, stream: Iterator[Batch], wrapped: nn.Module) -> None:
+        """Train and validate one epoch, then make it durable."""
+        train, plan = self.config.train, self.batches.plan
+        torch.manual_seed(seed64(train.seed, self.fold.number, epoch, "dropout", plan.rank))
+        wrapped.train()
+        self._hold(epoch)
+        begin, total = time.perf_counter(), torch.zeros((), device=self.setting.device)
+        with self.history.progress(epoch, plan.steps) as tick:
+            for first in range(0, plan.steps, train.accumulate):
+                loss, rate, batches = self.step(epoch, first, stream, wrapped)
+                total += loss
+                tick(batches)
+        sums = processes.gather(float(total))
+        if not math.isfinite(sum(sums)):
+            raise TrainingError(
+                f"fold {self.fold.number}, epoch {epoch + 1}: the training loss is not finite; "
+                "lower train.lr, lengthen train.warmup_epochs, or set train.precision: fp32"
+            )
+        seconds = time.perf_counter() - begin
+        valid_loss, metric = self._validate()
+        row = Epoch(epoch + 1, sum(sums) / plan.rows, valid_loss, metric, rate, seconds, plan.rows / seconds)
+        improved = self.history.add(row)
+        if self.average is not None and epoch >= train.epochs - train.averaged:
+            self.average.add(self.model)
+        if self.accelerator.is_main_process:
+            if improved and train.keep == "best":
+                network.save(self.fold.folder / "state" / "best.safetensors", self._evaluated(), self.meta)
+            state = self.history.state()
+            self.checkpoint.save(self.model, self.ema, self.optimizer, self.accelerator, state, self.average)
+            self.history.write(self.fold.folder)
+        processes.barrier()
+
+    def step(self, epoch: int, first: int, stream: Iterator[Batch], wrapped: nn.Module) -> tuple[Tensor, float, int]:
+        """Make the optimizer step that begins with batch `first`; return its loss, its rate and its batches."""
+        train = self.config.train
+        group = [next(stream) for _ in range(min(train.accumulate, self.batches.plan.steps - first))]
+        rate = self._set_rate(epoch * self.updates + first // train.accumulate)
+        return self._update(epoch, group, wrapped), rate, len(group)
+
+    def _set_rate(self, update: int) -> float:
+        """Set every group's learning rate for an optimizer step; return the first group's."""
+        train = self.config.train
+        options = Options(self.updates, train.min_lr / train.lr, train.step_epochs, train.gamma)
+        share = factor(
+            train.schedule,
+            update,
+            self.updates * train.epochs,
+            round(train.warmup_epochs * self.updates),
+            options,
+        )
+        share = max(share * self.history.plateau_factor, min(share, options.min_factor))
+        for group, base in zip(self.optimizer.param_groups, self.rates, strict=True):
+            group["lr"] = base * share
+        return train.lr * share
+
+    def _update(self, epoch: int, group: list[Batch], wrapped: nn.Module) -> Tensor:
+        """Make one optimizer step from several batches; return the sum of this process's losses.
+
+        Every row weighs the same, or its own weight, whatever the sizes of the batches, of the last group and
+        of the processes' shares: losses are summed and divided by the rows of the whole group. Distributed
+        gradients are averaged over processes, hence the factor.
+        """
+        rows = sum(batch.total for batch in group)
+        total = torch.zeros((), device=self.setting.device)
+        for number, batch in enumerate(group):
+            images, targets, weights_B = self._mixed(epoch, batch)
+            last = number == len(group) - 1
+            with nullcontext() if last else self.accelerator.no_sync(wrapped):
+                loss = self._losses(wrapped(images), targets, weights_B).sum()
+                self.accelerator.backward(loss * (self.accelerator.num_processes / rows))
+            total += loss.detach()
+        if self.config.train.clip_grad is not None:
+            self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.train.clip_grad)
+        if self._stepped():
+            self.history.updates += 1
+            if self.ema is not None:
+                self.ema.update(self.model, step=self.history.updates)
+        self.optimizer.zero_grad()
+        return total
+
+    def _losses(self, found: Any, targets: Tensor, weights_B: Tensor | None) -> Tensor:
+        """Return the loss of every row times its weight, those of auxiliary heads added by theirs."""
+        heads = (head.float() for head in building.heads_of(found))
+        first, *others = (self.output.losses(head, targets, weights_B, self.class_weights) for head in heads)
+        for other in others:
+            first = first + self.config.model.aux_weight * other
+        return first
+
+    def _stepped(self) -> bool:
+        """Make the optimizer's step; return whether weights changed: fp16 skips those that overflow.
+
+        The scale falls then. accelerate's own flag misses it where the optimizer is fused, and skips by itself.
+        """
+        scaler = self.accelerator.scaler
+        before = 0.0 if scaler is None else scaler.get_scale()
+        self.optimizer.step()
+        return scaler is None or scaler.get_scale() >= before
+
+    def _mixed(self, epoch: int, batch: Batch) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Return the images as the model sees them, and targets and weights after smoothing and mixing."""
+        mix, seed = self.config.mix, self.config.train.seed
+        assert batch.targets_BC is not None
+        images, device = self.normalize(batch.images_BHWC), self.setting.device
+        loss = self.config.loss
+        given = batch.targets_BC.to(device, non_blocking=True)
+        targets = self.output.learned(given, loss.label_smoothing, loss.smooth_over)
+        weights = None if batch.weights_B is None else batch.weights_B.to(device, non_blocking=True)
+        if mix.kind != "none" and epoch < self.config.train.epochs - mix.off_last_epochs:
+            draws = rng(seed, self.fold.number, *batch.of, "mix", self.batches.plan.rank)
+            held = targets if weights is None else weigh(targets, weights)
+            images, held = mix_batch(images, held, draws, mix.kind, mix.patch, mix.alpha, mix.prob)
+            targets, weights = (held, None) if weights is None else unweigh(held)
+        if batch.of == (0, 0) and self.accelerator.is_main_process:
+            shown = self.output.restore(targets[:16])
+            self.history.keep_batch(self.fold, self.normalize.undo(images[:16]), shown.cpu().numpy())
+        return images, targets, weights
+
+    def _validate(self) -> tuple[float, float]:
+        """Return the loss and the metric of the weights that would be kept, over all validation rows."""
+        targets_NC, pool_I = self.fold.valid.targets_NC, self.fold.pool_I
+        assert targets_NC is not None
+        loss, found = self._predicted(targets_NC)
+        if not topk.finite(found):
+            raise TrainingError(f"fold {self.fold.number}: validation predictions are not finite; lower train.lr")
+        if pool_I is not None:
+            _, first, rows_I = np.unique(pool_I, return_index=True, return_inverse=True)
+            found, targets_NC = self._pooled(found, rows_I, len(first)), targets_NC[first]
+        return loss, self.output.score(self.config.metric, targets_NC, found)
+
+    def _predicted(self, targets_IC: Array) -> tuple[float, Array]:
+        """Return the loss and the probabilities or values of each image, [I,C] float64; a Top of very many classes."""
+        network, valid, way = self._evaluated(), self.fold.valid, (self.config, self.setting, self.normalize)
+        if (count := topk_rules.kept(self.config, len(self.fold.classes))) is not None:
+            loss, top = validate(network, valid, *way, count, self.output)
+            return loss, topk.as_array(top)
+        logits = torch.from_numpy(predict([network], valid, ["identity"], *way, as_logits=True)[0][:, 0])
+        losses_I = self.output.losses(logits, self.output.learned(torch.from_numpy(np.asarray(targets_IC))))
+        return float(losses_I.mean()), self.output.activate(logits).numpy().astype(np.float64)
+
+    def _pooled(self, found_IC: Array, rows_I: Array, count: int) -> Array:
+        if isinstance(found_IC, topk.Top):
+            return topk.as_array(pool_tops(found_IC, rows_I, count))
+        pooled_NVC = pool(found_IC[:, None], rows_I, count, self.config.data.pool, self.output.blocks)
+        return pooled_NVC[:, 0].astype(np.float64)
+
+    def _evaluated(self) -> nn.Module:
+        """Return the network whose weights count: the moving average where there is one."""
+        return self.ema.module if self.ema is not None else self.model
+
+    def _settle(self, average: Average) -> None:
+        """Give the model the mean of its weights, and BatchNorm the statistics of one more epoch's images."""
+        train, where = self.config.train, self.setting.device
+        average.load_into(self.model)
+        self.model.train()
+        self._hold(train.epochs)
+        if norms := learning_norms(self.model):
+            workers, pin = devices.workers(train.workers, where), where.type == "cuda"
+            stream = training_loader(self.batches, range(train.epochs, train.epochs + 1), workers, pin=pin)
+            recompute(self.model, norms, (self.normalize(batch.images_BHWC) for batch in stream))
+            self.model.load_state_dict(processes.agree(self.model.state_dict()))  # each saw its share of the rows
+        loss, metric = self._validate()
+        text = f"  mean of the last {average.count} epochs' weights  valid loss {loss:.4f}"
+        self.history.say(f"{text}  {self.config.metric} {metric:.4f}")
+        if self.accelerator.is_main_process:
+            self.history.write(self.fold.folder)
+
+    def _finish(self) -> None:
+        """Write the kept weights; the state is only needed until then."""
+        if self.average is not None:
+            self._settle(self.average)
+        if self.accelerator.is_main_process:
+            folder, kept = self.fold.folder, self._evaluated()
+            best = folder / "state" / "best.safetensors"
+            if best.is_file():
+                network.save(folder.parent / "last" / folder.name / "model.safetensors", kept, self.meta)
+                best.replace(folder / "model.safetensors")
+            else:
+                network.save(folder / "model.safetensors", kept, self.meta)
+            self.checkpoint.delete()
+        self.accelerator.free_memory()  # it keeps every model and optimizer it has prepared
+        processes.barrier()
+
+
+def accelerator(setting: network.Setting) -> Accelerator:
+    """Join the other processes, if any, and set the precision; one per process for all folds."""
+    from accelerate import Accelerator
+
+    if processes.count() > 1:
+        processes.barrier()
+    return Accelerator(
+        mixed_precision="no" if setting.precision == "fp32" else setting.precision,
+        cpu=setting.device.type == "cpu",
+    )
+
+
+def check_optimizer(name: str) -> None:
+    """Raise InputError where timm lists no such optimizer: it ignores an unknown prefix and makes another one."""
+    known = [str(one) for one in list_optimizers()]
+    if name not in known:
+        raise InputError(f"train.optimizer: found '{name}', expected one of timm's: {', '.join(known)}")
+
+
+def optimizer(config: Config, model: nn.Module) -> torch.optim.Optimizer:
+    """Return the configured optimizer of timm's; biases and norms without weight decay."""
+    train = config.train
+    check_optimizer(train.optimizer)
+    options: dict[str, Any] = {"fused": True} if train.optimizer in {"adam", "adamw"} else {}
+    try:
+        made: torch.optim.Optimizer = create_optimizer_v2(
+            model,
+            opt=train.optimizer,
+            lr=train.lr,
+            weight_decay=train.weight_decay,
+            layer_decay=train.layer_decay,
+            **options,
+        )
+    except (AssertionError, ImportError, RuntimeError) as error:  # some need a GPU or another package
+        raise InputError(f"train.optimizer: {train.optimizer} cannot be used here: {error}") from error
+    if getattr(made, "is_second_order", False):
+        raise InputError(f"train.optimizer: {train.optimizer} needs second derivatives; choose another, such as adamw")
+    return made

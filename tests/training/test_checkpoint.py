@@ -1,0 +1,147 @@
+"""Checkpoints: training goes on with the same bytes, with every optimizer and memory format."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+from accelerate import Accelerator
+from timm.utils import ModelEmaV3
+from torch import Tensor, nn
+
+from pipeline.config.config import Config, parse
+from pipeline.errors import InputError, MismatchError
+from pipeline.files.artifacts import atomic
+from pipeline.training.checkpoint import Checkpoint
+from pipeline.training.trainer import optimizer
+
+
+def config(name: str) -> Config:
+    tree = {"name": "x", "data": {"root": "r", "image": "{id}", "target": "t"}, "model": {"name": "resnet18"}}
+    return parse({**tree, "train": {"optimizer": name, "lr": 0.01}}, "a.yaml")
+
+
+class Training:
+    """A tiny network, its moving average and an optimizer, channels last."""
+
+    def __init__(self, name: str, seed: int = 0) -> None:
+        torch.manual_seed(seed)
+        layers = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.AdaptiveAvgPool2d(1)
+        self.model = nn.Sequential(*layers, nn.Flatten(), nn.Linear(4, 2)).to(memory_format=torch.channels_last)
+        self.accelerator = Accelerator(cpu=True)
+        self.optimizer = self.accelerator.prepare_optimizer(optimizer(config(name), self.model))
+        self.ema = ModelEmaV3(self.model, decay=0.9)
+
+    def steps(self, first: int, count: int) -> Training:
+        for step in range(first, first + count):
+            torch.manual_seed(step)
+            images = torch.rand(4, 3, 10, 10).contiguous(memory_format=torch.channels_last)
+            self.model(images).square().sum().backward()
+            self.optimizer.step()
+            self.optimizer.zero_grad()
+            self.ema.update(self.model, step=step)
+        return self
+
+    def save(self, path: Path) -> None:
+        Checkpoint(path).save(self.model, self.ema, self.optimizer, self.accelerator, {"epochs": [1, 2.5, None]})
+
+    def load(self, path: Path) -> object:
+        return Checkpoint(path).load(self.model, self.ema, self.optimizer, self.accelerator)
+
+    def everything(self) -> list[Tensor]:
+        return [*self.model.state_dict().values(), *self.ema.module.state_dict().values()]
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning", "ignore::FutureWarning")
+@pytest.mark.parametrize(
+    "name",
+    ["adamw", "adam", "sgd", "momentum", "nadamw", "lion", "adafactorbv", "lamb", "adan", "muon", "rmsproptf"],
+)
+def test_a_restored_training_goes_on_alike(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "state/last.safetensors"
+    first = Training(name).steps(1, 3)
+    first.save(path)
+    second = Training(name, seed=5)
+    assert second.load(path) == {"epochs": [1, 2.5, None]}
+    assert all(torch.equal(one, two) for one, two in zip(first.everything(), second.everything(), strict=True))
+    first.steps(4, 3)
+    second.steps(4, 3)
+    assert all(torch.equal(one, two) for one, two in zip(first.everything(), second.everything(), strict=True))
+
+
+def test_what_an_optimizer_keeps_beside_its_state_is_kept(tmp_path: Path) -> None:
+    """Kron draws from a generator of its own, which it adds to its state dict."""
+    path = tmp_path / "last.safetensors"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        first, second = Training("kron"), Training("kron")
+        first.optimizer.optimizer.rng.random()
+        first.save(path)
+        second.load(path)
+    assert second.optimizer.optimizer.rng.random() == first.optimizer.optimizer.rng.random()
+
+
+@pytest.mark.parametrize("name", ["adamw", "momentum"])
+def test_state_has_the_strides_of_its_weights(name: str, tmp_path: Path) -> None:
+    """Fused optimizers walk weights and state by address: other strides would mix up the elements."""
+    first, second = Training(name).steps(1, 1), Training(name)
+    first.save(tmp_path / "last.safetensors")
+    second.load(tmp_path / "last.safetensors")
+    weights = second.model[0].weight
+    assert not weights.is_contiguous()
+    kept = [value for value in second.optimizer.state[weights].values() if value.shape == weights.shape]
+    assert kept and all(value.stride() == weights.stride() for value in kept)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("schedulefree_adamw", "expected one of timm's"),
+        ("adamww", "expected one of timm's"),
+        ("fusedadam", "CUDA"),
+        ("bnbadam", "CUDA"),
+        ("adahessian", "second"),
+    ],
+)
+@pytest.mark.skipif(torch.cuda.is_available(), reason="these optimizers exist on a GPU")
+def test_an_optimizer_that_cannot_be_used_is_refused(name: str, reason: str) -> None:
+    with pytest.raises(InputError, match=rf"train\.optimizer: .*{name}.*{reason}"):
+        optimizer(config(name), nn.Linear(2, 2))
+
+
+def test_biases_and_norms_are_not_decayed() -> None:
+    groups = Training("adamw").optimizer.param_groups
+    decays = {p.ndim == 1: group["weight_decay"] for group in groups for p in group["params"]}
+    assert decays == {True: 0.0, False: 0.02}
+
+
+def test_no_checkpoint_is_none(tmp_path: Path) -> None:
+    assert Training("sgd").load(tmp_path / "last.safetensors") is None
+
+
+def test_a_damaged_checkpoint_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "last.safetensors"
+    Training("sgd").save(path)
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(MismatchError, match=r"last\.safetensors: damaged"):
+        Training("sgd").load(path)
+
+
+def test_an_interrupted_save_leaves_the_earlier_one(tmp_path: Path) -> None:
+    path = tmp_path / "last.safetensors"
+    Training("sgd").save(path)
+    before = path.read_bytes()
+    with pytest.raises(KeyboardInterrupt), atomic(path) as beside:
+        beside.write_bytes(b"half")
+        raise KeyboardInterrupt
+    assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
+
+
+def test_delete_removes_the_folder(tmp_path: Path) -> None:
+    path = tmp_path / "state/last.safetensors"
+    Training("sgd").save(path)
+    Checkpoint(path).delete()
+    assert not path.parent.exists()
+    Checkpoint(path).delete()
