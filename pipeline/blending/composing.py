@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.blending.member import Member
+from pipeline.competition.labels import class_names
 from pipeline.config import config as configs
 from pipeline.errors import FoldlineError, InputError, MismatchError
 from pipeline.folds.fold_table import FoldTable
@@ -51,8 +52,8 @@ def read(config: configs.Config, table: FoldTable) -> Member:
     labels, a run that learnt something else.
     """
     asked, task = folders(config), TASKS[config.data.task]
-    names = task.classes(table.targets, config.data)
-    heads = task.heads(names, config.data)
+    names = class_names(task, table.targets, config.data)
+    heads = config.data.heads_of(names)
     defects: list[str] = []
     made: dict[str, list[tuple[RunPredictions, Sequence[str]]]] = {head: [] for head, _, _ in heads}
     orders: dict[str, list[list[int]]] = {head: [] for head in made}

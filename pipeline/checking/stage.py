@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline.checking.summary import all_images, summarize
 from pipeline.competition import tables
 from pipeline.competition.competition import Competition, survey
 from pipeline.competition.data_root import find_root
 from pipeline.competition.image_paths import Source
 from pipeline.competition.rows.rows import SHOWN
-from pipeline.competition.summary import all_images, summarize
 from pipeline.config import fingerprints
 from pipeline.errors import InputError
 from pipeline.files.artifacts import write_json, write_text

@@ -11,6 +11,7 @@ import numpy as np
 
 from pipeline.competition.data_root import KAGGLE_INPUT, find_root
 from pipeline.competition.image_paths import Source
+from pipeline.competition.labels import class_names, encode_targets
 from pipeline.competition.rows import external_rows, test_rows, train_rows
 from pipeline.competition.rows.external_rows import Extra
 from pipeline.competition.rows.reader import Reader, predicted, sample_column
@@ -154,10 +155,10 @@ def _targets(train: Rows | None, config: Config, defects: Defects) -> tuple[tupl
     if train is None or any(column not in train.table for column in data.targets):
         return (), np.zeros((0, 0), dtype=np.float32)
     task = TASKS[data.task]
-    classes = task.classes(train.table, data)
+    classes = class_names(task, train.table, data)
     if (problem := task.class_problem(classes)) is not None:
         defects.add("classes", [f"{train.path}: {problem}"])
-    targets_IC, wrong = task.encode(train.table, data, classes)
+    targets_IC, wrong = encode_targets(task, train.table, data, classes)
     defects.add("bad labels", train.lines(wrong))
     return tuple(classes), targets_IC
 

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.errors import some
-from pipeline.methods import topk
+from pipeline.methods import heads, topk
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from pipeline.config.sections.data import Data
+    from pipeline.methods.tasks import Task
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Defect = tuple[int, str]  # row number, what is wrong
@@ -22,6 +23,46 @@ SHARED = ["0", "1"]  # the classes of a binary column that may hold fractions
 SHARE = re.compile(r"\s*([0-9]*\.?[0-9]+(?:[eE]-?[0-9]+)?)\s*")
 SUM_TOLERANCE = 1e-3  # of shares written with few decimals
 MOST_CELLS = 2**27  # 512 MB: above, rows of one class each are kept as its number
+
+
+def class_names(task: Task, table: pd.DataFrame, data: Data) -> list[str]:
+    """Return the class names in their fixed order.
+
+    Several target columns, and values, are the classes themselves; a label column's labels are sorted, numbers
+    by value and before texts, unless `data.classes` gives the order; of heads they are called HEAD=CLASS. Blank
+    cells are left to `encode_targets`. A binary column of numbers in [0, 1] holds shares of the class 1: soft labels,
+    classes 0 and 1.
+    """
+    if data.heads:
+        columns = {head: label_names(table[head], data) for head in data.targets}
+        return [heads.name(head, label) for head, own in columns.items() for label in own]
+    if len(data.targets) > 1 or task.values:
+        return list(data.targets)
+    if data.classes is not None:
+        return list(data.classes)
+    names = label_names(table[data.targets[0]], data)
+    if task.name == "binary" and names and all(share(name) is not None for name in names):
+        return SHARED
+    return names
+
+
+def encode_targets(task: Task, table: pd.DataFrame, data: Data, classes: Sequence[str]) -> tuple[Array, list[Defect]]:
+    """Return soft targets, or values, [N,C] float32 and the defects as (row number, what is wrong).
+
+    A label that is unknown, and a cell that cannot be read, leave zeros.
+    """
+    if task.values:
+        return encode_values(table, data.targets, data.range)
+    if data.heads:
+        found = []
+        for head, start, stop in data.heads_of(classes):
+            own = [name.removeprefix(f"{head}=") for name in classes[start:stop]]
+            found.append(encode_labels(table[head], data, own, task.name, task.exclusive))
+        defects = sorted((defect for _, wrong in found for defect in wrong), key=lambda defect: defect[0])
+        return np.hstack([targets_NC for targets_NC, _ in found]), defects
+    if len(data.targets) > 1:
+        return encode_shares(table, data.targets, task.exclusive)
+    return encode_labels(table[data.targets[0]], data, classes, task.name, task.exclusive)
 
 
 def share(text: str) -> float | None:

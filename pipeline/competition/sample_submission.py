@@ -111,7 +111,7 @@ def heads_of(config: Config, classes: Sequence[str]) -> Heads:
     """Return the heads that these classes belong to; none where they are combinations already."""
     names = config.data.targets
     side_by_side = classes[0].startswith(f"{names[0]}=") and classes[-1].startswith(f"{names[-1]}=")
-    return TASKS[config.data.task].heads(classes, config.data) if side_by_side else ()
+    return config.data.heads_of(classes) if side_by_side else ()
 
 
 def to_fill(sample: pd.DataFrame, config: Config) -> list[str]:

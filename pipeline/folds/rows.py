@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.folds.balance import Labels
-from pipeline.folds.strata import column_codes, combine
+from pipeline.folds.strata import column_codes, combine, strata
 from pipeline.methods.tasks import TASKS
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ class FoldRows:
         task, stratify = TASKS[config.data.task], config.folds.stratify
         self.order = np.argsort(competition.ids, kind="stable")
         targets_NC = competition.targets_NC[self.order]
-        hard, names = task.strata(targets_NC, competition.classes, config.data, config.folds.bins)
+        hard, names = strata(task, targets_NC, competition.classes, config.data, config.folds.bins)
         self.n = len(hard)
         if hard.ndim == 1:
             self.labels, self.several = Labels.of_codes(hard, names), False

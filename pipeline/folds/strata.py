@@ -4,11 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+if TYPE_CHECKING:
+    from pipeline.config.sections.data import Data
+    from pipeline.methods.tasks import Task
+
 Array = np.ndarray[Any, np.dtype[Any]]
+
+
+def strata(
+    task: Task, targets_NC: Array, classes: Sequence[str], data: Data, bins: int
+) -> tuple[Array, tuple[str, ...]]:
+    """Return what folds balance, and its names: one code per row [N], or a 0/1 matrix [N,L].
+
+    Values are cut into quantile bins, of each column its own; heads are balanced side by side.
+    """
+    if task.values:
+        coded = [column_codes(value_N.astype(np.str_), bins) for value_N in targets_NC.T]
+        if len(coded) == 1:
+            return coded[0]
+        matrix_NL = np.hstack([code_N[:, None] == np.arange(len(names)) for code_N, names in coded])
+        pairs = zip(classes, coded, strict=True)
+        return matrix_NL.astype(np.int64), tuple(f"{name}={text}" for name, (_, names) in pairs for text in names)
+    if blocks := data.heads_of(classes):
+        hard_NC = np.zeros(targets_NC.shape, dtype=np.int64)
+        for _, start, stop in blocks:
+            hard_NC[np.arange(len(hard_NC)), start + targets_NC[:, start:stop].argmax(1)] = 1
+        return hard_NC, tuple(classes)
+    return task.labels(targets_NC), tuple(classes)
 
 
 def column_codes(cells_N: Array, bins: int) -> tuple[Array, tuple[str, ...]]:

@@ -1,7 +1,7 @@
 """Say what one kind of target means; the only place that knows.
 
-A task fixes the columns of its predictions, how a table's cells become soft targets, which losses, decisions
-and blends it admits, and how targets are smoothed. Elsewhere nobody asks `if task == …`.
+A task fixes which losses, decisions and blends it admits, how outputs become probabilities and how targets are
+smoothed; competition/labels.py reads a table's cells by its facts. Elsewhere nobody asks `if task == …`.
 """
 
 from __future__ import annotations
@@ -13,23 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.competition import labels as cells
-from pipeline.competition.labels import SHARED
 from pipeline.errors import some
-from pipeline.folds.strata import column_codes
-from pipeline.methods import heads as together
 from pipeline.methods.blenders import BLENDERS
 from pipeline.methods.blenders import find as find_blender
-from pipeline.methods.heads import Heads
 from pipeline.methods.losses import find as find_loss
 from pipeline.methods.losses import shares
 from pipeline.methods.metrics import find
 
 if TYPE_CHECKING:
-    import pandas as pd
     from torch import Tensor
 
-    from pipeline.config.sections.data import Data
     from pipeline.methods.losses import Loss
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -114,62 +107,20 @@ class Task:
             return [str(name) for name in names[targets_NC.argmax(1)]]
         return ["|".join(names[row >= 0.5]) for row in targets_NC]
 
-    def strata(self, targets_NC: Array, classes: Sequence[str], data: Data, bins: int) -> tuple[Array, tuple[str, ...]]:
-        """Return what folds balance, and its names: one code per row [N], or a 0/1 matrix [N,L].
-
-        Values are cut into quantile bins, of each column its own; heads are balanced side by side.
-        """
-        if self.values:
-            coded = [column_codes(value_N.astype(np.str_), bins) for value_N in targets_NC.T]
-            if len(coded) == 1:
-                return coded[0]
-            matrix_NL = np.hstack([code_N[:, None] == np.arange(len(names)) for code_N, names in coded])
-            pairs = zip(classes, coded, strict=True)
-            return matrix_NL.astype(np.int64), tuple(f"{name}={text}" for name, (_, names) in pairs for text in names)
-        if blocks := self.heads(classes, data):
-            hard_NC = np.zeros(targets_NC.shape, dtype=np.int64)
-            for _, start, stop in blocks:
-                hard_NC[np.arange(len(hard_NC)), start + targets_NC[:, start:stop].argmax(1)] = 1
-            return hard_NC, tuple(classes)
-        return self.labels(targets_NC), tuple(classes)
-
-    def heads(self, classes: Sequence[str], data: Data) -> Heads:
-        """Return the heads that the classes belong to; none where all columns are one target."""
-        return together.split(classes, data.targets) if data.heads else ()
-
-    def scale(self, targets_NC: Array, loss: str, data: Data) -> Scale | None:
+    def scale(self, targets_NC: Array, loss: str, span: tuple[float, float] | None) -> Scale | None:
         """Return the center and spread by which a network's outputs become values; None for probabilities.
 
-        Mean and standard deviation of these rows; the smallest value and the span where the outputs lie in [0, 1].
+        Mean and standard deviation of these rows; where the outputs lie in [0, 1] the smallest and the largest
+        possible value of `span`, or those of these rows.
         """
         if not self.values:
             return None
         if self.loss(loss).activation == "sigmoid":
-            low_C, high_C = data.range or (targets_NC.min(0), targets_NC.max(0))
+            low_C, high_C = span or (targets_NC.min(0), targets_NC.max(0))
             center_C, spread_C = np.broadcast_arrays(low_C, np.subtract(high_C, low_C), targets_NC[0])[:2]
         else:
             center_C, spread_C = targets_NC.mean(0, dtype=np.float64), targets_NC.std(0, dtype=np.float64)
         return tuple((float(center), float(spread) or 1.0) for center, spread in zip(center_C, spread_C, strict=True))
-
-    def classes(self, table: pd.DataFrame, data: Data) -> list[str]:
-        """Return the class names in their fixed order.
-
-        Several target columns, and values, are the classes themselves; a label column's labels are sorted, numbers
-        by value and before texts, unless `data.classes` gives the order; of heads they are called HEAD=CLASS. Blank
-        cells are left to `encode`. A binary column of numbers in [0, 1] holds shares of the class 1: soft labels,
-        classes 0 and 1.
-        """
-        if data.heads:
-            columns = {head: cells.label_names(table[head], data) for head in data.targets}
-            return [together.name(head, label) for head, labels in columns.items() for label in labels]
-        if len(data.targets) > 1 or self.values:
-            return list(data.targets)
-        if data.classes is not None:
-            return list(data.classes)
-        names = cells.label_names(table[data.targets[0]], data)
-        if self.name == "binary" and names and all(cells.share(name) is not None for name in names):
-            return SHARED
-        return names
 
     def class_problem(self, classes: Sequence[str]) -> str | None:
         """Return why these classes do not make this task, or None."""
@@ -183,24 +134,6 @@ class Task:
         if not classes:
             return "found no label, every cell of data.target is blank; correct data.target or data.separator"
         return None
-
-    def encode(self, table: pd.DataFrame, data: Data, classes: Sequence[str]) -> tuple[Array, list[cells.Defect]]:
-        """Return soft targets, or values, [N,C] float32 and the defects as (row number, what is wrong).
-
-        A label that is unknown, and a cell that cannot be read, leave zeros.
-        """
-        if self.values:
-            return cells.encode_values(table, data.targets, data.range)
-        if data.heads:
-            found = []
-            for head, start, stop in self.heads(classes, data):
-                own = [name.removeprefix(f"{head}=") for name in classes[start:stop]]
-                found.append(cells.encode_labels(table[head], data, own, self.name, self.exclusive))
-            defects = sorted((defect for _, wrong in found for defect in wrong), key=lambda defect: defect[0])
-            return np.hstack([targets_NC for targets_NC, _ in found]), defects
-        if len(data.targets) > 1:
-            return cells.encode_shares(table, data.targets, self.exclusive)
-        return cells.encode_labels(table[data.targets[0]], data, classes, self.name, self.exclusive)
 
 
 PROBABILITIES = ("cross_entropy", "binary_cross_entropy", "focal", "asymmetric", "soft_f1")

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.competition.competition import Competition, load
+from pipeline.competition.labels import class_names
 from pipeline.config.config import Config
 from pipeline.config.rules import topk_rules
 from pipeline.files.artifacts import FIXED, read_json, read_text_table
@@ -48,7 +49,7 @@ class Run:
 
     @cached_property
     def classes(self) -> list[str]:
-        return list(self.scores.get("classes") or self.task.classes(self.folds.targets, self.config.data))
+        return list(self.scores.get("classes") or class_names(self.task, self.folds.targets, self.config.data))
 
     @cached_property
     def folds(self) -> fold_table.FoldTable:

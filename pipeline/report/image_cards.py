@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from pipeline.folds.strata import strata
 from pipeline.report.files import Array, Card, Run
 from pipeline.report.mosaic import mosaic
 from pipeline.report.plots import shorten
@@ -64,7 +65,7 @@ def batch(run: Run) -> Card | None:
 def samples(run: Run) -> Card | None:
     """Some images of each class, as they are read."""
     made, config = run.competition, run.config
-    labels, named = run.task.strata(made.targets_NC, made.classes, config.data, config.folds.bins)
+    labels, named = strata(run.task, made.targets_NC, made.classes, config.data, config.folds.bins)
     names = list(named)
     counts = np.bincount(labels, minlength=len(names)) if labels.ndim == 1 else (labels == 1).sum(0)
     order = np.argsort(-counts, kind="stable")

@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pipeline.competition.labels import class_names, encode_targets
 from pipeline.config.config import dump
 from pipeline.files.artifacts import read_json
+from pipeline.folds.strata import strata
 from pipeline.report import page, plots
 from pipeline.report.files import MOST, Array, Card, Run
 
@@ -99,10 +101,10 @@ def training(run: Run) -> Card | None:
 def labels(run: Run) -> Card | None:
     """How often each label occurs, over all and in each fold, with the folds' sizes."""
     table, data = run.folds, run.config.data
-    names = run.task.classes(table.targets, data)
-    targets_NC, _ = run.task.encode(table.targets, data, names)
+    names = class_names(run.task, table.targets, data)
+    targets_NC, _ = encode_targets(run.task, table.targets, data, names)
     if run.task.values:
-        hard, bins = run.task.strata(targets_NC, names, data, run.config.folds.bins)
+        hard, bins = strata(run.task, targets_NC, names, data, run.config.folds.bins)
         names, targets_NC = list(bins), hard if hard.ndim == 2 else hard[:, None] == np.arange(len(bins))
     folds = list(range(table.n))
     counts_C = targets_NC.sum(0)

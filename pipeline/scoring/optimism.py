@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.competition.data_root import find_root
+from pipeline.competition.labels import encode_targets
 from pipeline.files.artifacts import Predictions, read_text_table, texts
 from pipeline.folds import fold_table
 from pipeline.methods.metrics import find
@@ -73,7 +74,7 @@ def _lead(config: Config, targets_NC: Array, pairs: list[list[Array]], drawn: Re
 def _held(config: Config, path: Path, classes: tuple[str, ...]) -> tuple[Array, Array]:
     """Return held-back targets and their ids."""
     table = read_text_table(path)
-    targets_TC, wrong = TASKS[config.data.task].encode(table, config.data, classes)
+    targets_TC, wrong = encode_targets(TASKS[config.data.task], table, config.data, classes)
     right_T = np.ones(len(table), dtype=bool)
     right_T[[row for row, _ in wrong]] = False
     return targets_TC[right_T], texts(table[config.data.id])[right_T]

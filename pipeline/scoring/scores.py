@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.competition.labels import class_names, encode_targets
 from pipeline.config.config import Config
 from pipeline.config.rules import topk_rules
 from pipeline.errors import MismatchError
@@ -25,12 +26,12 @@ def truth(config: Config, table: FoldTable, ids: Array, classes: Sequence[str]) 
     Raises MismatchError where its labels are not among the classes.
     """
     rows, task, data = np.searchsorted(table.ids, ids), TASKS[config.data.task], config.data
-    encoded = task.classes(table.targets, data) if data.heads else classes
-    targets_NC, wrong = task.encode(table.targets, data, encoded)
+    encoded = class_names(task, table.targets, data) if data.heads else classes
+    targets_NC, wrong = encode_targets(task, table.targets, data, encoded)
     if wrong:
         place = config.folds_path
         raise MismatchError(*(f"{place}: id '{table.ids[row]}': {text}; train again" for row, text in wrong[:20]))
-    if heads := task.heads(encoded, data):
+    if heads := data.heads_of(encoded):
         if (count := together.count(heads)) != len(classes):
             raise MismatchError(
                 f"{config.folds_path}: {count} composite classes, {len(classes)} predicted; train again"

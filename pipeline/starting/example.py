@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.competition.data_root import find_root
+from pipeline.competition.labels import encode_targets
 from pipeline.config.rules import topk_rules
 from pipeline.errors import InputError, MismatchError
 from pipeline.files.artifacts import read_json, read_text_table, write_json, write_table
@@ -72,7 +73,7 @@ def held_back(config: Config) -> Path | None:
     truth = solution.set_index(config.data.id)
     if set(blend["id"]) != set(truth.index) or len(blend) != len(truth):
         raise MismatchError(f"{path}: its ids are not those of {root / config.data.solution}; run: foldline ensemble")
-    targets_NC, wrong = TASKS[config.data.task].encode(truth.loc[blend["id"]], config.data, classes)
+    targets_NC, wrong = encode_targets(TASKS[config.data.task], truth.loc[blend["id"]], config.data, classes)
     if wrong:
         raise InputError(*(f"{root / config.data.solution}: id '{blend['id'][row]}': {text}" for row, text in wrong))
     probs_NC, n = blend[classes].to_numpy(np.float64), len(blend)

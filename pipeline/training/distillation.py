@@ -138,7 +138,7 @@ class Lessons:
         """Return the columns of which one is true, of each head; none where each is a question of its own."""
         if not self.task.exclusive:
             return []
-        heads = self.task.heads(self.own.classes, self.config.data)
+        heads = self.config.data.heads_of(self.own.classes)
         return [(start, stop) for _, start, stop in heads] or [(0, len(self.own.classes))]
 
     def _sure(self, probs_NC: Array) -> Array:

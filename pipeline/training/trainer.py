@@ -96,8 +96,8 @@ class Fit:
         self.output = Output(
             task,
             config.loss.name,
-            task.heads(fold.classes, config.data),
-            task.scale(fold.train.targets_NC, config.loss.name, config.data),
+            config.data.heads_of(fold.classes),
+            task.scale(fold.train.targets_NC, config.loss.name, config.data.range),
         )
         self.meta = {**meta, **self.output.meta, "fold": fold.number, "classes": list(fold.classes)}
         self.setting = network.Setting.of(config)

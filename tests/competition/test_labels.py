@@ -10,8 +10,10 @@ import pytest
 from synthetic import make_config
 
 from pipeline.competition import labels
+from pipeline.competition.labels import class_names, encode_targets
 from pipeline.config.sections.data import Data
 from pipeline.errors import InputError
+from pipeline.folds.strata import strata
 from pipeline.methods.tasks import TASKS
 
 
@@ -42,25 +44,25 @@ def test_soft_cells(text: str, duplicates: str, expected: list[tuple[str, float]
 
 def test_soft_cells_name_classes_and_encode_as_shares() -> None:
     table, asked = frame(label=["12", "7=0.25|12=0.75", "x=0.5|7=0.5"]), data(duplicates="soft", classes=["7", "12"])
-    targets_NC, defects = TASKS["multiclass"].encode(table, asked, ["7", "12"])
+    targets_NC, defects = encode_targets(TASKS["multiclass"], table, asked, ["7", "12"])
     np.testing.assert_array_equal(targets_NC, [[0, 1], [0.25, 0.75], [0.5, 0]])
     assert defects == [(2, "label is 'x', expected one of 7, 12")]
-    assert TASKS["multiclass"].classes(table.iloc[:2], data(duplicates="soft")) == ["7", "12"]
+    assert class_names(TASKS["multiclass"], table.iloc[:2], data(duplicates="soft")) == ["7", "12"]
 
 
 def test_the_empty_word_is_no_label() -> None:
     asked, table = data(separator=" ", empty="none"), frame(label=["a none", "none", "b a", ""])
-    assert TASKS["multilabel"].classes(table, asked) == ["a", "b", "none"], "beside another label it is one"
-    assert TASKS["multilabel"].classes(table.iloc[1:], asked) == ["a", "b"]
-    targets_NC, _ = TASKS["multilabel"].encode(table.iloc[1:].reset_index(drop=True), asked, ["a", "b"])
+    assert class_names(TASKS["multilabel"], table, asked) == ["a", "b", "none"], "beside another label it is one"
+    assert class_names(TASKS["multilabel"], table.iloc[1:], asked) == ["a", "b"]
+    targets_NC, _ = encode_targets(TASKS["multilabel"], table.iloc[1:].reset_index(drop=True), asked, ["a", "b"])
     np.testing.assert_array_equal(targets_NC, [[0, 0], [1, 1], [0, 0]])
 
 
 def test_values_inside_their_range() -> None:
     asked, task = data(target=["low", "high"], range=(-1, 10)), TASKS["regression"]
     table = frame(low=["1", "", "-2"], high=["2.5", "nan", "1e1"])
-    assert task.classes(table, asked) == ["low", "high"]
-    targets_NC, defects = task.encode(table, asked, ["low", "high"])
+    assert class_names(task, table, asked) == ["low", "high"]
+    targets_NC, defects = encode_targets(task, table, asked, ["low", "high"])
     np.testing.assert_allclose(targets_NC, [[1, 2.5], [0, 0], [-2, 10]])
     assert sorted(defects) == [
         (1, "high is 'nan', expected a number in [-1, 10]"),
@@ -72,9 +74,9 @@ def test_values_inside_their_range() -> None:
 
 def test_strata_of_values_are_quantile_bins_of_each_column() -> None:
     values_NC = np.stack([np.arange(40.0), np.repeat([0.0, 1.0], 20)], axis=1).astype(np.float32)
-    code_N, names = TASKS["regression"].strata(values_NC[:, :1], ["a"], data(), bins=4)
+    code_N, names = strata(TASKS["regression"], values_NC[:, :1], ["a"], data(), bins=4)
     assert np.bincount(code_N).tolist() == [10, 10, 10, 10] and len(names) == 4
-    matrix_NL, names = TASKS["regression"].strata(values_NC, ["a", "b"], data(target=["a", "b"]), bins=4)
+    matrix_NL, names = strata(TASKS["regression"], values_NC, ["a", "b"], data(target=["a", "b"]), bins=4)
     assert matrix_NL.sum(0).tolist() == [10, 10, 10, 10, 20, 20] and names[-1].startswith("b=")
     assert (matrix_NL.sum(1) == 2).all()
 
@@ -82,12 +84,12 @@ def test_strata_of_values_are_quantile_bins_of_each_column() -> None:
 def test_heads_have_their_own_classes_and_defects() -> None:
     asked, task = data(target=["a", "b"], heads=True), TASKS["multiclass"]
     table = frame(a=["x", "y", ""], b=["10", "9", "9"])
-    classes = task.classes(table, asked)
+    classes = class_names(task, table, asked)
     assert classes == ["a=x", "a=y", "b=9", "b=10"]
-    targets_NC, defects = task.encode(table, asked, classes)
+    targets_NC, defects = encode_targets(task, table, asked, classes)
     np.testing.assert_array_equal(targets_NC, [[1, 0, 0, 1], [0, 1, 1, 0], [0, 0, 1, 0]])
     assert defects == [(2, "a is blank, expected a label")]
-    hard_NL, names = task.strata(targets_NC[:2], classes, asked, 10)
+    hard_NL, names = strata(task, targets_NC[:2], classes, asked, 10)
     assert hard_NL.tolist() == [[1, 0, 0, 1], [0, 1, 1, 0]] and list(names) == classes
 
 
@@ -96,7 +98,7 @@ def test_long_tables_are_read_once_per_different_cell(monkeypatch: pytest.Monkey
     plain = labels.labels
     monkeypatch.setattr(labels, "labels", lambda text, keys: seen.append(text) or plain(text, keys))
     table = frame(label=["a", "b", "c"] * 1000)
-    targets_NC, defects = TASKS["multiclass"].encode(table, data(), ["a", "b", "c"])
+    targets_NC, defects = encode_targets(TASKS["multiclass"], table, data(), ["a", "b", "c"])
     assert targets_NC.sum(0).tolist() == [1000, 1000, 1000] and not defects and len(seen) == 3
 
 

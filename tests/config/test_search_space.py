@@ -231,6 +231,7 @@ def test_nothing_of_a_study_is_in_a_fingerprint_of_a_stage() -> None:
 
 
 def test_reading_a_config_does_not_import_optuna() -> None:
-    program = "import sys, pipeline.config.search_space.resolve; print(sorted({'optuna', 'torch', 'scipy'} & set(sys.modules)))"
+    loaded = "sorted({'optuna', 'torch', 'scipy'} & set(sys.modules))"
+    program = f"import sys, pipeline.config.search_space.resolve; print({loaded})"
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
+from pipeline.competition.labels import class_names, encode_targets
 from pipeline.config.sections.data import Data
 from pipeline.methods.losses import LOSSES
 from pipeline.methods.tasks import TASKS
@@ -31,38 +32,38 @@ def frame(*cells: str, column: str = "label") -> pd.DataFrame:
     ],
 )
 def test_natural_class_order(cells: list[str], expected: list[str]) -> None:
-    assert TASKS["multiclass"].classes(frame(*cells), data()) == expected
-    assert TASKS["multiclass"].classes(frame(*cells[::-1]), data()) == expected
+    assert class_names(TASKS["multiclass"], frame(*cells), data()) == expected
+    assert class_names(TASKS["multiclass"], frame(*cells[::-1]), data()) == expected
 
 
 def test_classes_given_or_columns() -> None:
-    assert TASKS["multiclass"].classes(frame("a"), data(classes=["b", "a"])) == ["b", "a"]
-    assert TASKS["multilabel"].classes(frame("a"), data(target=["y", "x"])) == ["y", "x"]
-    assert TASKS["multilabel"].classes(frame("b a", "c", ""), data(separator=" ")) == ["a", "b", "c"]
+    assert class_names(TASKS["multiclass"], frame("a"), data(classes=["b", "a"])) == ["b", "a"]
+    assert class_names(TASKS["multilabel"], frame("a"), data(target=["y", "x"])) == ["y", "x"]
+    assert class_names(TASKS["multilabel"], frame("b a", "c", ""), data(separator=" ")) == ["a", "b", "c"]
 
 
 def test_encode_a_label_column_with_its_defects() -> None:
-    targets_NC, defects = TASKS["multiclass"].encode(frame("a", "", "c", " b "), data(), ["a", "b"])
+    targets_NC, defects = encode_targets(TASKS["multiclass"], frame("a", "", "c", " b "), data(), ["a", "b"])
     np.testing.assert_array_equal(targets_NC, [[1, 0], [0, 0], [0, 0], [0, 1]])
     assert targets_NC.dtype == np.float32
     assert defects == [(1, "label is blank, expected a label"), (2, "label is 'c', expected one of a, b")]
 
 
 def test_two_labels_in_a_one_label_task_are_a_defect() -> None:
-    targets_NC, defects = TASKS["multiclass"].encode(frame("a b", "a a"), data(separator=" "), ["a", "b"])
+    targets_NC, defects = encode_targets(TASKS["multiclass"], frame("a b", "a a"), data(separator=" "), ["a", "b"])
     np.testing.assert_array_equal(targets_NC, [[0, 0], [1, 0]])
     assert defects == [(0, "label is 'a b', a multiclass task has one label per row")]
 
 
 def test_encode_cells_of_labels() -> None:
-    targets_NC, defects = TASKS["multilabel"].encode(frame("b a", "", "d a"), data(separator=" "), ["a", "b"])
+    targets_NC, defects = encode_targets(TASKS["multilabel"], frame("b a", "", "d a"), data(separator=" "), ["a", "b"])
     np.testing.assert_array_equal(targets_NC, [[1, 1], [0, 0], [1, 0]])
     assert defects == [(2, "label is 'd', expected one of a, b")]
 
 
 def test_encode_columns_one_hot_and_soft() -> None:
     table = pd.DataFrame({"a": ["1", "0.25", "0.5", "x", "2", "nan"], "b": ["0", "0.75", "0", "0", "0", "1"]})
-    targets_NC, defects = TASKS["multiclass"].encode(table, data(target=["a", "b"]), ["a", "b"])
+    targets_NC, defects = encode_targets(TASKS["multiclass"], table, data(target=["a", "b"]), ["a", "b"])
     np.testing.assert_array_equal(targets_NC[:2], [[1, 0], [0.25, 0.75]])
     assert sorted(defects) == [
         (2, "the target columns sum to 0.5, expected 1"),
@@ -70,7 +71,7 @@ def test_encode_columns_one_hot_and_soft() -> None:
         (4, "a is '2', expected a number in [0, 1]"),
         (5, "a is 'nan', expected a number in [0, 1]"),
     ]
-    assert [row for row, _ in TASKS["multilabel"].encode(table, data(target=["a", "b"]), ["a", "b"])[1]] == [
+    assert [row for row, _ in encode_targets(TASKS["multilabel"], table, data(target=["a", "b"]), ["a", "b"])[1]] == [
         3,
         4,
         5,
@@ -84,7 +85,7 @@ LABELLED = [name for name, task in TASKS.items() if not task.values]
 def test_text_of_encoded_labels_encodes_to_the_same(name: str) -> None:
     task, classes = TASKS[name], ["a", "b"]
     cells = frame("a", "b", *([] if task.exclusive else ["a|b", ""]))
-    targets_NC, defects = task.encode(cells, data(separator="|"), classes)
+    targets_NC, defects = encode_targets(task, cells, data(separator="|"), classes)
     assert not defects
     assert task.label_text(targets_NC, classes) == cells["label"].tolist()
     expected = [0, 1] if task.exclusive else [[1, 0], [0, 1], [1, 1], [0, 0]]

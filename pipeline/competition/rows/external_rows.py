@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.competition.image_paths import Source
+from pipeline.competition.labels import encode_targets
 from pipeline.competition.rows import train_rows
 from pipeline.competition.rows.reader import Reader
 from pipeline.competition.rows.rows import Rows, check_columns, check_ids
@@ -76,7 +77,7 @@ def _one(reader: Reader, wanted: Wanted, classes: Sequence[str]) -> Extra | None
         return None
     rows, found = train_rows.present(rows, found, reader)
     defects.add("missing or refused images", rows.lines(found.wrong))
-    targets_EC, wrong = TASKS[data.task].encode(rows.table, data, classes)
+    targets_EC, wrong = encode_targets(TASKS[data.task], rows.table, data, classes)
     defects.add("bad labels", rows.lines(wrong))
     own_E = train_rows.weights(rows, data.weight, defects)
     weights_E = np.full(len(rows.table), wanted.weight) if own_E is None else own_E * wanted.weight

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from pipeline.config.sections.section import Count, Positive, Section, Seed, Size, TextKeys
+from pipeline.methods import heads
+from pipeline.methods.heads import Heads
 
 
 class Cache(Section):
@@ -133,6 +136,10 @@ class Data(Section):
     def targets(self) -> list[str]:
         """Return the target columns as a list, also where there is one."""
         return [self.target] if isinstance(self.target, str) else self.target
+
+    def heads_of(self, classes: Sequence[str]) -> Heads:
+        """Return the heads that the classes belong to; none where all columns are one target."""
+        return heads.split(classes, self.targets) if self.heads else ()
 
     @property
     def tables(self) -> list[str]:

@@ -13,6 +13,7 @@ import numpy as np
 from pipeline.competition.image_paths import Source
 from pipeline.competition.metric_warnings import misleading
 from pipeline.files import archives
+from pipeline.folds.strata import strata
 from pipeline.methods import topk
 from pipeline.methods.tasks import TASKS
 
@@ -63,7 +64,7 @@ def _counts(config: Config, competition: Competition) -> Array:
     """Return the rows of each class, [C]; of heads side by side."""
     data, task, targets_NC = config.data, TASKS[config.data.task], competition.targets_NC
     if data.heads:
-        matrix_NC, _ = task.strata(targets_NC, competition.classes, data, config.folds.bins)
+        matrix_NC, _ = strata(task, targets_NC, competition.classes, data, config.folds.bins)
         return np.asarray(matrix_NC.sum(0))
     labels = task.labels(targets_NC)
     return np.asarray(np.bincount(labels, minlength=targets_NC.shape[1]) if task.exclusive else labels.sum(0))
