@@ -1,73 +1,152 @@
-"""Parse the command line and hand over to one stage; everything heavy is imported by the stage."""
+"""Parse the command line, load the config, and hand both to one stage, which imports what is heavy."""
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
-from typing import TYPE_CHECKING
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from pipeline.config.config import Config
 
+
+class Command(NamedTuple):
+    """Say what a command is for, which module does it, and how that is called."""
+
+    help: str
+    module: str
+    call: Callable[[Any, Any, argparse.Namespace], object]  # the module, the config, the command line
+    config: bool = True  # it is about one config, named by -c
+
+
+def _run(run: Any, config: Any, given: argparse.Namespace) -> None:
+    if given.dry:
+        from pipeline.studies.dry import describe
+
+        print(describe(config, given.fold, given.force))
+    else:
+        run.run(config, given.fold, given.force)
+
+
+def _predict(predict: Any, config: Any, given: argparse.Namespace) -> None:
+    if given.source is None:
+        predict.run(config, given.fold)
+    else:
+        from pipeline.prediction.new_images import predict_new
+
+        predict_new(Path(given.source), given.test, Path(given.out or "predictions.csv"), given.set)
+
+
+def _learn(run: Any, config: Any, given: argparse.Namespace) -> None:
+    from pipeline.machine import processes
+    from pipeline.scoring.optimism import measured
+    from pipeline.studies.distilling import write_overlay
+
+    if processes.is_main():
+        overlays = " ".join(f"-c {name}" for name in [*given.config, write_overlay(config, given.command)])
+        print(f"student {config.run_dir.name}: any command takes it as {overlays}", flush=True)
+    run.run(config, given.fold, given.force)
+    if given.command == "distill" and given.fold is None and processes.is_main():
+        print("\n".join(text for one in config.per_seed if (text := measured(one)) is not None))
+
+
 COMMANDS = {
-    "run": "every stage, skipping what is finished",
-    "check": "find every defect of the input and fill the image cache",
-    "folds": "assign folds and freeze them",
-    "train": "train one model per fold",
-    "predict": "predict validation and test rows with all fold models and views",
-    "score": "write out-of-fold predictions and their scores",
-    "ensemble": "blend members and write the submission",
-    "report": "draw report.html",
-    "tune": "search the config with Optuna, fold by fold",
-    "distill": "train a student on labels and another run's out-of-fold predictions",
-    "pseudo": "train a student on further images that another run labels",
-    "ablate": "train variants of the config, and tell which surely help",
-    "leaderboard": "list runs beside their leaderboard scores; `add RUN` enters one",
-    "diff": "compare two runs: their configs, and their scores fold by fold",
-    "init": "look at a competition's folder and write a first config",
-    "summary": "list the network's stages: shapes, parameters, multiply-adds",
-    "bench": "measure where the time goes",
-    "example": "write an example competition: digits or elpv",
+    "run": Command("every stage, skipping what is finished", "run", _run),
+    "check": Command(
+        "find every defect of the input and fill the image cache",
+        "checking.stage",
+        lambda check, config, given: check.run(config, images=not given.no_images),
+    ),
+    "folds": Command(
+        "assign folds and freeze them",
+        "folds.stage",
+        lambda folds, config, given: folds.run(config, force=given.force),
+    ),
+    "train": Command(
+        "train one model per fold",
+        "training.stage",
+        lambda train, config, given: train.run(config, given.fold, given.force),
+    ),
+    "predict": Command("predict validation and test rows with all fold models and views", "prediction.stage", _predict),
+    "score": Command(
+        "write out-of-fold predictions and their scores",
+        "scoring.stage",
+        lambda score, config, given: score.run(config, given.partial),
+    ),
+    "ensemble": Command(
+        "blend members and write the submission", "blending.stage", lambda blend, config, _: blend.run(config)
+    ),
+    "report": Command("draw report.html", "report.stage", lambda report, config, _: report.run(config)),
+    "tune": Command(
+        "search the config with Optuna, fold by fold",
+        "tuning.stage",
+        lambda tune, config, given: tune.main(config, given),
+    ),
+    "distill": Command("train a student on labels and another run's out-of-fold predictions", "run", _learn),
+    "pseudo": Command("train a student on further images that another run labels", "run", _learn),
+    "ablate": Command(
+        "train variants of the config, and tell which make a significant difference",
+        "studies.ablation",
+        lambda ablation, config, given: ablation.run(config, Path(given.variants), given.seeds or ()),
+    ),
+    "leaderboard": Command(
+        "list runs beside their leaderboard scores; `add RUN` enters one",
+        "scoring.leaderboard",
+        lambda leaderboard, _, given: leaderboard.main(given),
+        config=False,
+    ),
+    "diff": Command(
+        "compare two runs: their configs, and their scores fold by fold",
+        "scoring.diff",
+        lambda diff, _, given: diff.run(given.runs, Path(given.runs_dir), given.set),
+        config=False,
+    ),
+    "init": Command(
+        "look at a competition's folder and write a first config",
+        "starting.init",
+        lambda init, _, given: init.run(given.folder, Path(given.out) if given.out else None),
+        config=False,
+    ),
+    "summary": Command(
+        "list the network's stages: shapes, parameters, multiply-adds",
+        "models.stage",
+        lambda models, config, _: print("\n".join(models.run(config))),
+    ),
+    "bench": Command(
+        "measure where the time goes",
+        "studies.bench",
+        lambda bench, config, given: bench.main(config, given.json),
+    ),
+    "example": Command(
+        "write an example competition: digits or elpv",
+        "starting.example",
+        lambda example, _, given: example.run(given.name, Path(given.root or f"data/{given.name}")),
+        config=False,
+    ),
 }
-MODULES = {
-    "run": "run",
-    "check": "checking.stage",
-    "folds": "folds.stage",
-    "train": "training.stage",
-    "predict": "prediction.stage",
-    "score": "scoring.stage",
-    "ensemble": "blending.stage",
-    "report": "report.stage",
-    "tune": "tuning.stage",
-    "distill": "studies.distilling",
-    "pseudo": "studies.distilling",
-    "ablate": "studies.ablation",
-    "leaderboard": "scoring.leaderboard",
-    "diff": "scoring.diff",
-    "init": "starting.init",
-    "summary": "models.stage",
-    "bench": "studies.bench",
-    "example": "starting.example",
-}
-WITHOUT_CONFIG = {"example", "init", "leaderboard", "diff"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code."""
-    arguments = _parser().parse_args(argv)
+    given = _parser().parse_args(argv)
     # Threads that spin while they wait take the cores from loader workers and neighbours: training beside one
     # busy process was 3 times slower. It is read once, when torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from pipeline.errors import FoldlineError
 
+    command = COMMANDS[given.command]
     try:
-        import_module(f"pipeline.{MODULES[arguments.command]}").main(arguments)
+        config = _config(given) if command.config else None  # refused before anything heavy is imported
+        command.call(import_module(f"pipeline.{command.module}"), config, given)
     except FoldlineError as error:
-        print("\n".join(f"foldline: {defect}" for defect in error.defects), file=sys.stderr)
+        print("\n".join(f"foldline: {line}" for line in error.lines), file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("foldline: interrupted; the same command continues", file=sys.stderr)
@@ -77,26 +156,37 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"foldline: {failure}", file=sys.stderr)
             return 6
         reason = textwrap.shorten(f"{type(error).__name__}: {error}", 300, placeholder=" …")
-        print(f"foldline: a bug of ours: {reason}; see {_log_traceback()}", file=sys.stderr)
+        print(f"foldline: internal error: {reason}; please report it with {_log_traceback()}", file=sys.stderr)
         return 1
     return 0
 
 
-def read_config(arguments: argparse.Namespace) -> Config:
-    """Load the config that the command line names."""
-    from pipeline.config.config import load
+def _config(given: argparse.Namespace) -> Config | None:
+    """Load the config that the command line names, with what its own options set."""
+    from pipeline.config.loading import load
+    from pipeline.errors import InputError
+    from pipeline.studies.distilling import student
 
-    return load(arguments.config, arguments.set)
+    if given.command in ("distill", "pseudo"):
+        asked = {key: getattr(given, key) for key in ("weight", "threshold", "images") if hasattr(given, key)}
+        return student(given.command, given.config, given.set, given.source, asked)
+    if given.command == "predict" and given.source is not None:
+        return None
+    if not given.config:
+        raise InputError("predict: found neither -c CONFIG nor --from RUN; name one of them")
+    members = getattr(given, "members", None)
+    return load(given.config, [*given.set, *([f"ensemble.members={json.dumps(members)}"] if members else [])])
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="foldline", description=__import__("pipeline").__doc__)
+    parser.add_argument("--version", action="version", version=f"foldline {version('foldline')}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    made = {name: commands.add_parser(name, help=text, description=text) for name, text in COMMANDS.items()}
-    for name in [name for name in COMMANDS if name not in WITHOUT_CONFIG]:
+    made = {name: commands.add_parser(name, help=one.help, description=one.help) for name, one in COMMANDS.items()}
+    for name in [name for name, one in COMMANDS.items() if one.config]:
         needed = name != "predict"
         made[name].add_argument("-c", "--config", action="append", required=needed, help="YAML; later ones overlay")
-    for name in [name for name in COMMANDS if name not in WITHOUT_CONFIG - {"diff"}]:
+    for name in [name for name, one in COMMANDS.items() if one.config or name == "diff"]:
         made[name].add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override one key")
     for name in ("leaderboard", "diff"):
         made[name].add_argument("--runs-dir", default="runs", metavar="FOLDER", help="where runs lie; default runs")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -40,19 +39,6 @@ def run(config: Config, only: Sequence[int] | None = None, force: bool = False) 
         )
         print(f"total {sum(times):.0f} s; results in {config.run_dir}")
     return config.run_dir
-
-
-def main(arguments: argparse.Namespace) -> None:
-    """Run from the command line, or say what would run."""
-    from pipeline.cli import read_config
-
-    config = read_config(arguments)
-    if arguments.dry:
-        from pipeline.studies.dry import describe
-
-        print(describe(config, arguments.fold, arguments.force))
-    else:
-        run(config, arguments.fold, arguments.force)
 
 
 def _report(config: Config) -> None:

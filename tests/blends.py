@@ -12,7 +12,8 @@ from synthetic import CLASSES, TEST_IDS, make_config, make_folds, make_sample, p
 
 from pipeline.blending import stage as ensemble
 from pipeline.blending.member import Member
-from pipeline.config.config import Config, dump
+from pipeline.config.config import Config
+from pipeline.config.loading import dump
 from pipeline.files.artifacts import Predictions, read_text_table, write_text
 from pipeline.folds.fold_table import FoldTable
 

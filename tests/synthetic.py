@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipeline.config import config as configs
+from pipeline.config import loading as configs
 from pipeline.config.config import Config
 from pipeline.files.artifacts import Predictions, write_text
 from pipeline.folds import fold_table
@@ -85,7 +85,7 @@ def make_run(
     classes: tuple[str, ...] = CLASSES,
     views: tuple[str, ...] = ("identity", "hflip"),
     seed: int = 0,
-    exclusive: bool = True,
+    single_label: bool = True,
     test: bool = True,
 ) -> dict[int, Predictions]:
     """Write a run whose probabilities lean to the truth, rows shuffled; return the validation predictions."""
@@ -94,7 +94,7 @@ def make_run(
 
     def draw(truth: np.ndarray) -> np.ndarray:
         logits = 2.0 * truth[:, None] + rng.normal(size=(len(truth), len(views), len(classes)))
-        if exclusive:
+        if single_label:
             exp = np.exp(logits)
             return (exp / exp.sum(-1, keepdims=True)).astype(np.float32)
         return (1 / (1 + np.exp(1 - logits))).astype(np.float32)

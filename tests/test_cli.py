@@ -82,6 +82,12 @@ def test_folds_are_sorted_and_taken_once() -> None:
     assert (arguments.config, arguments.set) == (["a.yaml", "b.yaml"], ["a.b=1", "c=2"])
 
 
+def fails(monkeypatch: pytest.MonkeyPatch, fail: Callable[..., None]) -> None:
+    """Let the command `score` fail, whatever its config."""
+    monkeypatch.setattr(command_line, "_config", lambda _: None)
+    monkeypatch.setattr("pipeline.scoring.stage.run", fail)
+
+
 @pytest.mark.parametrize(
     ("error", "code"),
     [
@@ -96,10 +102,10 @@ def test_folds_are_sorted_and_taken_once() -> None:
 def test_every_error_has_its_code_and_a_line_per_defect(
     error: FoldlineError, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def fail(arguments: object) -> None:
+    def fail(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr("pipeline.scoring.stage.main", fail)
+    fails(monkeypatch, fail)
     assert command_line.main(["score", "-c", "a.yaml"]) == code
     assert capsys.readouterr().err == "foldline: a: wrong\nfoldline: b: wrong too\n"
 
@@ -107,16 +113,16 @@ def test_every_error_has_its_code_and_a_line_per_defect(
 def test_a_bug_is_one_line_and_a_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def fail(arguments: object) -> None:
+    def fail(*_: object) -> None:
         raise KeyError("lost\nkey")
 
-    monkeypatch.setattr("pipeline.scoring.stage.main", fail)
+    fails(monkeypatch, fail)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     assert command_line.main(["score", "-c", "a.yaml"]) == 1
     shown = capsys.readouterr().err
     (log,) = tmp_path.glob("foldline-*.log")
     assert shown.count("\n") == 1
-    assert shown.startswith("foldline: a bug of ours: KeyError: ") and str(log) in shown
+    assert shown.startswith("foldline: internal error: KeyError: ") and str(log) in shown
     written = log.read_text()
     assert written.startswith("Traceback") and "raise KeyError" in written
 
@@ -124,19 +130,19 @@ def test_a_bug_is_one_line_and_a_file(
 def test_a_bug_whose_message_has_several_lines_is_still_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def fail(arguments: object) -> None:
+    def fail(*_: object) -> None:
         raise RuntimeError("shapes differ\n  expected 3\n  found 4")
 
-    monkeypatch.setattr("pipeline.scoring.stage.main", fail)
+    fails(monkeypatch, fail)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     assert command_line.main(["score", "-c", "a.yaml"]) == 1
     assert capsys.readouterr().err.count("\n") == 1
 
 
 def test_an_interrupt_is_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    def fail(arguments: object) -> None:
+    def fail(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("pipeline.scoring.stage.main", fail)
+    fails(monkeypatch, fail)
     assert command_line.main(["score", "-c", "a.yaml"]) == 130
     assert capsys.readouterr().err == "foldline: interrupted; the same command continues\n"

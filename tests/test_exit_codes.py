@@ -20,17 +20,22 @@ from pipeline.scoring import stage as score
             "killed by signal: Killed, most often",
         ),
         (RuntimeError("DataLoader worker (pid(s) 7) exited unexpectedly"), 6, "lower train.workers; the same"),
-        (RuntimeError("shapes do not match"), 1, "a bug of ours: RuntimeError: shapes do not match; see /"),
+        (
+            RuntimeError("shapes do not match"),
+            1,
+            "internal error: RuntimeError: shapes do not match; please report it with /",
+        ),
         (KeyboardInterrupt(), 130, "the same command continues"),
     ],
 )
 def test_what_libraries_raise(
     error: BaseException, code: int, line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def fail(arguments: object) -> None:
+    def fail(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr(score, "main", fail)
+    monkeypatch.setattr(cli, "_config", lambda _: None)
+    monkeypatch.setattr(score, "run", fail)
     assert cli.main(["score", "-c", "any.yaml"]) == code
     (said,) = capsys.readouterr().err.splitlines()
     assert said.startswith("foldline: ") and line in said

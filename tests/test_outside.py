@@ -14,8 +14,9 @@ from conftest import Cli
 from pipeline.blending import stage as ensemble
 from pipeline.checking import plugin_trial
 from pipeline.config import plugin_files
-from pipeline.config.config import Config, load, parse
+from pipeline.config.config import Config
 from pipeline.config.fingerprints import fields
+from pipeline.config.loading import load, parse
 from pipeline.errors import InputError
 from pipeline.files.artifacts import Predictions
 from pipeline.folds.fold_table import read as read_folds
@@ -49,7 +50,7 @@ def misses(targets_NC, probs_NC):
 misses.greater_is_better = False
 misses.reads = "labels"
 
-def boldest(members, weights_M, exclusive):
+def boldest(members, weights_M, single_label):
     """Each row from the member that is surest of it."""
     stacked_MNC = np.stack(members)
     return stacked_MNC[stacked_MNC.max(-1).argmax(0), np.arange(stacked_MNC.shape[1])]
@@ -137,7 +138,7 @@ def test_the_loss_and_the_blender_are_called_as_the_formula_says(tmp_path: Path)
     file = tmp_path / "mine.py"
     file.write_text(
         OWN
-        + "def weighed(members, weights_M, exclusive):\n"
+        + "def weighed(members, weights_M, single_label):\n"
         + "    return sum(w * p for w, p in zip(weights_M, members))\n"
         + "weighed.fit = lambda members, goal: np.eye(len(members))[np.argmax([*map(goal.score, members)])]\n"
     )
@@ -176,7 +177,7 @@ def no_share(images, partner, rng, alpha, patch): return images
 def too_much(images, partner, rng, alpha, patch): return images.clone(), 1.5
 def flat_view(images): return images.flatten(1)
 def broken(images): raise RuntimeError("no")
-def ranked(members, weights_M, exclusive): return members[0]
+def ranked(members, weights_M, single_label): return members[0]
 ranked.uses_ranks = 1
 """
 

@@ -13,7 +13,7 @@ from pipeline.blending import stage as ensemble
 from pipeline.checking import preflight
 from pipeline.checking import stage as check
 from pipeline.config.config import Config
-from pipeline.config.config import load as load_config
+from pipeline.config.loading import load as load_config
 from pipeline.errors import InputError
 from pipeline.files.artifacts import read_text_table
 from pipeline.folds import stage as folds

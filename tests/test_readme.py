@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from pipeline.config import config as configs
+from pipeline.config import loading as configs
 from pipeline.config.config import Config
 from pipeline.config.trees import overlaid
 from pipeline.errors import InputError
@@ -62,7 +62,7 @@ def admitted(snippet: str) -> str | None:
         try:
             configs.parse(tree(task, snippet), snippet)
         except InputError as error:
-            said.append("\n".join(error.defects))
+            said.append("\n".join(error.lines))
         else:
             return None
     return "\n".join(said)

@@ -11,23 +11,16 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-ROOMS = (  # in the order of the data's way; the one configuration of this test
-    "errors plugins methods files config competition submission starting folds machine images batches models "
-    "prediction training checking scoring blending report tuning studies run cli"
-).split()
+ROOMS = [  # in the order of the data's way; the one configuration of this test
+    *("errors", "plugins", "methods", "files", "config", "competition", "submission", "starting", "folds", "machine"),
+    *("images", "batches", "models", "prediction", "training", "checking", "scoring", "blending", "report", "tuning"),
+    *("studies", "run", "cli"),
+]
 BESIDE = {"__init__", "__main__", "installed"}  # the package itself, and what runs before it is installed
 FILES_A_ROOM, LINES_A_FILE = 15, 300
-LIGHT = [
-    "tuning.stage",
-    "folds.stage",
-    "scoring.stage",
-    "blending.stage",
-    "report.stage",
-    "checking.stage",
-    "scoring.leaderboard",
-    "scoring.diff",
-    "starting.init",
-    "images.cache",
+LIGHT = [  # nothing heavy is imported by these
+    *("tuning.stage", "folds.stage", "scoring.stage", "blending.stage", "report.stage", "checking.stage"),
+    *("scoring.leaderboard", "scoring.diff", "starting.init", "images.cache"),
 ]
 MODULES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path

@@ -17,6 +17,8 @@ from pipeline.scoring import stage as score
 from pipeline.starting import example
 from pipeline.training import stage as train
 
+STAGES = ("check", "folds", "train", "predict", "score", "ensemble", "report")
+
 
 @pytest.mark.parametrize(
     ("only", "after"),
@@ -30,8 +32,7 @@ def test_every_stage_runs_once_in_order(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     done: list[str] = []
-    for stage in (check, folds, train, predict, score, ensemble, report):
-        name = stage.__name__.rpartition(".")[2]
+    for stage, name in zip((check, folds, train, predict, score, ensemble, report), STAGES, strict=True):
         monkeypatch.setattr(stage, "run", lambda *_, name=name, **__: done.append(name))
     monkeypatch.setattr(example, "held_back", lambda _: done.append("held_back"))  # before the report, which shows it
     config = make_config(tmp_path)

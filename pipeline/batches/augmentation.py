@@ -19,11 +19,11 @@ import numpy as np
 from pipeline.config.config import Config
 from pipeline.errors import InputError
 from pipeline.images.decoding import resize
+from pipeline.methods.arrays import Array
 from pipeline.methods.presets import preset
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else its import asks PyPI for a newer version
 
-Array = np.ndarray[Any, np.dtype[Any]]
 
 COMPOSITES = ("OneOf", "SomeOf", "RandomOrder", "Sequential")
 ENGINES_OWN = {

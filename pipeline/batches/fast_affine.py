@@ -15,8 +15,7 @@ import cv2
 import numpy as np
 
 from pipeline.images.decoding import PLANES
-
-Array = np.ndarray[Any, np.dtype[Any]]
+from pipeline.methods.arrays import Array
 
 
 class Affine(albumentations.Affine):  # type: ignore[misc]  # albumentations is untyped

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
-from pipeline.batches.loader import Rows
+from pipeline.batches.loader import Rows, subset
 from pipeline.competition.competition import Competition
 from pipeline.competition.image_paths import Source
 from pipeline.config import fingerprints
@@ -15,9 +14,7 @@ from pipeline.folds import fold_table
 from pipeline.folds.fold_table import FoldTable
 from pipeline.images.cache import ImageSet
 from pipeline.methods import topk
-from pipeline.prediction.predictor import subset
-
-Array = np.ndarray[Any, np.dtype[Any]]
+from pipeline.methods.arrays import Array
 
 
 def sources(competition: Competition) -> list[Source]:

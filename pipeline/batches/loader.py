@@ -11,7 +11,7 @@ import json
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -19,12 +19,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from pipeline.images.decoding import resize
+from pipeline.methods.arrays import Array
 from pipeline.methods.seeding import rng
-
-if TYPE_CHECKING:
-    from pipeline.batches.progressive_resizing import Phase
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 class Images(Protocol):
@@ -112,6 +108,15 @@ def split_steps(rows: int, batch_size: int, processes: int = 1) -> int:
     Every process must get at least one row of every step, two where there are enough (BatchNorm).
     """
     return max(1, min(-(-rows // batch_size), rows // (2 * processes)))
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Hold what takes the place of the rows' images and of the augmentation before epoch `until`."""
+
+    until: int
+    images: Images
+    augment: Augmentation
 
 
 @dataclass(frozen=True)
@@ -287,3 +292,11 @@ class Normalize:
         """Return uint8 images [B,H,W,C] to look at."""
         images = images_BCHW.float().permute(0, 2, 3, 1) * self.std + self.mean
         return (images.clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
+
+
+def subset(rows: Rows, numbers: Array) -> Rows:
+    """Return some of the rows, without copying images."""
+    targets_NC = None if rows.targets_NC is None else rows.targets_NC[numbers]
+    weights_N = None if rows.weights_N is None else rows.weights_N[numbers]
+    images, ids = rows.images.take(numbers), rows.ids[numbers]
+    return replace(rows, images=images, ids=ids, targets_NC=targets_NC, weights_N=weights_N)

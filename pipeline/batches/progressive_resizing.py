@@ -4,22 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from pipeline.batches import augmentation
-from pipeline.batches.loader import Augmentation, Images
+from pipeline.batches.loader import Images, Phase
 from pipeline.competition.image_paths import Source
 from pipeline.config.config import Config
 from pipeline.images.cache import ImageSet, open_config, size_for
-
-
-@dataclass(frozen=True)
-class Phase:
-    """Hold what takes the place of the rows' images and of the augmentation before epoch `until`."""
-
-    until: int
-    images: Images
-    augment: Augmentation
 
 
 def plan(config: Config) -> list[tuple[int, Config]]:

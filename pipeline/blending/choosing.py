@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.blending.judging import LEVEL, Array, Crossed, Judge, Scored
+from pipeline.blending.judging import LEVEL, Crossed, Judge, Scored
 from pipeline.blending.stacking import Stack, blend
 from pipeline.methods import topk
+from pipeline.methods.arrays import Array
 from pipeline.methods.blenders import BLENDERS, Fit, equal_weights
 from pipeline.methods.blenders import find as find_blender
 from pipeline.methods.metrics import METRICS
@@ -118,7 +119,7 @@ def _without_each(name: str, crossed: Crossed[Fit], stack: Stack, kind: str, jud
         whole, fit = blender.shown(stack.oof(kind, None), judge.fold_N), crossed.final
         for m in range(len(stack)):
             others = whole[:m] + whole[m + 1 :]
-            yield blender.function(Fit(_others(fit.weights_M, m), fit.params), others, judge.exclusive)
+            yield blender.function(Fit(_others(fit.weights_M, m), fit.params), others, judge.single_label)
         return
     if stack.learns(kind):
         shown = {part: blender.shown(stack.oof(kind, part), judge.fold_N, rows[part]) for part in rows}
@@ -130,7 +131,7 @@ def _without_each(name: str, crossed: Crossed[Fit], stack: Stack, kind: str, jud
         for part, fit in crossed.by_part.items():
             others = shown[part][:m] + shown[part][m + 1 :]
             left = Fit(_others(fit.weights_M, m), fit.params)
-            cross_NC[rows[part]] = blender.function(left, others, judge.exclusive)
+            cross_NC[rows[part]] = blender.function(left, others, judge.single_label)
         yield cross_NC
 
 

@@ -8,24 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from pipeline.blending.member import Member
 from pipeline.competition.labels import class_names
-from pipeline.config import config as configs
+from pipeline.config import loading as configs
+from pipeline.config.config import Config
 from pipeline.errors import FoldlineError, InputError, MismatchError
 from pipeline.folds.fold_table import FoldTable
 from pipeline.methods import heads as together
+from pipeline.methods.arrays import Array
 from pipeline.methods.tasks import TASKS
 from pipeline.prediction import runs
 from pipeline.prediction.runs import RunPredictions
 
-Array = np.ndarray[Any, np.dtype[Any]]
 
-
-def folders(config: configs.Config) -> dict[str, dict[str, Path]]:
+def folders(config: Config) -> dict[str, dict[str, Path]]:
     """Return each target column's runs, name -> folder; raise InputError listing all that are missing or twice."""
     defects: list[str] = []
     found: dict[str, dict[str, Path]] = {}
@@ -35,7 +34,7 @@ def folders(config: configs.Config) -> dict[str, dict[str, Path]]:
             try:
                 folder = runs.find(name, Path(config.runs_dir))
             except InputError as error:
-                defects += [f"ensemble.compose.{head}: {text}" for text in error.defects]
+                defects += [f"ensemble.compose.{head}: {text}" for text in error.lines]
                 continue
             if any(folder.resolve() == other.resolve() for other in found[head].values()):
                 defects.append(f"ensemble.compose.{head}: '{name}' is named twice; name it once")
@@ -45,7 +44,7 @@ def folders(config: configs.Config) -> dict[str, dict[str, Path]]:
     return found
 
 
-def read(config: configs.Config, table: FoldTable) -> Member:
+def read(config: Config, table: FoldTable) -> Member:
     """Read the runs of every target column and multiply them; several runs of one column are averaged before.
 
     Raises MismatchError with the defects of all runs together: another fold hash, classes other than the column's
@@ -63,7 +62,7 @@ def read(config: configs.Config, table: FoldTable) -> Member:
             try:
                 one, views, order = _read(config, table, folder, head, labels)
             except FoldlineError as error:
-                defects += [f"ensemble.compose.{head}: {text}" for text in error.defects]
+                defects += [f"ensemble.compose.{head}: {text}" for text in error.lines]
                 continue
             made[head].append((one, views))
             orders[head].append(order)
@@ -94,7 +93,7 @@ def read(config: configs.Config, table: FoldTable) -> Member:
     return Member("×".join(made), classes, first.ids, first.fold_N, first.test_ids, oof, test)
 
 
-def described(config: configs.Config) -> list[str]:
+def described(config: Config) -> list[str]:
     """Say which column comes from which runs; nothing where none are composed."""
     asked = config.ensemble.compose or {}
     listed = {head: [names] if isinstance(names, str) else names for head, names in asked.items()}
@@ -103,14 +102,14 @@ def described(config: configs.Config) -> list[str]:
 
 
 def _read(
-    config: configs.Config, table: FoldTable, folder: Path, head: str, labels: Sequence[str]
+    config: Config, table: FoldTable, folder: Path, head: str, labels: Sequence[str]
 ) -> tuple[RunPredictions, Sequence[str], list[int]]:
     """Return a run's predictions of one column, the views of its `tta`, and its classes' places by label."""
     own = config if folder == config.run_dir else configs.load([folder / "config.yaml"])
     data, several = own.data, len(own.data.targets) > 1
     if head not in data.targets:
         raise MismatchError(f"{folder}: learnt {', '.join(data.targets)}; name a run whose data.target is {head}")
-    if not TASKS[data.task].exclusive or (several and not data.heads):
+    if not TASKS[data.task].single_label or (several and not data.heads):
         raise MismatchError(
             f"{folder}: a {data.task} run over {', '.join(data.targets)}, expected one label of {head} in each row"
         )

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.blending.finishing import Flow, fitted
-from pipeline.blending.judging import Array, Crossed, Judge
+from pipeline.blending.judging import Crossed, Judge
 from pipeline.config.config import Config
 from pipeline.config.rules import decisions, topk_rules
+from pipeline.methods.arrays import Array
 from pipeline.methods.decisions import DECISIONS, Params
 
 MOST_CELLS = 1e7  # that one look of a search scores: thresholds need no more rows

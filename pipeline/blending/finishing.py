@@ -9,9 +9,10 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-from pipeline.blending.judging import Array, Crossed, Judge
+from pipeline.blending.judging import Crossed, Judge
 from pipeline.blending.stacking import Stack
 from pipeline.config.sections.submit import Ensemble
+from pipeline.methods.arrays import Array
 from pipeline.methods.blenders import Fit
 from pipeline.methods.blenders import find as find_blender
 from pipeline.methods.calibration import CALIBRATIONS, Calibration, Score, smoothing
@@ -49,7 +50,7 @@ def flow(name: str, crossed: Crossed[Fit], stack: Stack, kind: str, judge: Judge
     @cache
     def made(part: int | None) -> Array:
         fit = crossed.final if part is None else crossed.by_part[part]
-        return blender.apply(fit, stack.oof(kind, part), judge.exclusive, judge.fold_N)
+        return blender.apply(fit, stack.oof(kind, part), judge.single_label, judge.fold_N)
 
     def at(part: int | None) -> Array:
         return made(part if learns else None)
@@ -57,14 +58,14 @@ def flow(name: str, crossed: Crossed[Fit], stack: Stack, kind: str, judge: Judge
     cross_NC = at(None).copy()
     for part in crossed.by_part if learns else ():
         cross_NC[judge.part_N == part] = at(part)[judge.part_N == part]
-    return Flow(at, cross_NC, blender.apply(crossed.final, stack.test(kind), judge.exclusive))
+    return Flow(at, cross_NC, blender.apply(crossed.final, stack.test(kind), judge.single_label))
 
 
 def fixed(made: Flow, calibration: Calibration, number: float, judge: Judge) -> Flow:
     """Apply a calibration with a number that was not fitted."""
 
     def change(probs_NC: Array) -> Array:
-        return calibration.apply(probs_NC, number, judge.exclusive)
+        return calibration.apply(probs_NC, number, judge.single_label)
 
     return Flow(lambda part: change(made.at(part)), change(made.cross_NC), change(made.test_TC))
 
@@ -79,16 +80,16 @@ def fitted(made: Flow, step: Step[Found], judge: Judge, most_cells: float | None
         if most_cells is not None:
             rows = _some(np.arange(len(judge.fold_N))[rows], most_cells / made.cross_NC.shape[1], judge.seed)
         targets_NC, probs_NC = judge.targets_NC[rows], made.at(part)[rows]
-        return step.fit(targets_NC, probs_NC, judge.exclusive, lambda probs: judge.gain(probs, rows))
+        return step.fit(targets_NC, probs_NC, judge.single_label, lambda probs: judge.gain(probs, rows))
 
     def apply(part: int | None, found: Found, rows: Array | slice) -> Array:
-        return step.apply(made.at(part)[rows], found, judge.exclusive)
+        return step.apply(made.at(part)[rows], found, judge.single_label)
 
     def at(part: int | None) -> Array:
-        return step.apply(made.at(part), crossed.final if part is None else crossed.by_part[part], judge.exclusive)
+        return step.apply(made.at(part), crossed.final if part is None else crossed.by_part[part], judge.single_label)
 
     crossed = judge.cross_fit(fit, apply)
-    test_TC = step.apply(made.test_TC, crossed.final, judge.exclusive)
+    test_TC = step.apply(made.test_TC, crossed.final, judge.single_label)
     return crossed, Flow(at, crossed.cross_NC, test_TC)
 
 

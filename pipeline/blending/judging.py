@@ -10,11 +10,11 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 
 from pipeline.methods import resampling
+from pipeline.methods.arrays import Array
 from pipeline.methods.blenders import Goal
 from pipeline.methods.metrics import Metric
 from pipeline.methods.resampling import Interval, defined
 
-Array = np.ndarray[Any, np.dtype[Any]]
 Fitted = TypeVar("Fitted")
 LEVEL = 0.9  # of every interval
 ROUNDS = 1000
@@ -45,7 +45,7 @@ class Judge:
     """Hold the truth, the folds and the groups against which everything is judged."""
 
     metric: Metric
-    exclusive: bool
+    single_label: bool
     targets_NC: Array
     fold_N: Array
     groups_N: Array  # '' where a row is a group of its own
@@ -54,7 +54,7 @@ class Judge:
     @property
     def goal(self) -> Goal:
         """Return what blenders are fitted to."""
-        return Goal(self.targets_NC, self.metric, self.exclusive, self.fold_N, self.seed)
+        return Goal(self.targets_NC, self.metric, self.single_label, self.fold_N, self.seed)
 
     @cached_property
     def part_N(self) -> Array:
@@ -76,7 +76,7 @@ class Judge:
     def score(self, probs_NC: Array, rows: Array | slice = slice(None)) -> float:
         """Return the primary score, the mean over folds, of predictions of these rows."""
         targets_NC, fold_N = self.targets_NC[rows], self.fold_N[rows]
-        return resampling.mean_of_folds(self.metric, targets_NC, probs_NC, self.exclusive, fold_N)
+        return resampling.mean_of_folds(self.metric, targets_NC, probs_NC, self.single_label, fold_N)
 
     def gain(self, probs_NC: Array, rows: Array | slice = slice(None)) -> float:
         """Return the score turned so that greater is better."""
@@ -113,7 +113,7 @@ class Judge:
 
     def scored_as(self, in_sample: float, cross_NC: Array) -> Scored:
         """Return the same where the score of the fit to all rows is known."""
-        scores_R = resampling.bootstrap(self.metric, self.targets_NC, cross_NC, self.exclusive, self.resamples)
+        scores_R = resampling.bootstrap(self.metric, self.targets_NC, cross_NC, self.single_label, self.resamples)
         return Scored(in_sample, self.score(cross_NC), scores_R)
 
     def paired(self, one: Scored, other: Scored) -> Interval:

@@ -4,26 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from pipeline.blending import composing
 from pipeline.blending.member import Member
-from pipeline.config import config as configs
+from pipeline.config import loading as configs
+from pipeline.config.config import Config
 from pipeline.config.rules import topk_rules
 from pipeline.errors import FoldlineError, InputError, MismatchError
 from pipeline.files.artifacts import FIXED, read_text_table, texts
 from pipeline.folds.fold_table import FoldTable
+from pipeline.methods.arrays import Array
 from pipeline.methods.tasks import TASKS
 from pipeline.prediction import runs
 
-Array = np.ndarray[Any, np.dtype[Any]]
 SUM_TOLERANCE = 1e-3  # of a row of probabilities written with few decimals
 
 
-def folders(config: configs.Config) -> dict[str, Path]:
+def folders(config: Config) -> dict[str, Path]:
     """Return the members' folders by name; raise InputError listing those that are missing or named twice.
 
     A member composed of several runs is none of them, see composing.folders.
@@ -51,7 +51,7 @@ def folders(config: configs.Config) -> dict[str, Path]:
     return found
 
 
-def files(config: configs.Config, table: FoldTable) -> dict[str, Path]:
+def files(config: Config, table: FoldTable) -> dict[str, Path]:
     """Return the files that `read_all` reads, by the member's name and the path in its folder."""
     found = dict(folders(config))
     for several in composing.folders(config).values():
@@ -67,7 +67,7 @@ def files(config: configs.Config, table: FoldTable) -> dict[str, Path]:
     }
 
 
-def read_all(config: configs.Config, table: FoldTable, exclusive: bool, uses_ranks: bool) -> list[Member]:
+def read_all(config: Config, table: FoldTable, single_label: bool, uses_ranks: bool) -> list[Member]:
     """Read every member; raise MismatchError with the defects of all of them together.
 
     All must have the fold table's fold hash, and one class list, one task and the same test ids. Rows of a
@@ -75,20 +75,20 @@ def read_all(config: configs.Config, table: FoldTable, exclusive: bool, uses_ran
     """
     defects: list[str] = []
     members = []
-    values = TASKS[config.data.task].values
+    values = TASKS[config.data.task].regression
     for name, folder in folders(config).items():
         try:
             if _is_run(folder):
                 members.append(_read_run(name, folder, config, table))
             else:
-                members.append(_read_tables(name, folder, table, exclusive and not uses_ranks, values))
+                members.append(_read_tables(name, folder, table, single_label and not uses_ranks, values))
         except FoldlineError as error:
-            defects += error.defects
+            defects += error.lines
     if config.ensemble.compose:
         try:
             members.append(composing.read(config, table))
         except FoldlineError as error:
-            defects += error.defects
+            defects += error.lines
     for member in members[1:]:
         first = members[0]
         if member.classes != first.classes:
@@ -107,7 +107,7 @@ def _is_run(folder: Path) -> bool:
     return any(folder.glob("fold*/valid.npz")) or not (folder / "oof.csv").is_file()
 
 
-def _read_run(name: str, folder: Path, config: configs.Config, table: FoldTable) -> Member:
+def _read_run(name: str, folder: Path, config: Config, table: FoldTable) -> Member:
     """Read a run with the views of its own config; this run's, and that of its seeds, is the one at hand."""
     made = runs.read(folder, table, composite=config.submission.composite)
     here = [config.run_dir, *(one.run_dir for one in config.per_seed)]

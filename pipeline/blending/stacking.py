@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.blending.judging import Array, Crossed, Judge
+from pipeline.blending.judging import Crossed, Judge
 from pipeline.blending.member import Member
+from pipeline.methods.arrays import Array
 from pipeline.methods.blenders import Fit, Many
 from pipeline.methods.blenders import find as find_blender
 
@@ -22,7 +23,7 @@ class Stack:
     """Give the members' predictions as the fits without one part see them (None: the fits to all rows)."""
 
     members: Sequence[Member]
-    exclusive: bool
+    single_label: bool
     weighted: Mapping[str, Crossed[Fit]]  # member -> weights of the views of its tta, where they are kept
 
     def __len__(self) -> int:
@@ -41,7 +42,7 @@ class Stack:
         """Return M times [T,C]."""
         blender = find_blender(VIEWS_BY)
         return [
-            blender.apply(self.weighted[member.name].final, _views(member.test_VTC), self.exclusive)
+            blender.apply(self.weighted[member.name].final, _views(member.test_VTC), self.single_label)
             if kind == "tta" and member.name in self.weighted
             else member.test[kind]
             for member in self.members
@@ -62,7 +63,7 @@ class Stack:
         crossed = self.weighted[member.name]
         if part is None:
             return crossed.in_sample_NC
-        return find_blender(VIEWS_BY).apply(crossed.by_part[part], _views(member.oof_VNC), self.exclusive)
+        return find_blender(VIEWS_BY).apply(crossed.by_part[part], _views(member.oof_VNC), self.single_label)
 
 
 def build(members: Sequence[Member], judge: Judge) -> tuple[Stack, dict[str, Any]]:
@@ -86,7 +87,7 @@ def build(members: Sequence[Member], judge: Judge) -> tuple[Stack, dict[str, Any
             **judge.described(tried[VIEWS_BY]),
             "over_mean": judge.difference(tried[VIEWS_BY], tried["mean"]),
         }
-    return Stack(list(members), judge.exclusive, kept), report
+    return Stack(list(members), judge.single_label, kept), report
 
 
 def blend(name: str, stack: Stack, kind: str, judge: Judge) -> Crossed[Fit]:
@@ -106,7 +107,7 @@ def _cross(name: str, seen: Callable[[int | None], Many], judge: Judge, learns: 
         return blender.fit(seen(part), judge.goal, chosen(rows))
 
     def apply(part: int | None, found: Fit, rows: Array | slice) -> Array:
-        return blender.apply(found, seen(part), judge.exclusive, judge.fold_N, chosen(rows))
+        return blender.apply(found, seen(part), judge.single_label, judge.fold_N, chosen(rows))
 
     return judge.cross_fit(fit, apply, learns=blender.fitted or learns)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
-import json
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +16,8 @@ from pipeline.blending.variants import Blended, blend_all
 from pipeline.competition.metric_warnings import cautions, misleading
 from pipeline.competition.sample_submission import read_sample
 from pipeline.config import fingerprints
-from pipeline.config.config import Config, dump
+from pipeline.config.config import Config
+from pipeline.config.loading import dump
 from pipeline.config.rules import topk_rules
 from pipeline.errors import InputError
 from pipeline.files.artifacts import read_json, write_json, write_table, write_text
@@ -59,15 +58,6 @@ def run(config: Config) -> Path:
     return folder / "submission.csv"
 
 
-def main(arguments: argparse.Namespace) -> None:
-    """Run the command `ensemble`."""
-    from pipeline.cli import read_config
-
-    if arguments.members:
-        arguments.set = [*arguments.set, f"ensemble.members={json.dumps(arguments.members)}"]
-    run(read_config(arguments))
-
-
 def fields(config: Config, table: fold_table.FoldTable, sample: pd.DataFrame) -> fingerprints.Fields:
     """Return what the blend depends on."""
     inputs = {name: fingerprints.file_hash(path) for name, path in members.files(config, table).items()}
@@ -83,7 +73,7 @@ def fields(config: Config, table: fold_table.FoldTable, sample: pd.DataFrame) ->
 def _blend(config: Config, table: fold_table.FoldTable, sample: pd.DataFrame) -> None:
     folder, task, chosen = config.run_dir, TASKS[config.data.task], config.submission.variant
     asked = config.ensemble.blender
-    read = members.read_all(config, table, task.exclusive, asked != "auto" and find_blender(asked).uses_ranks)
+    read = members.read_all(config, table, task.single_label, asked != "auto" and find_blender(asked).uses_ranks)
     first = read[0]
     if problems := topk_rules.problems(config, topk_rules.kept_by(first.oof["tta"])):
         raise InputError(*problems)
@@ -122,7 +112,7 @@ def _judge(config: Config, table: fold_table.FoldTable, first: Member) -> Judge:
         targets_NC = np.asarray(targets_NC)  # as large as a member: blenders read cells
     return Judge(
         find(config.metric),
-        TASKS[config.data.task].exclusive,
+        TASKS[config.data.task].single_label,
         targets_NC,
         first.fold_N,
         table.groups[fold_table.row_numbers(table.ids, first.ids)],

@@ -11,12 +11,13 @@ import numpy as np
 from pipeline.blending import decisions, finishing, stacking
 from pipeline.blending.choosing import MOST_SCORED, compare, correlation, leave_one_out, search, work
 from pipeline.blending.decisions import Decided
-from pipeline.blending.judging import Array, Judge
+from pipeline.blending.judging import Judge
 from pipeline.blending.member import Member
 from pipeline.blending.members import SUM_TOLERANCE
 from pipeline.blending.stacking import Stack
 from pipeline.config.config import Config
 from pipeline.config.rules import topk_rules
+from pipeline.methods.arrays import Array
 from pipeline.methods.blenders import BLENDERS
 from pipeline.methods.blenders import find as find_blender
 from pipeline.methods.tasks import TASKS
@@ -52,7 +53,7 @@ def blend_all(config: Config, members: Sequence[Member], judge: Judge) -> Blende
     name, crossed, found = _choose(config, made, kind, judge)
     flows = {kind: finishing.flow(name, crossed, made, kind, judge) for kind in ("plain", "tta")}
     flows, calibrated = finishing.calibrate("none" if short else config.ensemble.calibrate, flows, kind, judge)
-    if TASKS[config.data.task].values or short:
+    if TASKS[config.data.task].regression or short:
         smoothed, alphas, smoothing = flows, dict.fromkeys(flows, 0.0), None
     else:
         smoothed, alphas, smoothing = finishing.smooth(config.ensemble, flows, kind, judge)
@@ -106,7 +107,7 @@ def _compared(config: Config, made: Stack, kind: str, judge: Judge) -> tuple[lis
     names = TASKS[config.data.task].blenders(config.metric)
     if topk_rules.kept_by(made.single(kind, made.members[0])) is not None:
         return ([] if config.ensemble.compare == [] else ["mean"]), []
-    if made.exclusive and any(_off(made.single(kind, member)) for member in made.members):
+    if made.single_label and any(_off(made.single(kind, member)) for member in made.members):
         names = [name for name in names if find_blender(name).uses_ranks]
     if config.ensemble.compare is not None:
         own = [name for name in dict.fromkeys(config.ensemble.compare) if name not in BLENDERS]

@@ -25,7 +25,7 @@ def defects(config: Config) -> list[str]:
         try:
             look()
         except InputError as error:
-            found += error.defects
+            found += error.lines
         except ValueError as error:
             found.append(str(error))
     return found + plugin_trial.problems(config)

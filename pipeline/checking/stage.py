@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,13 +29,6 @@ READ_IF_SET = (
     *("data.channels", "data.window", "data.heads", "data.empty", "data.range", "data.weight", "data.extra"),
     *("submission.id", "submission.labels", "submission.composite"),
 )
-
-
-def main(arguments: argparse.Namespace) -> None:
-    """Check what the command line names."""
-    from pipeline.cli import read_config
-
-    run(read_config(arguments), images=not arguments.no_images)
 
 
 def run(config: Config, images: bool = True) -> Path:

@@ -15,13 +15,13 @@ from pipeline.competition.metric_warnings import misleading
 from pipeline.files import archives
 from pipeline.folds.strata import strata
 from pipeline.methods import topk
+from pipeline.methods.arrays import Array
 from pipeline.methods.tasks import TASKS
 
 if TYPE_CHECKING:
     from pipeline.competition.competition import Competition
     from pipeline.config.config import Config
 
-Array = np.ndarray[Any, np.dtype[Any]]
 PEEKED = 64  # images whose headers tell the sizes and modes
 CHUNK = 1 << 14  # rows looked at together: a copy of all may not fit into memory
 
@@ -38,7 +38,7 @@ def summarize(config: Config, competition: Competition, peek: bool) -> dict[str,
     sizes = None
     if competition.groups is not None:
         sizes = np.unique(competition.groups, return_counts=True)[1]
-    count_C = None if task.values else _counts(config, competition)
+    count_C = None if task.regression else _counts(config, competition)
     images = all_images(competition)
     return {
         "rows": len(competition.ids),
@@ -49,8 +49,8 @@ def summarize(config: Config, competition: Competition, peek: bool) -> dict[str,
         # rows by their decided class
         "classes": {} if count_C is None else dict(zip(competition.classes, count_C.tolist(), strict=True)),
         "rare": 0 if count_C is None else int((count_C < config.folds.n).sum()),
-        "values": _values(targets_NC, competition.classes) if task.values else None,
-        "soft_sums": _sums(targets_NC, competition.classes) if not task.values and _is_soft(targets_NC) else None,
+        "values": _values(targets_NC, competition.classes) if task.regression else None,
+        "soft_sums": _sums(targets_NC, competition.classes) if not task.regression and _is_soft(targets_NC) else None,
         "groups": None
         if sizes is None
         else {"count": len(sizes), "smallest": int(sizes.min()), "largest": int(sizes.max())},
@@ -67,7 +67,7 @@ def _counts(config: Config, competition: Competition) -> Array:
         matrix_NC, _ = strata(task, targets_NC, competition.classes, data, config.folds.bins)
         return np.asarray(matrix_NC.sum(0))
     labels = task.labels(targets_NC)
-    return np.asarray(np.bincount(labels, minlength=targets_NC.shape[1]) if task.exclusive else labels.sum(0))
+    return np.asarray(np.bincount(labels, minlength=targets_NC.shape[1]) if task.single_label else labels.sum(0))
 
 
 def _is_soft(targets_NC: Array) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,14 +20,13 @@ from pipeline.competition.sample_submission import check_sample
 from pipeline.config.rules import topk_rules
 from pipeline.errors import InputError
 from pipeline.files.artifacts import texts
+from pipeline.methods.arrays import Array
 from pipeline.methods.tasks import TASKS
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from pipeline.config.config import Config
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 @dataclass(frozen=True)
@@ -99,7 +98,7 @@ def survey(config: Config) -> tuple[Competition | None, Defects]:
             defects.add("missing or refused images", rows.lines(wrong))
     if defects.kinds or train is None or test is None or sample is None or found is None or test_found is None:
         return None, defects
-    named = () if TASKS[data.task].values else classes  # values are in no row by being 0
+    named = () if TASKS[data.task].regression else classes  # values are in no row by being 0
     single = len(ids) == len(rows_I)
     kept = train if single else train.take(first_N)
     targets_NC = targets_IC if single else targets_IC[first_N]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pipeline.errors import some
 from pipeline.methods import heads, topk
+from pipeline.methods.arrays import Array
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from pipeline.config.sections.data import Data
     from pipeline.methods.tasks import Task
 
-Array = np.ndarray[Any, np.dtype[Any]]
 Defect = tuple[int, str]  # row number, what is wrong
 SHARED = ["0", "1"]  # the classes of a binary column that may hold fractions
 SHARE = re.compile(r"\s*([0-9]*\.?[0-9]+(?:[eE]-?[0-9]+)?)\s*")
@@ -36,7 +36,7 @@ def class_names(task: Task, table: pd.DataFrame, data: Data) -> list[str]:
     if data.heads:
         columns = {head: label_names(table[head], data) for head in data.targets}
         return [heads.name(head, label) for head, own in columns.items() for label in own]
-    if len(data.targets) > 1 or task.values:
+    if len(data.targets) > 1 or task.regression:
         return list(data.targets)
     if data.classes is not None:
         return list(data.classes)
@@ -51,18 +51,18 @@ def encode_targets(task: Task, table: pd.DataFrame, data: Data, classes: Sequenc
 
     A label that is unknown, and a cell that cannot be read, leave zeros.
     """
-    if task.values:
+    if task.regression:
         return encode_values(table, data.targets, data.range)
     if data.heads:
         found = []
         for head, start, stop in data.heads_of(classes):
             own = [name.removeprefix(f"{head}=") for name in classes[start:stop]]
-            found.append(encode_labels(table[head], data, own, task.name, task.exclusive))
+            found.append(encode_labels(table[head], data, own, task.name, task.single_label))
         defects = sorted((defect for _, wrong in found for defect in wrong), key=lambda defect: defect[0])
         return np.hstack([targets_NC for targets_NC, _ in found]), defects
     if len(data.targets) > 1:
-        return encode_shares(table, data.targets, task.exclusive)
-    return encode_labels(table[data.targets[0]], data, classes, task.name, task.exclusive)
+        return encode_shares(table, data.targets, task.single_label)
+    return encode_labels(table[data.targets[0]], data, classes, task.name, task.single_label)
 
 
 def share(text: str) -> float | None:
@@ -111,7 +111,7 @@ def label_names(column: pd.Series[str], data: Data) -> list[str]:
 
 
 def encode_labels(
-    column: pd.Series[str], data: Data, classes: Sequence[str], task: str, exclusive: bool
+    column: pd.Series[str], data: Data, classes: Sequence[str], task: str, single_label: bool
 ) -> tuple[Array, list[Defect]]:
     """Return soft targets [N,C] float32 of a column of labels, and the defects in row order.
 
@@ -130,9 +130,9 @@ def encode_labels(
             entries.append([(0, 1 - value), (1, value)])
             continue
         found, problems = parts(text, data), []
-        if not found and exclusive:
+        if not found and single_label:
             problems.append(f"{column.name} is blank, expected a label")
-        elif exclusive and len({label for label, _ in found}) > 1 and soft(text, data) is None:
+        elif single_label and len({label for label, _ in found}) > 1 and soft(text, data) is None:
             problems.append(f"{column.name} is '{text}', a {task} task has one label per row")
             found = []
         problems += [
@@ -143,7 +143,7 @@ def encode_labels(
             wrong[code] = problems
     bad = np.flatnonzero(np.isin(code_N, list(wrong))).tolist()
     defects = [(row, text) for row in bad for text in wrong[int(code_N[row])]]
-    if exclusive and len(column) * len(classes) > MOST_CELLS and all(_is_hard(entry) for entry in entries):
+    if single_label and len(column) * len(classes) > MOST_CELLS and all(_is_hard(entry) for entry in entries):
         first_U = np.array([entry[0][0] if entry else 0 for entry in entries], dtype=np.int64)
         return topk.as_array(topk.OneHot(first_U[code_N], len(classes))), defects
     targets_NC = np.zeros((len(column), len(classes)), dtype=np.float32)
@@ -163,11 +163,11 @@ def _is_hard(entry: list[tuple[int, float]]) -> bool:
     return len(entry) < 2 and all(part == 1 for _, part in entry)
 
 
-def encode_shares(table: pd.DataFrame, columns: Sequence[str], exclusive: bool) -> tuple[Array, list[Defect]]:
+def encode_shares(table: pd.DataFrame, columns: Sequence[str], single_label: bool) -> tuple[Array, list[Defect]]:
     """Return soft targets [N,C] float32 of one column per class, which sum to 1 where classes exclude each other."""
     numbers_NC, defects = _numbers(table, columns, (0.0, 1.0))
     targets_NC = numbers_NC.astype(np.float32)
-    if exclusive:
+    if single_label:
         sums = targets_NC.sum(1)
         bad = {row for row, _ in defects}
         for row in np.flatnonzero(np.abs(sums - 1) > SUM_TOLERANCE).tolist():

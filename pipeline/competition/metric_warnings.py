@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 
 from pipeline.config.config import Config
+from pipeline.methods.arrays import Array
 from pipeline.methods.metrics import METRICS, Metric, find
 from pipeline.methods.resampling import bootstrap, mean_of_folds, resample
 from pipeline.methods.tasks import TASKS
 from pipeline.methods.topk import Top
 
-Array = np.ndarray[Any, np.dtype[Any]]
 NEAR = 0.05  # of the way from a constant prediction to a perfect one: farther off, no score is saturated
 NOISE = 1.645 * 2**0.5  # standard deviations: what two equally good models differ by, nine times in ten at most
 ROUNDS = 200
@@ -22,7 +22,7 @@ ROUNDS = 200
 def misleading(config: Config, targets_NC: Array, classes: Sequence[str]) -> list[str]:
     """Warn where always naming the same class would score well."""
     metric = _known(config)
-    if metric is None or metric.reads != "labels" or not TASKS[config.data.task].exclusive or not len(targets_NC):
+    if metric is None or metric.reads != "labels" or not TASKS[config.data.task].single_label or not len(targets_NC):
         return []
     most = int(targets_NC.sum(0).argmax())
     rows = len(targets_NC)
@@ -38,15 +38,15 @@ def cautions(config: Config, targets_NC: Array, probs_NC: Array, fold_N: Array, 
 
     Too good: less than half as far from a perfect score as the gold medal of the original competition.
     """
-    metric, exclusive = _known(config), TASKS[config.data.task].exclusive
+    metric, single_label = _known(config), TASKS[config.data.task].single_label
     if metric is None:
         return _distilled(config)
-    score = mean_of_folds(metric, targets_NC, probs_NC, exclusive, fold_N)
+    score = mean_of_folds(metric, targets_NC, probs_NC, single_label, fold_N)
     perfect = 1.0 if metric.greater_is_better else 0.0
     gap, found = abs(perfect - score), []
-    if _is_near(metric, exclusive, targets_NC, gap, perfect):
+    if _is_near(metric, single_label, targets_NC, gap, perfect):
         drawn = resample(fold_N, groups_N, np.random.default_rng(config.ensemble.seed), ROUNDS)
-        spread = np.nanstd(bootstrap(metric, targets_NC, probs_NC, exclusive, drawn))
+        spread = np.nanstd(bootstrap(metric, targets_NC, probs_NC, single_label, drawn))
         if gap <= NOISE * spread or gap == 0:
             found.append(
                 f"{config.metric} is saturated: {score:.4f} leaves {gap:.2g} to a perfect score, and models this good "
@@ -76,10 +76,10 @@ def _known(config: Config) -> Metric | None:
     return find(config.metric) if config.metric in METRICS or "@" in config.metric else None
 
 
-def _is_near(metric: Metric, exclusive: bool, targets_NC: Array, gap: float, perfect: float) -> bool:
+def _is_near(metric: Metric, single_label: bool, targets_NC: Array, gap: float, perfect: float) -> bool:
     """Tell whether the score is nearer to a perfect one than to that of the truth's mean, by far."""
     if not isinstance(targets_NC, np.ndarray):  # rows of very many classes
         return gap <= NEAR
     mean_NC = np.broadcast_to(targets_NC.mean(0), targets_NC.shape)
-    constant = metric.score(targets_NC, mean_NC, exclusive)
+    constant = metric.score(targets_NC, mean_NC, single_label)
     return gap <= NEAR * (1.0 if np.isnan(constant) else abs(perfect - constant))

@@ -124,14 +124,14 @@ def _cell_problems(wanted: list[str], config: Config, classes: Sequence[str]) ->
     """Return why `submission.cell` does not go with the task or with so many columns."""
     cell, task = config.submission.cell, TASKS[config.data.task]
     known = wanted[0] in classes or wanted[0] in (config.submission.columns or {})
-    if (cell == "value") != task.values and cell != "auto":
-        fitting = "value" if task.values else "probability, label, class_id, top"
+    if (cell == "value") != task.regression and cell != "auto":
+        fitting = "value" if task.regression else "probability, label, class_id, top"
         return [f"submission.cell: found {cell}, a {task.name} task has {fitting}"]
     if len(wanted) > 1:
         if cell in ("class_id", "top"):
             return [f"submission.cell: found {cell}, which is one column; the sample has {some(wanted)}"]
         return []
-    if task.values and len(classes) > 1 and not known:
+    if task.regression and len(classes) > 1 and not known:
         return [f"{config.data.sample_submission}: has one column, '{wanted[0]}', for the values {some(classes)}"]
     if cell == "probability" and len(classes) > 2 and not known:
         return [

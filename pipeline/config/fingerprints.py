@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import ENGINE_VERSION
 from pipeline.config import plugin_files
 from pipeline.config.config import Config
 from pipeline.files.artifacts import read_json, write_json
 
+# Raised whenever the same config and files would give other numbers; part of every fingerprint.
+ENGINE_VERSION = 1
 Fields = dict[str, Any]  # dotted config key or file -> plain value or hash
 SPEED = ("train.workers", "train.threads", "train.parallel_folds")  # keys of what makes no other model
 # Keys that came after the first runs, of sections that are read whole: at their default they are left out.

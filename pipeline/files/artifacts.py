@@ -17,9 +17,9 @@ import pandas as pd
 
 from pipeline.errors import LockedError, MismatchError, SpaceError
 from pipeline.methods import topk
+from pipeline.methods.arrays import Array
 from pipeline.methods.topk import Top
 
-Array = np.ndarray[Any, np.dtype[Any]]
 FIXED = ["id", "fold", "target"]  # the first columns of oof.csv; test.csv has id alone
 UNWRITABLE = {
     errno.ENOSPC,

@@ -15,6 +15,7 @@ import numpy as np
 
 from pipeline.errors import MismatchError
 from pipeline.files.artifacts import read_json, read_text_table, texts, write_json, write_table
+from pipeline.methods.arrays import Array
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from pipeline.competition.competition import Competition
     from pipeline.config.config import Config
 
-Array = np.ndarray[Any, np.dtype[Any]]
 REMEDY = "remake them with: foldline folds --force"
 
 

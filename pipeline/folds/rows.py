@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pipeline.folds.balance import Labels
 from pipeline.folds.strata import column_codes, combine, strata
+from pipeline.methods.arrays import Array
 from pipeline.methods.tasks import TASKS
 
 if TYPE_CHECKING:
     from pipeline.competition.competition import Competition
     from pipeline.config.config import Config
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 class FoldRows:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
 
 import numpy as np
 
 from pipeline.folds import splitters
 from pipeline.folds.balance import Labels, Units, count_units, deviation, lower_bound
 from pipeline.folds.search import Problem, search
-
-Array = np.ndarray[Any, np.dtype[Any]]
+from pipeline.methods.arrays import Array
 
 GROUPED = ("group", "stratified_group", "multilabel_group")
 WORK = 600_000_000  # of about 10 ns

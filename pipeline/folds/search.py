@@ -10,13 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
 from pipeline.folds.balance import Units
-
-Array = np.ndarray[Any, np.dtype[Any]]
+from pipeline.methods.arrays import Array
 
 STEP = 5_000  # work of one step beside the numbers it touches: about 10 ns each
 BLOCK = 60_000  # numbers looked at in one step; with more candidates a sample is drawn

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from pipeline.folds.balance import Labels
+from pipeline.methods.arrays import Array
 
-Array = np.ndarray[Any, np.dtype[Any]]
 Found = dict[str, Array]  # how it was asked -> fold of each row
 
 GROUPS = 20_000  # scikit-learn is asked below this many groups

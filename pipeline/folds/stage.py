@@ -18,22 +18,12 @@ from pipeline.folds.strata import choose
 from pipeline.methods.tasks import TASKS
 
 if TYPE_CHECKING:
-    import argparse
-
     from pipeline.competition.competition import Competition
     from pipeline.config.config import Config
 
-Array = np.ndarray[Any, np.dtype[Any]]
 Report = dict[str, Any]
 LIBRARIES = ("numpy", "pandas", "scikit-learn", "iterative-stratification")
 SHOWN = 10  # labels printed per fold
-
-
-def main(arguments: argparse.Namespace) -> None:
-    """Run the stage for the command line."""
-    from pipeline.cli import read_config
-
-    run(read_config(arguments), force=arguments.force)
 
 
 def run(config: Config, force: bool = False) -> Path:
@@ -78,7 +68,7 @@ def _asked(config: Config, rows: FoldRows) -> Report:
     asked |= {"stratify": list(rows.columns), "target": config.data.targets, "group": config.data.group}
     if scheme == "holdout":
         asked |= {"n": 1, "valid_share": folds.valid_share}
-    if rows.columns or TASKS[config.data.task].values:
+    if rows.columns or TASKS[config.data.task].regression:
         asked["bins"] = folds.bins
     if folds.rare == "train":
         asked |= {"rare": "train", "rare_below": folds.rare_below or folds.n}

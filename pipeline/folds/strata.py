@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+from pipeline.methods.arrays import Array
 
 if TYPE_CHECKING:
     from pipeline.config.sections.data import Data
     from pipeline.methods.tasks import Task
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 def strata(
@@ -22,7 +22,7 @@ def strata(
 
     Values are cut into quantile bins, of each column its own; heads are balanced side by side.
     """
-    if task.values:
+    if task.regression:
         coded = [column_codes(value_N.astype(np.str_), bins) for value_N in targets_NC.T]
         if len(coded) == 1:
             return coded[0]

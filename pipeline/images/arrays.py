@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-Array = np.ndarray[Any, np.dtype[Any]]
+from pipeline.methods.arrays import Array
+
 Window = tuple[float, float]  # the values that are black and white
 
 MAGIC = (b"\x93NUMPY", b"PK\x03\x04")  # npy; npz is a zip file

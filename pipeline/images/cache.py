@@ -27,8 +27,7 @@ from pipeline.images.decoding import DECODE_VERSION, as_source, blank, decode, s
 from pipeline.images.filling import Progress, check_files, fill
 from pipeline.images.store import JOIN, File, Found, Shape, lookup_files, map_slots
 from pipeline.machine.cores import cores
-
-Array = np.ndarray[Any, np.dtype[Any]]
+from pipeline.methods.arrays import Array
 
 
 def size_for(config: Config) -> tuple[int, int]:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -21,8 +20,7 @@ from pipeline.competition.image_paths import Source
 from pipeline.files import archives
 from pipeline.images import arrays, dicom, pictures
 from pipeline.images.arrays import Window
-
-Array = np.ndarray[Any, np.dtype[Any]]
+from pipeline.methods.arrays import Array
 
 DECODE_VERSION = 1  # raised when the same file would give other pixels; part of a cache's name
 PLANES = 3  # that are resized and warped at once: OpenCV refuses five, and rounds two and four otherwise than RGB

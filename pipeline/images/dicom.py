@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.images.arrays import Window, sixteen_bits
-
-Array = np.ndarray[Any, np.dtype[Any]]
+from pipeline.methods.arrays import Array
 
 
 def is_dicom(content: bytes) -> bool:

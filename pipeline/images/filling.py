@@ -24,8 +24,7 @@ from pipeline.errors import SpaceError
 from pipeline.images.arrays import Window
 from pipeline.images.decoding import decode_planes, read_bytes, stored_bytes
 from pipeline.images.store import JOIN, File, Found, Shape, Writer, locked, lookup_files
-
-Array = np.ndarray[Any, np.dtype[Any]]
+from pipeline.methods.arrays import Array
 
 GB = 1e9
 RESERVE_GB = 1.0  # left free on the disk, or a twentieth of a small one

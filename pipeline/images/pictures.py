@@ -7,7 +7,6 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import cv2
 import numpy as np
@@ -15,8 +14,7 @@ from PIL import Image, ImageChops, ImageFile, ImageOps, UnidentifiedImageError
 
 from pipeline.images import arrays, tiffs
 from pipeline.images.arrays import Window
-
-Array = np.ndarray[Any, np.dtype[Any]]
+from pipeline.methods.arrays import Array
 
 FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "DIB", "WEBP", "GIF", "PPM", "JPEG2000")
 ORIENTATION = 0x0112  # EXIF and TIFF tag

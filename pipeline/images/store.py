@@ -23,7 +23,8 @@ from typing import Any
 
 import numpy as np
 
-Array = np.ndarray[Any, np.dtype[Any]]
+from pipeline.methods.arrays import Array
+
 File = tuple[str, int, int]  # absolute paths, joined by JOIN; their size, the newest mtime_ns
 Shape = tuple[int, int, int]  # height, width, channels of a store's images
 

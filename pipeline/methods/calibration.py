@@ -1,6 +1,6 @@
 """Correct finished probabilities by one number each: temperature, clipping, smoothing of sure rows.
 
-A calibration is `fit(targets_NC, probs_NC, exclusive, score) -> number`, `apply(probs_NC, number, exclusive) ->
+A calibration is `fit(targets_NC, probs_NC, single_label, score) -> number`, `apply(probs_NC, number, single_label) ->
 probs_NC` and one line in `CALIBRATIONS`. `neutral` is the number that changes nothing. Its gain is real only
 where it was scored on rows that it was not fitted on.
 """
@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from pipeline.methods.arrays import Array
 from pipeline.methods.metrics.counts import hits
 
-Array = np.ndarray[Any, np.dtype[Any]]
 Score = Callable[[Array], float]  # probs_NC of the rows fitted on -> score, greater is better
 SMALLEST = 1e-15  # an exact 0 has no logarithm
 HOTTEST = 20.0  # temperatures lie between its inverse and it
@@ -32,30 +31,30 @@ class Calibration:
     neutral: float
 
 
-def temper(probs_NC: Array, temperature: float, exclusive: bool) -> Array:
+def temper(probs_NC: Array, temperature: float, single_label: bool) -> Array:
     """Return softmax(log p / temperature), or sigmoid(logit p / temperature) where columns are independent."""
     if temperature == 1.0:
         return probs_NC
     log_NC = np.log(np.clip(probs_NC, SMALLEST, 1)) / temperature
-    if exclusive:
+    if single_label:
         odds_NC = np.exp(log_NC - log_NC.max(1, keepdims=True))
         return np.asarray(odds_NC / odds_NC.sum(1, keepdims=True))
     log_not_NC = np.log(np.clip(1 - probs_NC, SMALLEST, 1)) / temperature
     return np.asarray(1 / (1 + np.exp(np.clip(log_not_NC - log_NC, -700, 700))))
 
 
-def fit_temperature(targets_NC: Array, probs_NC: Array, exclusive: bool, score: Score) -> float:
+def fit_temperature(targets_NC: Array, probs_NC: Array, single_label: bool, score: Score) -> float:
     """Return the temperature of the least log loss, whatever the metric: it is smooth, and proper.
 
     Source: Guo et al. (2017), On Calibration of Modern Neural Networks, section 4.2.
     """
     from scipy.optimize import minimize_scalar
 
-    hits_NC = hits(targets_NC, exclusive)
+    hits_NC = hits(targets_NC, single_label)
 
     def loss(log_temperature: float) -> float:
-        tempered_NC = temper(probs_NC, float(np.exp(log_temperature)), exclusive)
-        true = tempered_NC[hits_NC] if exclusive else np.where(hits_NC, tempered_NC, 1 - tempered_NC)
+        tempered_NC = temper(probs_NC, float(np.exp(log_temperature)), single_label)
+        true = tempered_NC[hits_NC] if single_label else np.where(hits_NC, tempered_NC, 1 - tempered_NC)
         return float(-np.log(np.clip(true, SMALLEST, 1)).mean())
 
     reach = float(np.log(HOTTEST))
@@ -63,25 +62,25 @@ def fit_temperature(targets_NC: Array, probs_NC: Array, exclusive: bool, score: 
     return float(np.exp(found.x)) if found.fun < loss(0.0) else 1.0
 
 
-def clip(probs_NC: Array, bound: float, exclusive: bool) -> Array:
-    """Return probabilities kept in [bound, 1 − bound]; exclusive rows are scaled to sum to 1 again."""
+def clip(probs_NC: Array, bound: float, single_label: bool) -> Array:
+    """Return probabilities kept in [bound, 1 − bound]; rows of a single label are scaled to sum to 1 again."""
     if bound == 0.0:
         return probs_NC
     kept_NC = np.clip(probs_NC, bound, 1 - bound)
-    return np.asarray(kept_NC / kept_NC.sum(1, keepdims=True)) if exclusive else kept_NC
+    return np.asarray(kept_NC / kept_NC.sum(1, keepdims=True)) if single_label else kept_NC
 
 
-def fit_clip(targets_NC: Array, probs_NC: Array, exclusive: bool, score: Score) -> float:
+def fit_clip(targets_NC: Array, probs_NC: Array, single_label: bool, score: Score) -> float:
     """Return the bound of BOUNDS with the best score."""
-    return best(BOUNDS, lambda bound: score(clip(probs_NC, bound, exclusive)))
+    return best(BOUNDS, lambda bound: score(clip(probs_NC, bound, single_label)))
 
 
-def smooth(probs_NC: Array, alpha: float, threshold: float, exclusive: bool) -> Array:
+def smooth(probs_NC: Array, alpha: float, threshold: float, single_label: bool) -> Array:
     """Return p ← (1−alpha)·p + alpha/K for rows whose largest probability exceeds the threshold.
 
     Independent columns: each cell whose max(p, 1−p) exceeds it is pulled towards ½.
     """
-    if exclusive:
+    if single_label:
         sure = probs_NC.max(axis=1, keepdims=True) > threshold
         even = 1 / probs_NC.shape[1]
     else:
@@ -93,11 +92,11 @@ def smooth(probs_NC: Array, alpha: float, threshold: float, exclusive: bool) -> 
 def smoothing(threshold: float) -> Calibration:
     """Return smoothing above this threshold as a calibration whose number is alpha."""
 
-    def apply(probs_NC: Array, alpha: float, exclusive: bool) -> Array:
-        return smooth(probs_NC, alpha, threshold, exclusive)
+    def apply(probs_NC: Array, alpha: float, single_label: bool) -> Array:
+        return smooth(probs_NC, alpha, threshold, single_label)
 
-    def fit(targets_NC: Array, probs_NC: Array, exclusive: bool, score: Score) -> float:
-        return best(ALPHAS, lambda alpha: score(apply(probs_NC, alpha, exclusive)))
+    def fit(targets_NC: Array, probs_NC: Array, single_label: bool, score: Score) -> float:
+        return best(ALPHAS, lambda alpha: score(apply(probs_NC, alpha, single_label)))
 
     return Calibration(fit, apply, 0.0)
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 
+from pipeline.methods.arrays import Array
 from pipeline.methods.resampling import comparable
 
-Array = np.ndarray[Any, np.dtype[Any]]
 STEPS = (0.25, 0.1, 0.04, 0.015)  # of the distance between two levels
 ROUNDS = 4  # over all cut points with one step, at most
 

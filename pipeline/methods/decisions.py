@@ -1,6 +1,6 @@
 """Turn finished predictions into what is handed in: labels, or final values.
 
-A decision is `fit(targets_NC, probs_NC, exclusive, score) -> params`, `apply(probs_NC, params, exclusive) ->
+A decision is `fit(targets_NC, probs_NC, single_label, score) -> params`, `apply(probs_NC, params, single_label) ->
 decided_NC` and one line in `DECISIONS`; params fit for JSON. What is decided has the shape of the predictions, so
 that a metric scores it as it scores them: one-hot rows where classes exclude each other, cells of 0 and 1 where
 columns are independent, final values in a regression. Its gain is real only on rows that it was not fitted on.
@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.methods.arrays import Array
 from pipeline.methods.cutpoints import cut, fit_cuts
 from pipeline.methods.metrics.counts import hits, one_hot
 from pipeline.methods.thresholds import fit_threshold, fit_thresholds
 from pipeline.methods.topk import Top, as_array
 
-Array = np.ndarray[Any, np.dtype[Any]]
 Params = dict[str, Any]
 Score = Callable[[Array], float]  # what is decided on the rows fitted on -> score, greater is better
 CONSTANTS = (0.02, 0.05, *np.arange(0.1, 1.0, 0.05).round(2).tolist())  # tried as a new class's probability
@@ -30,7 +30,7 @@ class Rules:
     """Hold what every decision obeys and no fit changes."""
 
     labels: bool = True  # the metric reads decisions; otherwise probabilities and their order are left as they are
-    values: bool = False  # raw values, no probabilities
+    regression: bool = False  # raw values, no probabilities
     least: int = 0  # labels of a row, independent columns
     most: int | None = None
     alone: int | None = None  # a class that excludes all others
@@ -47,19 +47,19 @@ class Decision:
     apply: Callable[[Array, Params, bool], Array]
 
 
-def decide(probs_NC: Array, rules: Rules, exclusive: bool, threshold: float | Array = 0.5) -> Array:
+def decide(probs_NC: Array, rules: Rules, single_label: bool, threshold: float | Array = 0.5) -> Array:
     """Return what needs no fit: argmax, cells of at least the threshold under the rules, or clipped values.
 
     Where the metric reads no labels, probabilities come back untouched.
     """
-    if rules.values:
+    if rules.regression:
         return probs_NC if rules.clip is None else probs_NC.clip(*rules.clip)
     if not rules.labels:
         return probs_NC
-    return labels(probs_NC, rules, exclusive, threshold)
+    return labels(probs_NC, rules, single_label, threshold)
 
 
-def labels(probs_NC: Array, rules: Rules, exclusive: bool, threshold: float | Array = 0.5) -> Array:
+def labels(probs_NC: Array, rules: Rules, single_label: bool, threshold: float | Array = 0.5) -> Array:
     """Return the labels as cells of 0 and 1, float32; a threshold for each column broadcasts.
 
     Too few labels are filled up with the most probable ones, of too many those are kept. A label that excludes
@@ -68,7 +68,7 @@ def labels(probs_NC: Array, rules: Rules, exclusive: bool, threshold: float | Ar
     """
     if isinstance(probs_NC, Top):
         return probs_NC
-    if exclusive:
+    if single_label:
         return one_hot(probs_NC.argmax(1), probs_NC.shape[1]).astype(np.float32)
     said_NC = probs_NC >= threshold
     counts_N = said_NC.sum(1)
@@ -90,24 +90,24 @@ def labels(probs_NC: Array, rules: Rules, exclusive: bool, threshold: float | Ar
 
 def plain(rules: Rules) -> Decision:
     """Return the decision that learns nothing."""
-    return Decision(lambda *_: {}, lambda probs_NC, _, exclusive: decide(probs_NC, rules, exclusive))
+    return Decision(lambda *_: {}, lambda probs_NC, _, single_label: decide(probs_NC, rules, single_label))
 
 
 def threshold(rules: Rules) -> Decision:
     """Return one threshold: of the second of two exclusive classes, or of every independent column."""
 
-    def apply(probs_NC: Array, params: Params, exclusive: bool) -> Array:
-        if exclusive:
+    def apply(probs_NC: Array, params: Params, single_label: bool) -> Array:
+        if single_label:
             return one_hot((probs_NC[:, 1] >= params["threshold"]).astype(np.int64), 2).astype(np.float32)
-        return labels(probs_NC, rules, exclusive, params["threshold"])
+        return labels(probs_NC, rules, single_label, params["threshold"])
 
-    def fit(targets_NC: Array, probs_NC: Array, exclusive: bool, score: Score) -> Params:
+    def fit(targets_NC: Array, probs_NC: Array, single_label: bool, score: Score) -> Params:
         if rules.threshold is not None:
             return {"threshold": rules.threshold}
-        shown_NC = probs_NC[:, 1:] if exclusive else probs_NC
+        shown_NC = probs_NC[:, 1:] if single_label else probs_NC
 
         def of(value: float) -> float:
-            return score(apply(probs_NC, {"threshold": value}, exclusive))
+            return score(apply(probs_NC, {"threshold": value}, single_label))
 
         return {"threshold": fit_threshold(shown_NC, of)}
 
@@ -117,15 +117,15 @@ def threshold(rules: Rules) -> Decision:
 def thresholds(rules: Rules) -> Decision:
     """Return one threshold for each independent column."""
 
-    def apply(probs_NC: Array, params: Params, exclusive: bool) -> Array:
-        return labels(probs_NC, rules, exclusive, np.asarray(params["thresholds"]))
+    def apply(probs_NC: Array, params: Params, single_label: bool) -> Array:
+        return labels(probs_NC, rules, single_label, np.asarray(params["thresholds"]))
 
-    def fit(targets_NC: Array, probs_NC: Array, exclusive: bool, score: Score) -> Params:
+    def fit(targets_NC: Array, probs_NC: Array, single_label: bool, score: Score) -> Params:
         def of(threshold_C: Array) -> float:
-            return score(labels(probs_NC, rules, exclusive, threshold_C))
+            return score(labels(probs_NC, rules, single_label, threshold_C))
 
         common = fit_threshold(probs_NC, lambda value: of(np.asarray(value)))
-        return {"thresholds": fit_thresholds(hits(targets_NC, exclusive), probs_NC, common, of).tolist()}
+        return {"thresholds": fit_thresholds(hits(targets_NC, single_label), probs_NC, common, of).tolist()}
 
     return Decision(fit, apply)
 
@@ -133,14 +133,14 @@ def thresholds(rules: Rules) -> Decision:
 def cuts(rules: Rules) -> Decision:
     """Return points that cut the expected class, or a value, into ordered levels."""
 
-    def apply(probs_NC: Array, params: Params, exclusive: bool) -> Array:
-        if not exclusive:
+    def apply(probs_NC: Array, params: Params, single_label: bool) -> Array:
+        if not single_label:
             levels_K = np.asarray(params["levels"], dtype=np.float64)
             return np.asarray(levels_K[cut(probs_NC[:, 0], params["cuts"])][:, None])
         return one_hot(cut(expected(probs_NC), params["cuts"]), probs_NC.shape[1]).astype(np.float32)
 
-    def fit(targets_NC: Array, probs_NC: Array, exclusive: bool, score: Score) -> Params:
-        if exclusive:
+    def fit(targets_NC: Array, probs_NC: Array, single_label: bool, score: Score) -> Params:
+        if single_label:
             fixed, place_N, true_N = {}, expected(probs_NC), targets_NC.argmax(1).astype(np.float64)
             levels_K = np.arange(probs_NC.shape[1], dtype=np.float64)
         else:
@@ -149,7 +149,7 @@ def cuts(rules: Rules) -> Decision:
             fixed = {"levels": levels_K.tolist()}
 
         def of(cuts_K: Array) -> float:
-            return score(apply(probs_NC, {**fixed, "cuts": cuts_K}, exclusive))
+            return score(apply(probs_NC, {**fixed, "cuts": cuts_K}, single_label))
 
         return {**fixed, "cuts": fit_cuts(place_N, true_N, levels_K, of).tolist()}
 
@@ -159,8 +159,8 @@ def cuts(rules: Rules) -> Decision:
 def rounded(rules: Rules) -> Decision:
     """Return the nearest whole value, or the class nearest to the expected one."""
 
-    def apply(probs_NC: Array, params: Params, exclusive: bool) -> Array:
-        if not exclusive:
+    def apply(probs_NC: Array, params: Params, single_label: bool) -> Array:
+        if not single_label:
             whole_NC = np.rint(probs_NC)
             return whole_NC if rules.clip is None else whole_NC.clip(np.ceil(rules.clip[0]), np.floor(rules.clip[1]))
         halves = np.arange(probs_NC.shape[1] - 1) + 0.5
@@ -172,17 +172,17 @@ def rounded(rules: Rules) -> Decision:
 def new_class(rules: Rules) -> Decision:
     """Return a constant in place of one class's probability: what no class claims more than that is new."""
 
-    def apply(probs_NC: Array, params: Params, exclusive: bool) -> Array:
+    def apply(probs_NC: Array, params: Params, single_label: bool) -> Array:
         if isinstance(probs_NC, Top) and rules.new is not None:
             return as_array(probs_NC.put(rules.new, params["probability"]))
         changed_NC = probs_NC.copy()
         changed_NC[:, rules.new] = params["probability"]
-        return decide(changed_NC, rules, exclusive)
+        return decide(changed_NC, rules, single_label)
 
-    def fit(targets_NC: Array, probs_NC: Array, exclusive: bool, score: Score) -> Params:
+    def fit(targets_NC: Array, probs_NC: Array, single_label: bool, score: Score) -> Params:
         if rules.threshold is not None:
             return {"probability": rules.threshold}
-        scores = [score(apply(probs_NC, {"probability": value}, exclusive)) for value in CONSTANTS]
+        scores = [score(apply(probs_NC, {"probability": value}, single_label)) for value in CONSTANTS]
         return {"probability": CONSTANTS[int(np.nanargmax(scores))] if not np.isnan(scores).all() else 0.5}
 
     return Decision(fit, apply)

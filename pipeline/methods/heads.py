@@ -10,11 +10,9 @@ import re
 from collections.abc import Sequence
 from itertools import product as combinations
 from math import prod
-from typing import Any
 
-import numpy as np
+from pipeline.methods.arrays import Array
 
-Array = np.ndarray[Any, np.dtype[Any]]
 Heads = tuple[tuple[str, int, int], ...]  # none: all columns belong together
 
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
-Array = np.ndarray[Any, np.dtype[Any]]
+from pipeline.methods.arrays import Array
 
 
 def wilson(share: float, n: int, z: float = 1.959964) -> tuple[float, float]:

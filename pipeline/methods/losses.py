@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from typing import TYPE_CHECKING, Literal
 
-from pipeline.lookup import lookup
+from pipeline.errors import lookup
 from pipeline.plugins import file_of, function_of
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ def _log_sigmoid(logits_BC: Tensor) -> Tensor:
 
 
 def weighed(
-    function: Callable[..., Tensor], logits_BC: Tensor, targets_BC: Tensor, weights_2C: Tensor, exclusive: bool
+    function: Callable[..., Tensor], logits_BC: Tensor, targets_BC: Tensor, weights_2C: Tensor, single_label: bool
 ) -> Tensor:
     """Return the loss of each row, which must be linear in the target, with class weights.
 
@@ -147,7 +147,7 @@ def weighed(
     entropy −Σ w_c·t_c·log p_c. Of independent columns the second row weighs the share t of a cell, the first 1 − t.
     """
     held_BC = targets_BC * weights_2C[1]
-    if exclusive:
+    if single_label:
         weight_B = held_BC.sum(-1)
         return function(logits_BC, held_BC / weight_B[:, None].clamp(min=TINY)) * weight_B
     weight_BC = held_BC + (1 - targets_BC) * weights_2C[0]
@@ -165,9 +165,9 @@ class Loss:
     independent: Callable[..., Tensor] | None = None  # with a sigmoid, where columns are independent
     batch: bool = False  # one value for all rows: it takes weights_B and is not linear in the target
 
-    def of(self, exclusive: bool) -> Loss:
+    def of(self, single_label: bool) -> Loss:
         """Return the loss as columns that exclude each other, or independent ones, have it."""
-        if exclusive or self.independent is None:
+        if single_label or self.independent is None:
             return self
         return replace(self, function=self.independent, activation="sigmoid", independent=None)
 

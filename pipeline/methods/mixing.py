@@ -13,7 +13,7 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from pipeline.lookup import lookup
+from pipeline.errors import lookup
 from pipeline.plugins import file_of, loaded
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipeline.lookup import lookup
+from pipeline.errors import lookup
 
 Transforms = list[dict[str, Any]]
 

@@ -9,14 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
 from pipeline.methods import topk
+from pipeline.methods.arrays import Array
 from pipeline.methods.metrics import Metric
 
-Array = np.ndarray[Any, np.dtype[Any]]
 Fitted = TypeVar("Fitted")
 LEAST_GROUPS = 20  # below, percentiles of resampled groups are too narrow to be believed
 CELLS = 2**22  # of one piece of weights: 32 MB
@@ -37,15 +37,15 @@ def defined(score: float) -> float | None:
     return None if math.isnan(score) else float(score)
 
 
-def fold_scores(metric: Metric, targets_NC: Array, probs_NC: Array, exclusive: bool, fold_N: Array) -> Array:
+def fold_scores(metric: Metric, targets_NC: Array, probs_NC: Array, single_label: bool, fold_N: Array) -> Array:
     """Return the score of each fold in the order of their numbers, [K] float64, NaN where undefined."""
     rows = (fold_N == fold for fold in np.unique(fold_N))
-    return np.asarray([metric.score(targets_NC[row_N], probs_NC[row_N], exclusive) for row_N in rows])
+    return np.asarray([metric.score(targets_NC[row_N], probs_NC[row_N], single_label) for row_N in rows])
 
 
-def mean_of_folds(metric: Metric, targets_NC: Array, probs_NC: Array, exclusive: bool, fold_N: Array) -> float:
+def mean_of_folds(metric: Metric, targets_NC: Array, probs_NC: Array, single_label: bool, fold_N: Array) -> float:
     """Return the primary score: the mean over folds of their scores; undefined ones are left out."""
-    found_K = fold_scores(metric, targets_NC, probs_NC, exclusive, fold_N)
+    found_K = fold_scores(metric, targets_NC, probs_NC, single_label, fold_N)
     defined = found_K[~np.isnan(found_K)]
     return float(defined.mean()) if len(defined) else math.nan
 
@@ -95,7 +95,7 @@ def resample(fold_N: Array, groups_N: Array | None, rng: np.random.Generator, ro
     return Resamples(fold_N, group_N, counts_RG, vary)
 
 
-def bootstrap(metric: Metric, targets_NC: Array, probs_NC: Array, exclusive: bool, resamples: Resamples) -> Array:
+def bootstrap(metric: Metric, targets_NC: Array, probs_NC: Array, single_label: bool, resamples: Resamples) -> Array:
     """Return the primary score of each resample, [R]; NaN where a fold lacks a class that it holds.
 
     Folds whose own score is undefined are left out, as in `mean_of_folds`.
@@ -104,11 +104,11 @@ def bootstrap(metric: Metric, targets_NC: Array, probs_NC: Array, exclusive: boo
     for fold in np.unique(resamples.fold_N):
         rows = np.flatnonzero(resamples.fold_N == fold)
         targets, probs = targets_NC[rows], probs_NC[rows]
-        if math.isnan(metric.score(targets, probs, exclusive)):
+        if math.isnan(metric.score(targets, probs, single_label)):
             continue
         used += 1
         for piece, weights_RN in resamples.chunks(rows):
-            total_R[piece] += metric.scores(targets, probs, exclusive, weights_RN)
+            total_R[piece] += metric.scores(targets, probs, single_label, weights_RN)
     return total_R / used if used else np.full(len(resamples), np.nan)
 
 

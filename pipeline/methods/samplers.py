@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from pipeline.lookup import lookup
+from pipeline.errors import lookup
 
 if TYPE_CHECKING:
     from optuna.pruners import BasePruner

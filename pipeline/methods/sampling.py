@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from pipeline.methods.arrays import Array
 from pipeline.methods.topk import OneHot
 
-Array = np.ndarray[Any, np.dtype[Any]]
 Blocks = Sequence[tuple[int, int]]
 
 

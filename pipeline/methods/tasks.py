@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pipeline.errors import some
+from pipeline.methods.arrays import Array
 from pipeline.methods.blenders import BLENDERS
 from pipeline.methods.blenders import find as find_blender
 from pipeline.methods.losses import find as find_loss
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
     from pipeline.methods.losses import Loss
 
-Array = np.ndarray[Any, np.dtype[Any]]
 Scale = tuple[tuple[float, float], ...]  # center and spread of each column
 
 
@@ -34,9 +34,9 @@ class Task:
     """Describe one kind of target."""
 
     name: str
-    exclusive: bool  # rows sum to 1: exactly one class is true
+    single_label: bool  # rows sum to 1: exactly one class is true
     losses: tuple[str, ...]
-    values: bool = False  # its columns are raw values, no probabilities
+    regression: bool = False  # its columns are raw values, no probabilities
     decisions: tuple[str, ...] = ()  # kinds beside the plain one that it admits
     one_column: bool = False  # several target columns make none
     headed: bool = False  # several target columns of labels can be a head each
@@ -52,21 +52,21 @@ class Task:
         threshold of ½ means nothing in ranks.
         """
         blender, reads = find_blender(name), find(metric).reads
-        if self.values:
-            return blender.values
-        ranks = reads == "order" or (reads in ("labels", "ranking") and self.exclusive)
+        if self.regression:
+            return blender.regression
+        ranks = reads == "order" or (reads in ("labels", "ranking") and self.single_label)
         return ranks or not blender.uses_ranks
 
     def score(self, metric: str, targets_NC: Array, probs_NC: Array) -> float:
         """Return a metric of METRICS as this task reads it; NaN where it is undefined."""
-        return find(metric).score(targets_NC, probs_NC, self.exclusive)
+        return find(metric).score(targets_NC, probs_NC, self.single_label)
 
     def loss(self, name: str) -> Loss:
         """Return a loss as this task's columns have it."""
-        return find_loss(name).of(self.exclusive)
+        return find_loss(name).of(self.single_label)
 
     def activate(self, logits_BC: Tensor, loss: str) -> Tensor:
-        """Return probabilities, by softmax or sigmoid as the loss was trained; exclusive rows sum to 1.
+        """Return probabilities, by softmax or sigmoid as the loss was trained; rows of a single label sum to 1.
 
         A loss on values has none: its outputs stay as they are.
         """
@@ -78,32 +78,32 @@ class Task:
         if activation == "cumulative":
             return shares(logits_BC)
         probs_BC = logits_BC.sigmoid()
-        return probs_BC / probs_BC.sum(-1, keepdim=True).clamp(min=1e-12) if self.exclusive else probs_BC
+        return probs_BC / probs_BC.sum(-1, keepdim=True).clamp(min=1e-12) if self.single_label else probs_BC
 
     def smooth_targets(self, targets_BC: Tensor, amount: float, over: str = "all") -> Tensor:
         """Return (1−e)·y + e/K, K = 2 where the columns are independent; values stay as they are.
 
         Over the others it is (1−e)·y + e·(1−y)/(K−1): as much as (1−e′)·y + e′/K with e′ = e·K/(K−1).
         """
-        if self.values:
+        if self.regression:
             return targets_BC
-        count = targets_BC.shape[-1] if self.exclusive else 2
+        count = targets_BC.shape[-1] if self.single_label else 2
         if over == "others":
             return targets_BC * (1 - amount) + (1 - targets_BC) * (amount / (count - 1))
         return targets_BC * (1 - amount) + amount * (1 / count)
 
     def labels(self, targets_NC: Array) -> Array:
         """Return hard labels for reports: the class index [N], or a 0/1 matrix [N,C]; values as they are."""
-        if self.values:
+        if self.regression:
             return targets_NC
-        return targets_NC.argmax(1) if self.exclusive else (targets_NC >= 0.5).astype(np.int64)
+        return targets_NC.argmax(1) if self.single_label else (targets_NC >= 0.5).astype(np.int64)
 
     def label_text(self, targets_NC: Array, classes: Sequence[str]) -> list[str]:
         """Return each row's label, or value, as text; several are joined by `|`."""
-        if self.values:
+        if self.regression:
             return ["|".join(f"{value:.7g}" for value in row) for row in targets_NC]
         names = np.asarray(classes, dtype=object)
-        if self.exclusive:
+        if self.single_label:
             return [str(name) for name in names[targets_NC.argmax(1)]]
         return ["|".join(names[row >= 0.5]) for row in targets_NC]
 
@@ -113,7 +113,7 @@ class Task:
         Mean and standard deviation of these rows; where the outputs lie in [0, 1] the smallest and the largest
         possible value of `span`, or those of these rows.
         """
-        if not self.values:
+        if not self.regression:
             return None
         if self.loss(loss).activation == "sigmoid":
             low_C, high_C = span or (targets_NC.min(0), targets_NC.max(0))
@@ -129,7 +129,7 @@ class Task:
             return f"the class '{twice[0]}' is named twice in data.target or data.classes"
         if self.name == "binary" and len(classes) != 2:
             return f"found {len(classes)} classes ({some(classes)}), a binary task has 2; correct data.task"
-        if self.exclusive and len(classes) < 2:
+        if self.single_label and len(classes) < 2:
             return f"found {len(classes)} classes ({some(classes)}), a {self.name} task needs at least 2"
         if not classes:
             return "found no label, every cell of data.target is blank; correct data.target or data.separator"
@@ -144,5 +144,5 @@ TASKS = {
     "multiclass": Task("multiclass", True, PROBABILITIES, decisions=("new_class",), headed=True),
     "multilabel": Task("multilabel", False, INDEPENDENT, decisions=("threshold", "thresholds")),
     "ordinal": Task("ordinal", True, (*PROBABILITIES, "ordinal"), decisions=("round", "cuts")),
-    "regression": Task("regression", False, VALUES, values=True, decisions=("round", "cuts")),
+    "regression": Task("regression", False, VALUES, regression=True, decisions=("round", "cuts")),
 }

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
+from pipeline.methods.arrays import Array
 from pipeline.methods.resampling import comparable
 
-Array = np.ndarray[Any, np.dtype[Any]]
 TRIED = 81  # common thresholds, evenly spaced in logits from the smallest to the largest probability
 WIDTH = 0.7  # over which their scores are averaged, as a share of the logits' spread, by rows to the power of −1/5
 NEAR = 0.001  # to 0 and 1: no threshold lies nearer

@@ -14,7 +14,8 @@ from typing import Any, cast
 
 import numpy as np
 
-Array = np.ndarray[Any, np.dtype[Any]]
+from pipeline.methods.arrays import Array
+
 FIELDS = ("columns_NK", "values_NK")
 BLOCK = 2**24  # cells of a temporary: 64 MB of float32
 

@@ -21,7 +21,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from pipeline.lookup import lookup
+from pipeline.errors import lookup
 from pipeline.plugins import file_of, loaded
 
 if TYPE_CHECKING:

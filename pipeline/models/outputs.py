@@ -12,11 +12,10 @@ import torch
 from torch import Tensor
 
 from pipeline.config.config import Config
+from pipeline.methods.arrays import Array
 from pipeline.methods.heads import Heads, composite
 from pipeline.methods.losses import find, weighed
 from pipeline.methods.tasks import TASKS, Scale, Task
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,7 @@ class Output:
     @property
     def blocks(self) -> list[tuple[int, int]]:
         """Return the spans of columns that sum to 1 each; none where columns are independent; (0, −1) is all."""
-        if not self.task.exclusive:
+        if not self.task.single_label:
             return []
         return [(start, stop) for _, start, stop in self.heads] or [(0, -1)]
 
@@ -107,7 +106,7 @@ class Output:
         function = partial(loss.function, **options)
         if class_weights_2C is None:
             return function(logits_BC, targets_BC)
-        return weighed(function, logits_BC, targets_BC, class_weights_2C, self.task.exclusive)
+        return weighed(function, logits_BC, targets_BC, class_weights_2C, self.task.single_label)
 
     def score(self, metric: str, targets_NC: Array, probs_NC: Array) -> float:
         """Return a metric, of the composite classes where there are heads."""

@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
-
 from pipeline.competition.competition import load
 from pipeline.config.config import Config
 from pipeline.models import network
 from pipeline.models.network import Setting
 from pipeline.models.summary import Stage, summarize
-
-
-def main(arguments: argparse.Namespace) -> None:
-    """Print what the command line names."""
-    from pipeline.cli import read_config
-
-    print("\n".join(run(read_config(arguments))))
 
 
 def run(config: Config) -> list[str]:

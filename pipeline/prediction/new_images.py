@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tqdm import tqdm
 
-from pipeline.batches.loader import Array, Decoded, Rows
+from pipeline.batches.loader import Decoded, Rows
 from pipeline.competition.image_paths import Source
 from pipeline.competition.rows.new_images import NewImages, find
 from pipeline.competition.rows.rows import SHOWN
 from pipeline.competition.sample_submission import id_name
-from pipeline.config.config import Config, load
+from pipeline.config.config import Config
+from pipeline.config.loading import load
 from pipeline.config.rules import decisions, topk_rules
 from pipeline.errors import InputError, MismatchError
 from pipeline.files.artifacts import write_table
@@ -31,6 +32,7 @@ from pipeline.images.decoding import blank
 from pipeline.machine import devices, processes
 from pipeline.machine.cores import cores
 from pipeline.methods import topk
+from pipeline.methods.arrays import Array
 from pipeline.methods.heads import composite, composite_names
 from pipeline.methods.tta import is_augment
 from pipeline.models import network
@@ -232,4 +234,4 @@ def _submission(
     except MismatchError as error:
         if new.sample_is_its_own and set(new.ids.tolist()) & set(sample[id_name(sample, config)]):
             raise
-        return None, f"{new.sample.path} asks for other ids: {error.defects[0]}"
+        return None, f"{new.sample.path} asks for other ids: {error.lines[0]}"

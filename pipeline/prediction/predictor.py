@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import TypedDict, Unpack
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pipeline.batches.loader import Array, Augmentation, Normalize, PredictionBatches, Rows, prediction_loader, stack
+from pipeline.batches.loader import Augmentation, Normalize, PredictionBatches, Rows, prediction_loader, stack
 from pipeline.config.config import Config
 from pipeline.machine import devices, processes
 from pipeline.methods import tta as views_table
+from pipeline.methods.arrays import Array
 from pipeline.methods.seeding import rng
 from pipeline.models.network import Setting
 from pipeline.models.outputs import Output
@@ -125,11 +125,3 @@ def _assemble(parts: list[tuple[Array, ...]], own: Array, rows: int) -> tuple[Ar
         seen[numbers] += 1
     assert (seen == 1).all(), "a row was predicted twice or never"
     return result
-
-
-def subset(rows: Rows, numbers: Array) -> Rows:
-    """Return some of the rows, without copying images."""
-    targets_NC = None if rows.targets_NC is None else rows.targets_NC[numbers]
-    weights_N = None if rows.weights_N is None else rows.weights_N[numbers]
-    images, ids = rows.images.take(numbers), rows.ids[numbers]
-    return replace(rows, images=images, ids=ids, targets_NC=targets_NC, weights_N=weights_N)

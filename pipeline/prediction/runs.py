@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -14,9 +13,8 @@ from pipeline.files.artifacts import Predictions
 from pipeline.folds.fold_table import FoldTable
 from pipeline.methods import heads as together
 from pipeline.methods import topk
+from pipeline.methods.arrays import Array
 from pipeline.methods.heads import Heads
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 @dataclass(frozen=True)
@@ -228,7 +226,7 @@ def _load(
             found = Predictions.load(path)
             made[path] = composed(found, composite) if head is None else _alone(found, head)
         except FoldlineError as error:
-            defects += error.defects
+            defects += error.lines
         except ValueError as error:
             defects.append(f"submission.composite: {error}")
     return made

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,22 +11,24 @@ import numpy as np
 from torch import nn
 
 from pipeline.batches import augmentation, fold_rows
-from pipeline.batches.loader import Images, Rows
+from pipeline.batches.loader import Images, Rows, subset
 from pipeline.competition.competition import load
 from pipeline.config import fingerprints, plugin_files
-from pipeline.config.config import Config, dump
+from pipeline.config.config import Config
+from pipeline.config.loading import dump
 from pipeline.config.rules import topk_rules
 from pipeline.errors import MismatchError
-from pipeline.files.artifacts import Array, Predictions, lock, write_text
+from pipeline.files.artifacts import Predictions, lock, write_text
 from pipeline.folds import fold_table
 from pipeline.images.cache import open_config, size_for
 from pipeline.images.decoding import DECODE_VERSION
 from pipeline.machine import devices, processes
 from pipeline.methods import topk
+from pipeline.methods.arrays import Array
 from pipeline.models import network
 from pipeline.models.network import Setting
 from pipeline.models.outputs import Output, pool
-from pipeline.prediction.predictor import Options, predict, subset
+from pipeline.prediction.predictor import Options, predict
 from pipeline.prediction.topk_predictor import pool_tops, predict_tops
 
 # What weights were fitted for: with another pooling or activation they still load, and predict nonsense.
@@ -72,21 +73,6 @@ def run(config: Config, folds: Sequence[int] | None = None, parts: Sequence[str]
             owners_J = competition.test_ids[competition.test_rows_J]
             jobs.predict([config.run_dir / f"fold{fold}" for fold in trained], "test", test, owners_J)
     return config.run_dir
-
-
-def main(arguments: argparse.Namespace) -> None:
-    """Run the stage from the command line, or predict new images from a run's folder alone."""
-    from pipeline.cli import read_config
-    from pipeline.errors import InputError
-
-    if arguments.source is not None:
-        from pipeline.prediction.new_images import predict_new
-
-        predict_new(Path(arguments.source), arguments.test, Path(arguments.out or "predictions.csv"), arguments.set)
-    elif not arguments.config:
-        raise InputError("predict: found neither -c CONFIG nor --from RUN; name one of them")
-    else:
-        run(read_config(arguments), arguments.fold)
 
 
 def _trained(config: Config, count: int, folds: Sequence[int] | None) -> list[int]:

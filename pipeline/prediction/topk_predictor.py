@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pipeline.batches.loader import Array, Normalize, Rows
+from pipeline.batches.loader import Normalize, Rows
 from pipeline.config.config import Config
 from pipeline.methods import topk
+from pipeline.methods.arrays import Array
 from pipeline.methods.topk import Top
 from pipeline.models.network import Setting
 from pipeline.models.outputs import Output

@@ -15,9 +15,9 @@ from pipeline.config.rules import topk_rules
 from pipeline.files.artifacts import FIXED, read_json, read_text_table
 from pipeline.folds import fold_table
 from pipeline.methods import topk
+from pipeline.methods.arrays import Array
 from pipeline.methods.tasks import TASKS
 
-Array = np.ndarray[Any, np.dtype[Any]]
 MOST = 24  # names that a chart shows; of more, the telling ones
 
 
@@ -71,7 +71,7 @@ class Run:
         if not path.is_file():
             return None
         table = read_text_table(path)
-        if self.task.values:
+        if self.task.regression:
             values = [[float(value) for value in text.split("|")] for text in table["target"]]
             return table["id"].tolist(), np.asarray(values), table[self.classes].to_numpy(np.float64)
         number = {name: c for c, name in enumerate(self.classes)}
@@ -80,7 +80,7 @@ class Run:
             return table["id"].tolist(), truth_N, topk.as_array(topk_rules.read_table(table, self.classes))
         truth_NC = np.zeros((len(table), len(number)), np.float32)
         for row, text in enumerate(table["target"]):
-            for name in [text] if self.task.exclusive else text.split("|"):
+            for name in [text] if self.task.single_label else text.split("|"):
                 if name in number:
                     truth_NC[row, number[name]] = 1
         return table["id"].tolist(), self.task.labels(truth_NC), table[self.classes].to_numpy(np.float64)

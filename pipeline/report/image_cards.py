@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from pipeline.folds.strata import strata
-from pipeline.report.files import Array, Card, Run
+from pipeline.methods.arrays import Array
+from pipeline.report.files import Card, Run
 from pipeline.report.mosaic import mosaic
 from pipeline.report.plots import shorten
 
@@ -19,10 +20,10 @@ def wrong(run: Run) -> Card | None:
     if run.oof is None:
         return None
     ids, truth, probs_NC = run.oof
-    if run.task.exclusive:
+    if run.task.single_label:
         said = probs_NC.argmax(1)
         certainty = np.where(said != truth, probs_NC.max(1), -1.0)
-    elif run.task.values:
+    elif run.task.regression:
         error_NC = np.abs(probs_NC - truth) / np.maximum(truth.std(0), 1e-12)
         said, certainty = error_NC.argmax(1), error_NC.max(1)
     else:
@@ -35,10 +36,10 @@ def wrong(run: Run) -> Card | None:
     top = [i for i in top if ids[i] in row_of]
     captions = []
     for i in top:
-        name, p = shorten(run.classes[said[i]], 12), certainty[i] if run.task.exclusive else probs_NC[i, said[i]]
-        if run.task.exclusive:
+        name, p = shorten(run.classes[said[i]], 12), certainty[i] if run.task.single_label else probs_NC[i, said[i]]
+        if run.task.single_label:
             text = f"truth {shorten(run.classes[truth[i]], 12)}\nsaid {name}  {p:.3f}"
-        elif run.task.values:
+        elif run.task.regression:
             text = f"{name}: {truth[i, said[i]]:.5g}\nsaid {p:.5g}"
         else:
             text = f"{name}: {'yes' if truth[i, said[i]] else 'no'}\nsaid {p:.3f}"

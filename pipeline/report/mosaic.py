@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pipeline.methods.arrays import Array
 from pipeline.report.plots import DPI, shorten
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 def mosaic(images: Sequence[Array], captions: Sequence[str], columns: int, rows: Sequence[str] = ()) -> Figure:

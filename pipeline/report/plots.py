@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pipeline.methods.arrays import Array
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Array = np.ndarray[Any, np.dtype[Any]]
 INK, SOFT, FAINT = "#1f2933", "#6b7785", "#e4e7eb"
 BLUE, ORANGE, PALE = "#2f6690", "#d1783b", "#b9cfdd"
 FOLDS = ("#2f6690", "#d1783b", "#5b8c5a", "#8a5a83", "#c2a83e", "#4c9a9a", "#a44a3f", "#7d8597")

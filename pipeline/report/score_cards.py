@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from pipeline.methods.arrays import Array
 from pipeline.report import page, plots
-from pipeline.report.files import MOST, Array, Card, Run
+from pipeline.report.files import MOST, Card, Run
 
 
 def score(run: Run) -> Card | None:
@@ -64,10 +65,10 @@ def variants(run: Run) -> Card | None:
 
 def confusion(run: Run) -> Card | None:
     """What is taken for what; for independent labels, what is found, missed and falsely raised."""
-    if run.oof is None or run.task.values:
+    if run.oof is None or run.task.regression:
         return None
     _, truth, probs_NC = run.oof
-    if not run.task.exclusive:
+    if not run.task.single_label:
         said = probs_NC >= 0.5
         parts = {
             "found": said & (truth == 1),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
 from html import escape
 from pathlib import Path
@@ -60,7 +59,7 @@ def run(config: Config) -> Path:
             try:
                 card = section(report)
             except FoldlineError as error:  # a table or image that is gone costs one section, not the report
-                left_out.append(f"{name}: {error.defects[0]}")
+                left_out.append(f"{name}: {error.lines[0]}")
                 continue
             if card is not None:
                 sections.append(page.section(card.title, card.lead, _picture(config, name, card), card.html))
@@ -71,13 +70,6 @@ def run(config: Config) -> Path:
     fingerprints.stamp(config.run_dir, "report", found)
     print(f"report: {target} ({len(sections)} sections, {target.stat().st_size / 1e6:.1f} MB)")
     return target
-
-
-def main(arguments: argparse.Namespace) -> None:
-    """Run the stage from the command line."""
-    from pipeline.cli import read_config
-
-    run(read_config(arguments))
 
 
 def _picture(config: Config, name: str, card: Card) -> str:

@@ -9,11 +9,12 @@ import numpy as np
 import pandas as pd
 
 from pipeline.competition.labels import class_names, encode_targets
-from pipeline.config.config import dump
+from pipeline.config.loading import dump
 from pipeline.files.artifacts import read_json
 from pipeline.folds.strata import strata
+from pipeline.methods.arrays import Array
 from pipeline.report import page, plots
-from pipeline.report.files import MOST, Array, Card, Run
+from pipeline.report.files import MOST, Card, Run
 
 # What is shown of folds/NAME.json.
 FACTS = (
@@ -103,7 +104,7 @@ def labels(run: Run) -> Card | None:
     table, data = run.folds, run.config.data
     names = class_names(run.task, table.targets, data)
     targets_NC, _ = encode_targets(run.task, table.targets, data, names)
-    if run.task.values:
+    if run.task.regression:
         hard, bins = strata(run.task, targets_NC, names, data, run.config.folds.bins)
         names, targets_NC = list(bins), hard if hard.ndim == 2 else hard[:, None] == np.arange(len(bins))
     folds = list(range(table.n))

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from pipeline.config import config as configs
 from pipeline.config import fingerprints
+from pipeline.config import loading as configs
 from pipeline.config.config import Config
 from pipeline.config.rules import topk_rules
 from pipeline.errors import FoldlineError, MismatchError
@@ -19,13 +17,13 @@ from pipeline.files.artifacts import Predictions, read_text_table
 from pipeline.folds import fold_table
 from pipeline.folds.fold_table import FoldTable
 from pipeline.methods import resampling
+from pipeline.methods.arrays import Array
 from pipeline.methods.metrics import find
 from pipeline.methods.resampling import Interval
 from pipeline.methods.tasks import TASKS
 from pipeline.prediction import runs
 from pipeline.scoring.scores import truth
 
-Array = np.ndarray[Any, np.dtype[Any]]
 LEVEL, ROUNDS = 0.9, 1000
 NAMES = ("run", "runs_dir")  # differ by themselves
 
@@ -75,7 +73,7 @@ def run(names: Sequence[str], runs_dir: Path, settings: Sequence[str] = ()) -> F
         try:
             sides.append(_read(folder, config, table))
         except FoldlineError as error:
-            defects += error.defects
+            defects += error.lines
     if defects:
         raise MismatchError(*defects)
     found = compare(scored[0], table, *sides)
@@ -98,23 +96,18 @@ def compare(config: Config, table: FoldTable, first: Side, second: Side) -> Foun
     ids, fold_N = first.ids[rows[0]], first.fold_N[rows[0]]
     for side in (first, second):
         topk_rules.check_metric(config.metric, side.probs_NC)
-    metric, exclusive = find(config.metric), TASKS[config.data.task].exclusive
+    metric, single_label = find(config.metric), TASKS[config.data.task].single_label
     targets_NC = truth(config, table, ids, first.classes)
     groups_N = table.groups[fold_table.row_numbers(table.ids, ids)]
     resamples = resampling.resample(fold_N, groups_N, np.random.default_rng(config.ensemble.seed), ROUNDS)
     both = [side.probs_NC[row] for side, row in zip((first, second), rows, strict=True)]
-    scores_2K = np.stack([resampling.fold_scores(metric, targets_NC, probs, exclusive, fold_N) for probs in both])
-    resampled = [resampling.bootstrap(metric, targets_NC, probs, exclusive, resamples) for probs in both]
+    scores_2K = np.stack([resampling.fold_scores(metric, targets_NC, probs, single_label, fold_N) for probs in both])
+    resampled = [resampling.bootstrap(metric, targets_NC, probs, single_label, resamples) for probs in both]
     sign = resampling.sign(metric)
     leads_K = sign * (scores_2K[1] - scores_2K[0])
     lead = float(leads_K[np.isfinite(leads_K)].mean()) if np.isfinite(leads_K).any() else float("nan")
     interval = resampling.paired(resampled[1], resampled[0], sign, resamples.groups, LEVEL)
     return Found(folds.tolist(), scores_2K, leads_K, lead, interval, resamples.groups)
-
-
-def main(arguments: argparse.Namespace) -> None:
-    """Run the command `diff`."""
-    run(arguments.runs, Path(arguments.runs_dir), arguments.set)
 
 
 def _flat(config: Config) -> fingerprints.Fields:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.config import config as configs
+from pipeline.config import loading as configs
 from pipeline.errors import InputError, MismatchError
 from pipeline.files.artifacts import read_json
 from pipeline.methods.blenders import find as find_blender

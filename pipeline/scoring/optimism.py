@@ -7,7 +7,7 @@ this fold validates, so a little of their labels comes back through the soft tar
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from pipeline.competition.data_root import find_root
 from pipeline.competition.labels import encode_targets
 from pipeline.files.artifacts import Predictions, read_text_table, texts
 from pipeline.folds import fold_table
+from pipeline.methods.arrays import Array
 from pipeline.methods.metrics import find
 from pipeline.methods.resampling import Resamples, bootstrap, interval, mean_of_folds, resample, sign
 from pipeline.methods.tasks import TASKS
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from pipeline.config.config import Config
     from pipeline.folds.fold_table import FoldTable
 
-Array = np.ndarray[Any, np.dtype[Any]]
 ROUNDS = 400
 
 
@@ -61,11 +61,11 @@ def measured(config: Config) -> str | None:
 
 def _lead(config: Config, targets_NC: Array, pairs: list[list[Array]], drawn: Resamples) -> tuple[float, Array]:
     """Return by how much the second of each pair is better, the mean over the pairs, and the same of resamples [R]."""
-    metric, exclusive = find(config.metric), TASKS[config.data.task].exclusive
+    metric, single_label = find(config.metric), TASKS[config.data.task].single_label
     leads, leads_R = [], []
     for pair in pairs:
-        one, other = (mean_of_folds(metric, targets_NC, probs_NC, exclusive, drawn.fold_N) for probs_NC in pair)
-        one_R, other_R = (bootstrap(metric, targets_NC, probs_NC, exclusive, drawn) for probs_NC in pair)
+        one, other = (mean_of_folds(metric, targets_NC, probs_NC, single_label, drawn.fold_N) for probs_NC in pair)
+        one_R, other_R = (bootstrap(metric, targets_NC, probs_NC, single_label, drawn) for probs_NC in pair)
         leads.append(sign(metric) * (other - one))
         leads_R.append(sign(metric) * (other_R - one_R))
     return float(np.mean(leads)), np.asarray(np.mean(leads_R, axis=0))

@@ -14,10 +14,9 @@ from pipeline.errors import MismatchError
 from pipeline.folds.fold_table import FoldTable
 from pipeline.methods import heads as together
 from pipeline.methods import resampling
+from pipeline.methods.arrays import Array
 from pipeline.methods.metrics import find
 from pipeline.methods.tasks import TASKS, Task
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 def truth(config: Config, table: FoldTable, ids: Array, classes: Sequence[str]) -> Array:
@@ -47,7 +46,7 @@ def scores(task: Task, metric: str, targets_NC: Array, probs_NC: Array, fold_N: 
     where the metric needs classes that the predictions do not keep.
     """
     topk_rules.check_metric(metric, probs_NC)
-    found_K = resampling.fold_scores(find(metric), targets_NC, probs_NC, task.exclusive, fold_N)
+    found_K = resampling.fold_scores(find(metric), targets_NC, probs_NC, task.single_label, fold_N)
     known = found_K[~np.isnan(found_K)]
     return {
         "per_fold": [resampling.defined(score) for score in found_K.tolist()],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,12 +15,12 @@ from pipeline.config.config import Config
 from pipeline.config.rules import topk_rules
 from pipeline.files.artifacts import FIXED, read_json, write_json, write_table
 from pipeline.folds import fold_table
+from pipeline.methods.arrays import Array
 from pipeline.methods.metrics import METRICS, find, per_class
 from pipeline.methods.tasks import TASKS
 from pipeline.prediction import runs
 from pipeline.scoring.scores import scores, truth
 
-Array = np.ndarray[Any, np.dtype[Any]]
 KEYS = (
     *("metric", "tta", "data.task", "data.target", "data.separator"),
     *("train.keep", "train.patience"),
@@ -56,13 +55,6 @@ def run(config: Config, partial: bool = False) -> Path:
         fingerprints.stamp(folder, "score", found)
     print("\n".join(_summary(read_json(path), path)))
     return path
-
-
-def main(arguments: argparse.Namespace) -> None:
-    """Run the command `score`."""
-    from pipeline.cli import read_config
-
-    run(read_config(arguments), partial=arguments.partial)
 
 
 def fields(config: Config, folds: Sequence[int]) -> fingerprints.Fields:
@@ -102,7 +94,7 @@ def _score(
         "variants": {"plain": of(made.oof(["identity"])), "tta": of(tta_NC)},
         "views": {view: of(made.oof([view])) for view in made.views},
         "metrics": {name: of(tta_NC, name) for name in shown},
-        "per_class": {} if task.values else _per_class(targets_NC, tta_NC, made.classes, task.exclusive),
+        "per_class": {} if task.regression else _per_class(targets_NC, tta_NC, made.classes, task.single_label),
     }
     if kept is not None:
         report["left_out"] = topk_rules.left_out([name for name in usual if name not in shown], kept)
@@ -135,9 +127,9 @@ def _last_epoch(config: Config, table: fold_table.FoldTable, partial: bool) -> d
 
 
 def _per_class(
-    targets_NC: Array, probs_NC: Array, classes: Sequence[str], exclusive: bool
+    targets_NC: Array, probs_NC: Array, classes: Sequence[str], single_label: bool
 ) -> dict[str, dict[str, float | None]]:
-    columns = per_class(targets_NC, probs_NC, exclusive)
+    columns = per_class(targets_NC, probs_NC, single_label)
     return {
         name: {what: None if np.isnan(values[c]) else values[c] for what, values in columns.items()}
         for c, name in enumerate(classes)

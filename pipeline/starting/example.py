@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,6 +13,7 @@ from pipeline.competition.labels import encode_targets
 from pipeline.config.rules import topk_rules
 from pipeline.errors import InputError, MismatchError
 from pipeline.files.artifacts import read_json, read_text_table, write_json, write_table
+from pipeline.methods.arrays import Array
 from pipeline.methods.intervals import bootstrap, wilson
 from pipeline.methods.tasks import TASKS
 
@@ -22,18 +22,12 @@ if TYPE_CHECKING:
 
     from pipeline.config.config import Config
 
-Array = np.ndarray[Any, np.dtype[Any]]
 
 # Each form copies the same prompt of about 130 digits in one hand; scikit-learn's rows of a form begin here.
 FORM_STARTS = (0, 130, 256, 386, 516, 646, 776, 905, 1029, 1157, 1287, 1415, 1545, 1667)
 TEST_FORMS = (2, 7, 12)  # every fifth, from the third on: fixed before any score was known
 SEED = 20190118
 LITE0 = "tf_efficientnet_lite0"
-
-
-def main(arguments: argparse.Namespace) -> None:
-    """Write the example that the command line names."""
-    run(arguments.name, Path(arguments.root or f"data/{arguments.name}"))
 
 
 def run(name: str, root: Path) -> Path:

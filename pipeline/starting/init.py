@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 from pipeline.competition.data_root import find_root
@@ -12,11 +11,6 @@ from pipeline.starting import writing
 from pipeline.starting.folder import look
 from pipeline.starting.guess import guess, name_of
 from pipeline.starting.recipe import recipe
-
-
-def main(arguments: argparse.Namespace) -> None:
-    """Write the config of the folder that the command line names, and say what was guessed."""
-    run(arguments.folder, Path(arguments.out) if arguments.out else None)
 
 
 def run(place: str, out: Path | None = None) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import shutil
 from collections.abc import Sequence
@@ -55,15 +54,8 @@ def run(config: Config, path: Path, seeds: Sequence[int] = ()) -> Path:
     print("\n".join([*lines, *shown, f"written: {', '.join(map(str, written))}"]))
     errors = [error for by_seed in failures.values() for error in by_seed.values()]
     if errors:
-        raise type(errors[0])(*(text for error in errors for text in error.defects))
+        raise type(errors[0])(*(problem for error in errors for problem in error.lines))
     return folder
-
-
-def main(arguments: argparse.Namespace) -> None:
-    """Run the command `ablate`."""
-    from pipeline.cli import read_config
-
-    run(read_config(arguments), Path(arguments.variants), arguments.seeds or ())
 
 
 def _preflight(jobs: Sequence[Job], path: Path) -> list[str]:
@@ -118,4 +110,4 @@ def _write(
 
 
 def _why(error: FoldlineError) -> str:
-    return " ".join(error.defects[0].split())[:200]
+    return " ".join(error.lines[0].split())[:200]

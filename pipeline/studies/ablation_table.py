@@ -16,6 +16,7 @@ from pipeline.files.artifacts import write_table, write_text
 from pipeline.folds import fold_table
 from pipeline.folds.fold_table import FoldTable
 from pipeline.methods import resampling
+from pipeline.methods.arrays import Array
 from pipeline.methods.metrics import find
 from pipeline.methods.resampling import Interval, Resamples
 from pipeline.methods.tasks import TASKS
@@ -23,7 +24,6 @@ from pipeline.prediction import runs
 from pipeline.scoring.scores import truth
 from pipeline.studies.variants import BASE, Job, text
 
-Array = np.ndarray[Any, np.dtype[Any]]
 LEVEL, ROUNDS = 0.9, 1000
 
 
@@ -77,11 +77,11 @@ class Ruler:
         """Score a run's OOF predictions over the views of its `tta`; raise MismatchError where they do not fit."""
         names = self.config.submission.composite
         found = runs.read(made.run_dir, self.table, composite=names, partial=True, test=False)
-        exclusive, probs_NC = TASKS[self.config.data.task].exclusive, found.oof(made.tta)
+        single_label, probs_NC = TASKS[self.config.data.task].single_label, found.oof(made.tta)
         targets_NC = truth(self.config, self.table, found.ids, found.classes)
         return Measured(
-            resampling.fold_scores(self.metric, targets_NC, probs_NC, exclusive, found.fold_N),
-            resampling.bootstrap(self.metric, targets_NC, probs_NC, exclusive, self.resamples),
+            resampling.fold_scores(self.metric, targets_NC, probs_NC, single_label, found.fold_N),
+            resampling.bootstrap(self.metric, targets_NC, probs_NC, single_label, self.resamples),
             runs.train_seconds(made.run_dir, list(range(self.table.n))),
         )
 

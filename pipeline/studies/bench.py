@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import time
 from typing import Any
@@ -21,12 +20,10 @@ IMAGES = 1024  # of the competition that are measured
 PREDICT_SECONDS = 3.0  # of one pass over all folds and views
 
 
-def main(arguments: argparse.Namespace) -> None:
-    """Measure and print what the command line names."""
-    from pipeline.cli import read_config
-
-    found = run(read_config(arguments), quiet=arguments.json)
-    print(json.dumps(found) if arguments.json else "\n".join(_text(found)))
+def main(config: Config, as_json: bool) -> None:
+    """Measure and print, for a reader or for machines."""
+    found = run(config, quiet=as_json)
+    print(json.dumps(found) if as_json else "\n".join(_text(found)))
 
 
 def run(config: Config, quiet: bool = False, seconds: float = 24.0) -> dict[str, Any]:

@@ -20,11 +20,12 @@ from pipeline.config import fingerprints
 from pipeline.config.config import Config
 from pipeline.config.rules import topk_rules
 from pipeline.errors import FoldlineError, MismatchError
-from pipeline.files.artifacts import Array, Predictions
+from pipeline.files.artifacts import Predictions
 from pipeline.folds import fold_table
 from pipeline.folds.fold_table import FoldTable
 from pipeline.folds.rows import FoldRows
 from pipeline.images.cache import ImageSet, lacking, open_config
+from pipeline.methods.arrays import Array
 from pipeline.prediction import runs
 from pipeline.studies import effort
 from pipeline.studies.effort import Effort, duration
@@ -108,7 +109,7 @@ def _format(config: Config, lines: dict[str, Lines]) -> str:
 
 
 def _stop(error: FoldlineError) -> Lines:
-    first, *rest = [line for defect in error.defects for line in defect.splitlines()]
+    first, *rest = [line for defect in error.lines for line in defect.splitlines()]
     return [f"would stop with exit code {error.exit_code}: {first}", *rest]
 
 
@@ -142,7 +143,7 @@ def _states(
         try:
             epochs, text = _training(config, table, lessons, number, digest, force)
         except MismatchError as error:
-            defects += error.defects
+            defects += error.lines
             continue
         text = text or f"{epochs} epochs on {train} rows{_more(config, train, train_images)}"
         valid_views = test_views = len(config.views)

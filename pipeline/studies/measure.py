@@ -21,17 +21,19 @@ from timm.utils import ModelEmaV3
 from torch import nn
 
 from pipeline.batches import augmentation
-from pipeline.batches.loader import Array, Images, Plan, Rows, TrainingBatches
+from pipeline.batches.loader import Images, Plan, Rows, TrainingBatches, subset
 from pipeline.competition.image_paths import Source
 from pipeline.config.config import Config
 from pipeline.images.cache import decode_config
 from pipeline.machine import devices
 from pipeline.machine.cores import cores
+from pipeline.methods.arrays import Array
 from pipeline.models import building, network
 from pipeline.models.network import Setting
 from pipeline.models.outputs import Output
-from pipeline.prediction.predictor import predict, subset
-from pipeline.training.trainer import Fit, Fold, accelerator, optimizer
+from pipeline.prediction.predictor import predict
+from pipeline.training.fold import Fold
+from pipeline.training.trainer import Fit, accelerator, optimizer
 
 EPOCHS = 10_000  # of the measured loop: more than any measurement reaches
 LOOP_ROWS = 512  # it runs over at least so many rows, where there are as many

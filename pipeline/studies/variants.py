@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from pipeline.config import config as configs
+from pipeline.config import loading as configs
 from pipeline.config import trees
 from pipeline.config.config import Config
 from pipeline.errors import InputError
@@ -56,7 +56,7 @@ def read(config: Config, path: Path, seeds: Sequence[int]) -> list[Job]:
             try:
                 jobs.append(Job(name, seed, _config(config, name, changes, seed, path), changes))
             except InputError as error:
-                defects += [text for text in error.defects if text not in defects]
+                defects += [text for text in error.lines if text not in defects]
     own = {job.seed: scored(job.config) for job in jobs if job.variant == BASE}
     for job in jobs:
         if job.variant != BASE and job.seed == seeds[0] and scored(job.config) == own[job.seed]:

@@ -24,7 +24,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -32,6 +32,7 @@ from pipeline.competition.sample_submission import UNNAMED, answers, check_sampl
 from pipeline.config.rules import decisions
 from pipeline.errors import InputError, MismatchError, some
 from pipeline.methods import topk
+from pipeline.methods.arrays import Array
 from pipeline.methods.heads import composite
 from pipeline.methods.metrics import find
 from pipeline.methods.tasks import TASKS
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
 
     from pipeline.config.config import Config
 
-Array = np.ndarray[Any, np.dtype[Any]]
 DECIMAL = re.compile(r"[+-]?(\d+\.\d*|\.\d+)([eE][+-]?\d+)?|[+-]?\d+[eE][+-]?\d+")
 TOP = 5  # labels of a list whose metric names no number
 MOST_CELLS = 2**26  # of a submission from the most probable classes: 0.5 GB a variant
@@ -84,7 +84,7 @@ def build(
 def _misfits(asked: list[str], ids: Array, probs_NC: Array, config: Config) -> list[str]:
     place, listed = config.data.sample_submission, ids.tolist()
     known, wanted = set(listed), set(asked)
-    bounds = (-np.inf, np.inf) if TASKS[config.data.task].values else (0, 1)
+    bounds = (-np.inf, np.inf) if TASKS[config.data.task].regression else (0, 1)
     held_NX = probs_NC.values_NK if isinstance(probs_NC, topk.Top) else probs_NC
     outside_N = ((held_NX < bounds[0]) | (held_NX > bounds[1])).any(1)
     kinds = {
@@ -133,13 +133,13 @@ def _cell(probs_NC: Array, column: int, cell: str) -> Array:
 def _auto(cells: pd.DataFrame, config: Config, classes: Sequence[str]) -> str:
     """Return what kind of cell the sample wants."""
     task, reads, column = TASKS[config.data.task], find(config.metric).reads, str(cells.columns[0])
-    if task.values:
+    if task.regression:
         return "value"
     if len(cells.columns) > 1 or column in {*classes, *(config.submission.columns or {})}:
         return "probability"
     if reads == "ranking":
         return "top"
-    if len(classes) != 2 or not task.exclusive:
+    if len(classes) != 2 or not task.single_label:
         return "label"
     decimal = any(DECIMAL.fullmatch(cell.strip()) for cell in cells[column])
     return "probability" if reads != "labels" or decimal else "label"
@@ -153,7 +153,7 @@ def _texts(cell: str, config: Config, classes: Sequence[str], probs_NC: Array, d
     if cell == "top":
         best_NK = topk.top(probs_NC, own.top or _length(config.metric)).columns_NK
         found = [joiner.join(names[c] for c in best_K) for best_K in best_NK.tolist()]
-    elif task.exclusive:
+    elif task.single_label:
         hard_NC = probs_NC if decided_NC is None else decided_NC
         found = [names[c] for c in hard_NC.argmax(1).tolist()]
     else:

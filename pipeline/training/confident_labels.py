@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
-Array = np.ndarray[Any, np.dtype[Any]]
+from pipeline.methods.arrays import Array
+
 Spans = Sequence[tuple[int, int]]  # columns that sum to 1 each; none: every column is a question of its own
 
 

@@ -8,7 +8,6 @@ truth.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -21,10 +20,9 @@ from pipeline.errors import InputError
 from pipeline.folds.fold_table import FoldTable
 from pipeline.images.cache import ImageSet
 from pipeline.methods import topk
+from pipeline.methods.arrays import Array
 from pipeline.methods.tasks import TASKS
 from pipeline.training import confident_labels, pseudo_labels, teacher
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 @dataclass(frozen=True)
@@ -136,18 +134,18 @@ class Lessons:
     @property
     def _spans(self) -> list[tuple[int, int]]:
         """Return the columns of which one is true, of each head; none where each is a question of its own."""
-        if not self.task.exclusive:
+        if not self.task.single_label:
             return []
         heads = self.config.data.heads_of(self.own.classes)
         return [(start, stop) for _, start, stop in heads] or [(0, len(self.own.classes))]
 
     def _sure(self, probs_NC: Array) -> Array:
-        if self.task.values:
+        if self.task.regression:
             return np.ones(len(probs_NC), dtype=bool)
         return np.asarray(confident_labels.certainty(probs_NC, self._spans) >= self.config.pseudo.threshold)
 
     def _labels(self, probs_NC: Array) -> Array:
-        if self.task.values or self.config.pseudo.soft:
+        if self.task.regression or self.config.pseudo.soft:
             return probs_NC.astype(np.float32)
         return confident_labels.labels(probs_NC, self._spans)
 

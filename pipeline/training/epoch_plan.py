@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.batches.loader import Array, Disturb, Plan, Rows
+from pipeline.batches.loader import Disturb, Plan, Rows
 from pipeline.config.config import Config
 from pipeline.errors import InputError
+from pipeline.methods.arrays import Array
 from pipeline.methods.sampling import DisturbLabels, DisturbValues, class_weights, row_shares
 from pipeline.models.outputs import Output
 

@@ -17,7 +17,7 @@ from pipeline.machine import processes
 from pipeline.methods.metrics import find
 
 if TYPE_CHECKING:
-    from pipeline.training.trainer import Fold
+    from pipeline.training.fold import Fold
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -19,14 +18,13 @@ from pipeline.files.artifacts import Predictions
 from pipeline.folds.fold_table import FoldTable
 from pipeline.images.cache import open_config, size_for
 from pipeline.machine import devices, processes
+from pipeline.methods.arrays import Array
 from pipeline.models import network
 from pipeline.models.network import Setting
 from pipeline.models.outputs import Output, pool
 from pipeline.prediction import runs
 from pipeline.prediction.predictor import predict
 from pipeline.training import teacher
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 def answers(config: Config, new: NewImages, fold: int, table: FoldTable, classes: Sequence[str]) -> Array:

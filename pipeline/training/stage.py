@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import shutil
 import time
@@ -12,9 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.batches import augmentation, fold_rows, progressive_resizing
+from pipeline.batches.loader import subset
 from pipeline.competition.competition import Competition, load
 from pipeline.config import fingerprints, plugin_files
-from pipeline.config.config import Config, dump
+from pipeline.config.config import Config
+from pipeline.config.loading import dump
 from pipeline.errors import InputError, MismatchError
 from pipeline.files.artifacts import lock, write_json, write_text
 from pipeline.folds import fold_table
@@ -23,9 +24,9 @@ from pipeline.images.cache import ImageSet, size_for
 from pipeline.images.decoding import DECODE_VERSION
 from pipeline.machine import devices, parallel_folds, processes
 from pipeline.models.network import Setting
-from pipeline.prediction.predictor import subset
 from pipeline.training.distillation import Lessons
-from pipeline.training.trainer import Fold, Watch, accelerator, fit
+from pipeline.training.fold import Fold
+from pipeline.training.trainer import Watch, accelerator, fit
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -123,13 +124,6 @@ def _train_apart(config: Config, fold: int, stop: parallel_folds.Stop) -> None:
     """Train one fold in a process that has nothing yet."""
     devices.prepare(config.train)
     _train(config, fold, *_open(config), accelerator(Setting.of(config)), lambda *_: stop())
-
-
-def main(arguments: argparse.Namespace) -> None:
-    """Run the stage from the command line."""
-    from pipeline.cli import read_config
-
-    run(read_config(arguments), arguments.fold, arguments.force)
 
 
 def _wanted(folds: Sequence[int] | None, count: int) -> list[int]:

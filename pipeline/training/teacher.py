@@ -5,23 +5,22 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline.config import config as configs
+from pipeline.config import loading as configs
 from pipeline.errors import FoldlineError, InputError, MismatchError
 from pipeline.files.artifacts import Predictions
 from pipeline.folds import fold_table
 from pipeline.folds.fold_table import FoldTable
+from pipeline.methods.arrays import Array
 from pipeline.methods.topk import Top
 from pipeline.prediction import runs
 
 if TYPE_CHECKING:
     from pipeline.competition.competition import Competition
     from pipeline.config.config import Config
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 def folder_of(config: Config, key: str, name: str) -> Path:
@@ -55,7 +54,7 @@ def problems(config: Config) -> list[str]:
         try:
             own = config_of(folder_of(config, key, name))
         except FoldlineError as error:
-            found += error.defects
+            found += error.lines
             continue
         if own.data.task != config.data.task:
             found.append(f"{key}.teacher: '{name}' learns {own.data.task} targets, expected {config.data.task} as here")
@@ -109,7 +108,7 @@ def _read(
             made = Predictions.load(path)
             mean_NC = made.mean(views)
         except FoldlineError as error:
-            defects += [text if str(path) in text else f"{path}: {text}" for text in error.defects]
+            defects += [text if str(path) in text else f"{path}: {text}" for text in error.lines]
             continue
         if (other := str(made.meta.get("fold_hash"))) != table.fold_hash:
             defects.append(runs.other_folds(path, other, table.fold_hash))

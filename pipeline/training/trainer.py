@@ -6,8 +6,6 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,13 +15,13 @@ from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 
 from pipeline.batches import progressive_resizing
-from pipeline.batches.loader import Array, Augmentation, Batch, Plan, Rows, TrainingBatches, training_loader
-from pipeline.batches.progressive_resizing import Phase
+from pipeline.batches.loader import Augmentation, Batch, Plan, TrainingBatches, training_loader
 from pipeline.config.config import Config
 from pipeline.config.rules import topk_rules
 from pipeline.errors import InputError, TrainingError
 from pipeline.machine import devices, processes
 from pipeline.methods import topk
+from pipeline.methods.arrays import Array
 from pipeline.methods.mixing import mix_batch, unweigh, weigh
 from pipeline.methods.schedules import Options, factor
 from pipeline.methods.seeding import rng, seed64
@@ -34,6 +32,7 @@ from pipeline.prediction.predictor import predict
 from pipeline.prediction.topk_predictor import pool_tops, validate
 from pipeline.training import epoch_plan
 from pipeline.training.checkpoint import Checkpoint
+from pipeline.training.fold import Fold
 from pipeline.training.history import Epoch, History
 from pipeline.training.swa import Average, learning_norms, recompute
 
@@ -41,19 +40,6 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 Watch = Callable[[int, Sequence[Epoch]], None]
-
-
-@dataclass(frozen=True)
-class Fold:
-    """Hold one fold's rows and where its files go."""
-
-    number: int
-    train: Rows
-    valid: Rows
-    classes: tuple[str, ...]
-    folder: Path
-    pool_I: Array | None = None  # number of the validated row that each image of `valid` belongs to; None: its own
-    phases: tuple[Phase, ...] = ()  # other sizes of the images of `train`, for the first epochs
 
 
 def fit(

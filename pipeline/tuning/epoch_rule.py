@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
+from pipeline.methods.arrays import Array
 from pipeline.methods.metrics import Metric
 from pipeline.methods.resampling import LEAST_GROUPS, bootstrap, interval, resample
 
-Array = np.ndarray[Any, np.dtype[Any]]
 LEAST = 4  # epochs of the incumbent after the warm-up from which its noise can be told
 NOISES = 1.0  # standard deviations of a difference between two curves
 
@@ -99,7 +98,7 @@ def reach(
     metric: Metric,
     targets_NC: Array,
     probs_NC: Array,
-    exclusive: bool,
+    single_label: bool,
     groups_N: Array | None,
     rng: np.random.Generator,
     level: float = 0.9,
@@ -115,7 +114,7 @@ def reach(
         draws.append(resample(fold_N, None, rng, rounds))
     widths = [0.0]
     for drawn in draws:
-        found = interval(bootstrap(metric, targets_NC, probs_NC, exclusive, drawn), drawn.groups, level)
+        found = interval(bootstrap(metric, targets_NC, probs_NC, single_label, drawn), drawn.groups, level)
         if found.lost > rounds / 10:
             return math.inf
         widths.append((found.high - found.low) / 2)

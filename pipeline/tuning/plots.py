@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pipeline.methods.arrays import Array
 from pipeline.report.plots import BLUE, INK, ORANGE, PALE, SOFT, WIDTH, shorten
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Array = np.ndarray[Any, np.dtype[Any]]
 COLUMNS = 3  # of the slices
 MOST_TEXTS = 12  # choices that are named
 

@@ -156,7 +156,7 @@ class Line:
         try:
             config = trial_names.of(self.config, found)
         except InputError as error:
-            self._skip(trial, f"refused: {'; '.join(error.defects)}")
+            self._skip(trial, f"refused: {'; '.join(error.lines)}")
             return None
         trial.set_user_attr("settings", config.run)
         trials = self.study.get_trials(deepcopy=False)  # again: another machine may have asked meanwhile

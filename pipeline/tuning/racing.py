@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from pipeline.methods.arrays import Array
 from pipeline.methods.metrics import Metric
 from pipeline.methods.resampling import LEAST_GROUPS, Resamples, bootstrap, fold_scores, paired, resample, sign
 
-Array = np.ndarray[Any, np.dtype[Any]]
 MOST_LOST = 0.1  # share of resamples that may lack a class
 
 
@@ -40,7 +39,7 @@ def race(
     targets_NC: Array,
     trial_NC: Array,
     incumbent_NC: Array,
-    exclusive: bool,
+    single_label: bool,
     fold_N: Array,
     groups_N: Array | None,
     rng: np.random.Generator,
@@ -54,11 +53,11 @@ def race(
     two groups in any fold nothing is known, and nothing pruned.
     """
     turn, predicted = sign(metric), (trial_NC, incumbent_NC)
-    trial_K, incumbent_K = (fold_scores(metric, targets_NC, probs_NC, exclusive, fold_N) for probs_NC in predicted)
+    trial_K, incumbent_K = (fold_scores(metric, targets_NC, probs_NC, single_label, fold_N) for probs_NC in predicted)
     differences_K = turn * (trial_K - incumbent_K)
 
     def scores(resamples: Resamples) -> list[Array]:
-        return [bootstrap(metric, targets_NC, probs_NC, exclusive, resamples) for probs_NC in predicted]
+        return [bootstrap(metric, targets_NC, probs_NC, single_label, resamples) for probs_NC in predicted]
 
     resamples = resample(fold_N, groups_N, rng, rounds)
     trial_R, incumbent_R = scores(resamples)

@@ -10,7 +10,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipeline.config.config import Config, dump
+from pipeline.config.config import Config
+from pipeline.config.loading import dump
 from pipeline.config.search_space import space as spaces
 from pipeline.config.search_space.entries import Fixed
 from pipeline.config.search_space.resolve import read as read_space
@@ -76,11 +77,8 @@ def report(config: Config, url: str | None = None) -> Path:
     return config.study_dir
 
 
-def main(arguments: argparse.Namespace) -> None:
+def main(config: Config, arguments: argparse.Namespace) -> None:
     """Run the command `tune`, or as one of its workers."""
-    from pipeline.cli import read_config
-
-    config = read_config(arguments)
     from optuna.exceptions import StorageInternalError
 
     try:

@@ -103,12 +103,12 @@ def _reach(setup: Setup, fold: int, rival: Rival) -> float:
     """Return by how much the rival's score on the fold may be wrong for its rows alone."""
     config = rival.config
     rows = read_rows(config, setup.table, fold, rival.folder)
-    exclusive, draws = TASKS[config.data.task].exclusive, np.random.default_rng([setup.config.tune.seed, fold])
+    single_label, draws = TASKS[config.data.task].single_label, np.random.default_rng([setup.config.tune.seed, fold])
     return rule.reach(
         find(config.metric),
         rows.targets_NC,
         rows.probs_NC,
-        exclusive,
+        single_label,
         rows.groups_N,
         draws,
         setup.config.tune.level,
@@ -129,7 +129,7 @@ def _pruned(setup: Setup, trial: Trial, config: Config, rival: Rival | None, don
         topk.join([rows.targets_NC for rows in mine]),
         topk.join([rows.probs_NC for rows in mine]),
         topk.join([rows.probs_NC for rows in theirs]),
-        TASKS[config.data.task].exclusive,
+        TASKS[config.data.task].single_label,
         np.repeat(done, [len(rows.targets_NC) for rows in mine]),
         np.concatenate([rows.groups_N for rows in mine]),
         np.random.default_rng([tune.seed, *done]),

@@ -6,15 +6,17 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline.config.config import Config, load
+from pipeline.config.config import Config
+from pipeline.config.loading import load
 from pipeline.config.rules import topk_rules
 from pipeline.errors import MismatchError
 from pipeline.files.artifacts import Predictions
 from pipeline.folds.fold_table import FoldTable
+from pipeline.methods.arrays import Array
 from pipeline.methods.metrics import find
 from pipeline.methods.tasks import TASKS
 from pipeline.prediction import runs
@@ -23,8 +25,6 @@ from pipeline.tuning.trial_states import ranked
 
 if TYPE_CHECKING:
     from optuna import Study
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 @dataclass(frozen=True)

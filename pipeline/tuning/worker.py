@@ -105,7 +105,7 @@ def _reason(error: Exception) -> str:
     if isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text:
         return MEMORY
     if isinstance(error, FoldlineError):
-        return "; ".join(error.defects)
+        return "; ".join(error.lines)
     return textwrap.shorten(f"{type(error).__name__}: {text}", 300, placeholder=" …")
 
 

@@ -152,8 +152,8 @@ def test_every_defect_is_listed() -> None:
         ("[9].OverlayElements", "cannot be used on an image alone"),
         ("[10].Affine", "'cval'"),
     ]
-    assert len(caught.value.defects) == len(expected)
-    for defect, (place, reason) in zip(caught.value.defects, expected, strict=True):
+    assert len(caught.value.lines) == len(expected)
+    for defect, (place, reason) in zip(caught.value.lines, expected, strict=True):
         assert defect.startswith(f"augment.train{place}: ") and reason in defect
 
 

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from pipeline.batches import augmentation
 from pipeline.batches.loader import (
-    Array,
     Batch,
     Decoded,
     Images,
@@ -24,6 +23,7 @@ from pipeline.batches.loader import (
     stack,
     training_loader,
 )
+from pipeline.methods.arrays import Array
 
 SIDE = 12
 

@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from test_training import config
+from trainings import config
 
-from pipeline.batches import fold_rows, progressive_resizing
+from pipeline.batches import augmentation, fold_rows, progressive_resizing
 from pipeline.batches.loader import Plan, TrainingBatches
 from pipeline.competition.competition import load as load_competition
-from pipeline.config.config import Config, load
+from pipeline.config.config import Config
+from pipeline.config.loading import load
 from pipeline.errors import InputError
 from pipeline.folds import fold_table
 from pipeline.folds import stage as folds
@@ -36,7 +37,7 @@ def test_every_epoch_has_its_size_and_the_pixels_of_that_sizes_cache(competition
     held, table = load_competition(config), fold_table.read(config)
     images = progressive_resizing.open_all(config, fold_rows.sources(held))
     fold = _fold(config, table, held, images, 0)
-    batches = TrainingBatches(fold.train, Plan(len(fold.train), 8, 1, 0), train.augment.of(config), None, fold.phases)
+    batches = TrainingBatches(fold.train, Plan(len(fold.train), 8, 1, 0), augmentation.of(config), None, fold.phases)
     found = [tuple(batches[epoch, 0].images_BHWC.shape[1:3]) for epoch in range(5)]
     assert found == [(16, 16), (16, 16), (20, 24), (20, 24), (32, 32)]
     stored = {path.name.split("-")[0] for path in Path(config.data.cache.dir or "").iterdir()}

@@ -25,7 +25,8 @@ from sklearn.ensemble import ExtraTreesRegressor
 from sklearn.kernel_ridge import KernelRidge
 from sklearn.neighbors import KNeighborsRegressor
 
-Array = np.ndarray[Any, np.dtype[Any]]
+from pipeline.methods.arrays import Array
+
 FOLDS, POOL, UNLABELLED, CLASSES = 5, 600, 400, 10
 LEARNERS: dict[str, Callable[[int], Any]] = {  # seed -> a model of soft targets [N,C]
     "5 neighbours": lambda _: KNeighborsRegressor(5, weights="distance"),

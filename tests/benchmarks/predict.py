@@ -18,7 +18,8 @@ from pathlib import Path
 import numpy as np
 from input import make_photographs
 
-from pipeline.config.config import Config, parse
+from pipeline.config.config import Config
+from pipeline.config.loading import parse
 
 CLASSES = ("a", "b", "c", "d")
 

@@ -29,7 +29,8 @@ import numpy as np
 
 from pipeline.competition.competition import Competition
 from pipeline.competition.competition import load as load_competition
-from pipeline.config.config import Config, dump, load
+from pipeline.config.config import Config
+from pipeline.config.loading import dump, load
 from pipeline.files.artifacts import write_table
 from pipeline.folds import fold_table
 
@@ -37,7 +38,7 @@ ROOT = Path(__file__).resolve().parents[2]
 STAGES = """
 import os, sys
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line sets it
-from pipeline.config.config import load
+from pipeline.config.loading import load
 from pipeline.prediction import stage as predict
 from pipeline.training import stage as train
 config = load(sys.argv[1:])

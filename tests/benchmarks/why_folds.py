@@ -17,7 +17,7 @@ import numpy as np
 from sklearn.datasets import load_digits
 from sklearn.svm import SVC
 
-from pipeline.config import config
+from pipeline.config import loading as config
 from pipeline.folds import fold_table
 from pipeline.folds import stage as folds
 from pipeline.report import plots

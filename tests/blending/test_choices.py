@@ -18,7 +18,8 @@ from pipeline.blending import stage as ensemble
 from pipeline.blending.choosing import compare, correlation, leave_one_out
 from pipeline.blending.judging import Judge
 from pipeline.blending.stacking import Stack
-from pipeline.config.config import Config, dump
+from pipeline.config.config import Config
+from pipeline.config.loading import dump
 from pipeline.errors import InputError, MismatchError
 from pipeline.files.artifacts import Predictions, read_text_table
 from pipeline.folds.fold_table import FoldTable
@@ -36,8 +37,8 @@ def test_slow_searches_are_left_out_of_a_large_comparison_unless_named(
     for seed in range(2):
         add(config, table, truth_NC, f"m{seed}", {"identity": 1.0}, seed=seed)
     limit = 60 * 2 * ROWS * 3 * (table.n + 1)  # greedy scores 50 blends a member, the other searches more
-    for place in ("compare", "blending"):
-        monkeypatch.setattr(f"pipeline.blending.stage.{place}.MOST_SCORED", limit)
+    for place in ("choosing", "variants"):
+        monkeypatch.setattr(f"pipeline.blending.{place}.MOST_SCORED", limit)
     _, report = blended(config, "m0", "m1", blender="greedy_negative")
     slow = ["nelder_mead", "greedy_bagged"]
     assert report["comparison"]["left_out"] == slow
@@ -183,32 +184,32 @@ def test_a_teammate_s_ranks_are_compared_by_ranks_alone(tmp_path: Path) -> None:
 )
 def test_every_task_takes_every_choice(tmp_path: Path, task: str, metric: str) -> None:
     names = ("cat", "dog") if task == "binary" else CLASSES
-    exclusive = task == "binary"
-    loss = "cross_entropy" if exclusive else "binary_cross_entropy"
+    single_label = task == "binary"
+    loss = "cross_entropy" if single_label else "binary_cross_entropy"
     changes: dict[str, Any] = {"data__task": task, "loss__name": loss, "metric": metric}
-    config = make_config(tmp_path, **changes, **({} if exclusive else {"data__separator": " "}))
+    config = make_config(tmp_path, **changes, **({} if single_label else {"data__separator": " "}))
     make_sample(config, "id," + ",".join(names) + "\n" + "".join(f"{name}{',0' * len(names)}\n" for name in TEST_IDS))
     rng = np.random.default_rng(3)
-    truth_NC = np.eye(2)[rng.integers(0, 2, 60)] if exclusive else rng.integers(0, 2, (60, 3)).astype(float)
+    truth_NC = np.eye(2)[rng.integers(0, 2, 60)] if single_label else rng.integers(0, 2, (60, 3)).astype(float)
     labels = [" ".join(name for name, hit in zip(names, row, strict=True) if hit) for row in truth_NC]
     table = make_folds(config, pd.DataFrame({"label": labels}))
     for seed in range(2):
         run = config.model_copy(update={"run": f"m{seed}"})
-        make_run(run, table, truth_NC / 2, classes=names, seed=seed, exclusive=exclusive)
+        make_run(run, table, truth_NC / 2, classes=names, seed=seed, single_label=single_label)
     auto = config.ensemble.smoothing.model_copy(update={"alpha": "auto"})
     made, report = blended(config, "m0", "m1", blender="auto", views="select", calibrate="auto", smoothing=auto)
     assert set(report["comparison"]["blenders"]) == set(TASKS[task].blenders(metric))
     for file in ("blend.csv", "blend_oof.csv"):
         probs_NC = read_text_table(made.run_dir / file)[list(names)].astype(float).to_numpy()
         assert ((probs_NC >= 0) & (probs_NC <= 1)).all()
-        if exclusive and report["blender"] != "rank_mean":
+        if single_label and report["blender"] != "rank_mean":
             np.testing.assert_allclose(probs_NC.sum(1), 1)
 
 
 def test_blenders_that_do_not_exist_or_do_not_fit_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError) as error:
         make_config(tmp_path, metric="log_loss", ensemble__compare=["greedyy", "meen"], ensemble__blender="autoo")
-    text = "\n".join(error.value.defects)
+    text = "\n".join(error.value.lines)
     assert "did you mean 'greedy'" in text and "did you mean 'mean'" in text and "did you mean 'auto'" in text
     with pytest.raises(InputError, match=r"ensemble.compare: found 'rank_mean', but log_loss needs probabilities"):
         make_config(tmp_path, metric="log_loss", ensemble__compare=["mean", "rank_mean"])

@@ -12,7 +12,8 @@ import pytest
 import yaml
 
 from pipeline.blending import stage as ensemble
-from pipeline.config.config import Config, dump, load
+from pipeline.config.config import Config
+from pipeline.config.loading import dump, load
 from pipeline.errors import InputError, MismatchError
 from pipeline.files.artifacts import Predictions, read_text_table, write_text
 from pipeline.folds import fold_table
@@ -148,13 +149,13 @@ def test_several_runs_of_a_column_are_averaged_and_a_head_may_come_from_a_run_of
 def test_what_cannot_be_composed_is_refused_all_at_once(both: Config) -> None:
     with pytest.raises(InputError, match=r"no folder .*of-label") as missing:
         ensemble.run(both)
-    assert len(missing.value.defects) == 2
+    assert len(missing.value.lines) == 2
     write(alone(both, "of-label", target="round"), ROUND, 1)
     other = alone(both, "of-round", target="round")
     write(other, (*ROUND, "maybe"), 2)
     with pytest.raises(MismatchError) as unfit:
         ensemble.run(both)
-    first, second = unfit.value.defects
+    first, second = unfit.value.lines
     assert "of-label: learnt round; name a run whose data.target is label" in first
     assert "has the classes [no, yes, maybe]" in second and "round, [no, yes]" in second
     write(alone(both, "of-label", target="label"), SHAPES, 1)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from pipeline.checking import stage as check
-from pipeline.config.config import load
+from pipeline.config.loading import load
 from pipeline.errors import InputError
 from pipeline.models import network
 
@@ -22,8 +22,8 @@ def test_wrong_names_are_told_with_the_tables_defects_before_images_are_read(com
     with pytest.raises(InputError) as caught:
         check.run(config)
     places = ("line 5: label is blank", "model.name: found", "train.optimizer: found", "HorizontalFlip")
-    assert len(caught.value.defects) == len(places)
-    for place, line in zip(places, caught.value.defects, strict=True):
+    assert len(caught.value.lines) == len(places)
+    for place, line in zip(places, caught.value.lines, strict=True):
         assert place in line
     assert not (competition.parent / "cache").exists()
 

@@ -9,7 +9,7 @@ import pytest
 from pipeline.competition import data_root
 from pipeline.competition.competition import Competition, load, survey
 from pipeline.competition.rows.rows import SHOWN, Defects
-from pipeline.config.config import load as load_config
+from pipeline.config.loading import load as load_config
 from pipeline.errors import InputError
 
 
@@ -20,7 +20,7 @@ def read(root: Path, *settings: str) -> Competition:
 def defects(root: Path, *settings: str) -> list[str]:
     with pytest.raises(InputError) as caught:
         read(root, *settings)
-    return list(caught.value.defects)
+    return list(caught.value.lines)
 
 
 def swap(path: Path, old: str, new: str) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from pipeline.competition.competition import Competition, load
 from pipeline.competition.rows.new_images import find
-from pipeline.config.config import load as load_config
+from pipeline.config.loading import load as load_config
 from pipeline.errors import InputError
 
 
@@ -28,7 +28,7 @@ def read(root: Path, **data: Any) -> Competition:
 def defects(root: Path, **data: Any) -> str:
     with pytest.raises(InputError) as caught:
         read(root, **data)
-    return "\n".join(caught.value.defects)
+    return "\n".join(caught.value.lines)
 
 
 def append(path: Path, *lines: str) -> None:

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-Array = np.ndarray[Any, np.dtype[Any]]
+from pipeline.methods.arrays import Array
+
 SECONDARY_CAPTURE, EXPLICIT, JPEG_BASELINE = (
     "1.2.840.10008.5.1.4.1.1.7",
     "1.2.840.10008.1.2.1",

@@ -11,7 +11,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-Array = np.ndarray[Any, np.dtype[Any]]
+from pipeline.methods.arrays import Array
+
 Side = int | tuple[int, int]  # pixels; two numbers are height, width
 SIDE = 40
 

@@ -14,7 +14,7 @@ from competitions.scores import beats, score
 
 from pipeline.blending import stage as ensemble
 from pipeline.checking import stage as check
-from pipeline.config import config as configs
+from pipeline.config import loading as configs
 from pipeline.config import trees
 from pipeline.config.config import Config
 from pipeline.folds import stage as folds

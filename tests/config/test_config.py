@@ -10,7 +10,8 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from pipeline.config.config import Config, dump, load, parse
+from pipeline.config.config import Config
+from pipeline.config.loading import dump, load, parse
 from pipeline.errors import InputError
 
 BASE: dict[str, Any] = {
@@ -52,8 +53,8 @@ def refused(**settings: object) -> list[str]:
     """Return the defects of BASE with these settings."""
     with pytest.raises(InputError) as caught:
         made(**settings)
-    assert all(defect.startswith("a.yaml: ") for defect in caught.value.defects)
-    return [defect.removeprefix("a.yaml: ") for defect in caught.value.defects]
+    assert all(defect.startswith("a.yaml: ") for defect in caught.value.lines)
+    return [defect.removeprefix("a.yaml: ") for defect in caught.value.lines]
 
 
 def test_the_base_is_enough() -> None:
@@ -104,7 +105,7 @@ def test_every_problem_is_reported_at_once() -> None:
 def test_what_is_missing_is_named() -> None:
     with pytest.raises(InputError) as caught:
         parse({"data": {"root": "x"}}, "a.yaml")
-    keys = [defect.split(": ")[1] for defect in caught.value.defects]
+    keys = [defect.split(": ")[1] for defect in caught.value.lines]
     assert keys == ["name", "data.image", "data.target", "model"]
 
 
@@ -209,14 +210,14 @@ def test_a_rate_in_scientific_notation_is_a_number(text: str, write: Write) -> N
 def test_settings_are_checked(settings: list[str], message: str, write: Write) -> None:
     with pytest.raises(InputError) as caught:
         load([write("base.yaml", BASE)], settings)
-    (defect,) = caught.value.defects
+    (defect,) = caught.value.lines
     assert message in defect
 
 
 def test_all_bad_settings_are_listed(write: Write) -> None:
     with pytest.raises(InputError) as caught:
         load([write("base.yaml", BASE)], ["train.lr", "name.first=3"])
-    assert len(caught.value.defects) == 2
+    assert len(caught.value.lines) == 2
 
 
 @pytest.mark.parametrize(

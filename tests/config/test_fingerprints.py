@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from pipeline import ENGINE_VERSION
 from pipeline.config import fingerprints
-from pipeline.config.config import Config, parse
+from pipeline.config.config import Config
+from pipeline.config.fingerprints import ENGINE_VERSION
+from pipeline.config.loading import parse
 from pipeline.errors import MismatchError
 
 

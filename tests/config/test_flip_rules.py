@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.config.config import Config, parse
+from pipeline.config.config import Config
+from pipeline.config.loading import parse
 from pipeline.config.rules import flip_rules
 from pipeline.errors import InputError
 from pipeline.methods.presets import PRESETS

@@ -10,7 +10,7 @@ from synthetic import make_config
 
 from pipeline.competition.competition import survey
 from pipeline.config import fingerprints
-from pipeline.config.config import load
+from pipeline.config.loading import load
 from pipeline.errors import InputError
 
 VALUES = {"data__task": "regression", "loss__name": "mse", "metric": "rmse"}

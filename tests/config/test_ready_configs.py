@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from competitions.layouts import LAYOUTS
 
-from pipeline.config.config import load
+from pipeline.config.loading import load
 from pipeline.methods.metrics import find
 
 FOLDER = Path(__file__).parents[2] / "configs" / "competitions"

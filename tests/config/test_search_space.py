@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import yaml
 
-from pipeline.config.config import Config, dump, load, parse
+from pipeline.config.config import Config
+from pipeline.config.loading import dump, load, parse
 from pipeline.config.search_space.entries import Choice, Fixed
 from pipeline.config.search_space.resolve import FRAME, budget, default, keys, read, settle
 from pipeline.config.search_space.space import params, walk
@@ -42,7 +43,7 @@ def made(space: str | None = None, **changes: Any) -> Config:
 def refused(space: str | None, **changes: Any) -> list[str]:
     with pytest.raises(InputError) as caught:
         read(made(space, **changes))
-    return list(caught.value.defects)
+    return list(caught.value.lines)
 
 
 def test_every_key_that_says_nothing_about_what_is_scored_can_be_searched() -> None:
@@ -193,8 +194,8 @@ model.drop_rate: {choice: {null: {}, 0.1: {}}}
 @pytest.mark.parametrize(
     ("changes", "line"),
     [
-        ({"tune__sampler": "tpee"}, "tune.sampler: found 'tpee', expected a sampler (did you mean 'tpe'?)"),
-        ({"tune__pruner": "rase"}, "tune.pruner: found 'rase', expected a pruner (did you mean 'race'?)"),
+        ({"tune__sampler": "tpee"}, "tune.sampler: found 'tpee', expected a sampler; did you mean 'tpe'?"),
+        ({"tune__pruner": "rase"}, "tune.pruner: found 'rase', expected a pruner; did you mean 'race'?"),
         ({"tune__folds": [0, 0]}, "tune.folds: found [0, 0], expected each fold once"),
         ({"tune__objectives": ["time"]}, "objectives: found ['time'], expected [score] or [score, time]"),
         ({"tune__objectives": ["score", "time"], "tune__sampler": "cmaes"}, "cmaes follows one objective"),
@@ -216,11 +217,7 @@ def test_the_study_lies_in_a_folder_of_its_name() -> None:
 
 def test_nothing_of_a_study_is_in_a_fingerprint_of_a_stage() -> None:
     """Stages name the keys that they depend on as texts; the report and ablations take all but some."""
-    files = [
-        path
-        for path in (ROOT / "pipeline" / "stages").rglob("*.py")
-        if path.parent.name not in ("ablate", "report", "tune")
-    ]
+    files = [path for path in (ROOT / "pipeline").rglob("*.py") if path.parent.name not in ("ablate", "report", "tune")]
     texts = {
         node.value for path in files for node in ast.walk(ast.parse(path.read_text())) if type(node) is ast.Constant
     }

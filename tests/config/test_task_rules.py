@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.config.config import Config, parse
+from pipeline.config.config import Config
+from pipeline.config.loading import parse
 from pipeline.errors import InputError
 
 TWO = {"data.target": ["mask", "age"]}
@@ -35,7 +36,7 @@ def refused(changes: dict[str, Any]) -> list[str]:
     """Return what is wrong with such a config, without its place."""
     with pytest.raises(InputError) as caught:
         made(changes)
-    return [line.removeprefix("x.yaml: ") for line in caught.value.defects]
+    return [line.removeprefix("x.yaml: ") for line in caught.value.lines]
 
 
 def test_every_key_that_is_wrong_has_its_line() -> None:

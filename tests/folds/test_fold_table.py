@@ -187,12 +187,12 @@ def test_verify_lists_everything_that_differs(tmp_path: Path) -> None:
     ids[0], groups[2] = "new", "r"
     with pytest.raises(MismatchError) as caught:
         fold_table.verify(table, dataclasses.replace(data, ids=ids, groups=groups))
-    missing, unknown, label, group = caught.value.defects
+    missing, unknown, label, group = caught.value.lines
     assert "1 ids (first 'new') of the training table not in it" in missing
     assert "1 ids (first '003') not in the training table" in unknown
     assert "1 ids (first '01') changed in label ('y' here, 'x' in the training table)" in label
     assert "1 ids (first '1') changed in group ('q' here, 'r' in the training table)" in group
-    assert all("foldline folds --force" in defect for defect in caught.value.defects)
+    assert all("foldline folds --force" in defect for defect in caught.value.lines)
     assert caught.value.exit_code == 3
 
 

@@ -165,8 +165,8 @@ def test_every_unreadable_image_is_listed(paths: list[Path], tmp_path: Path, cac
         with pytest.raises(InputError) as caught:
             opened([*paths, paths[1]], cache_dir)
         reasons = ["zero bytes", "truncated", "truncated", "not an image", "No such file"]
-        assert len(caught.value.defects) == 5
-        for defect, number, reason in zip(caught.value.defects, (1, 5, 7, 9, 11), reasons, strict=True):
+        assert len(caught.value.lines) == 5
+        for defect, number, reason in zip(caught.value.lines, (1, 5, 7, 9, 11), reasons, strict=True):
             assert defect.startswith(f"{paths[number]}: ") and reason in defect and "replace the file" in defect
     good = [path for n, path in enumerate(paths) if n not in {1, 5, 7, 9, 11}]
     images = opened(good, cache_dir)

@@ -107,7 +107,7 @@ def test_skip_passes_over_unreadable_files_and_lists_them(planes: list[Source], 
     cache_dir = tmp_path / "cache" if cached else None
     with pytest.raises(InputError) as caught:
         opened(planes, cache_dir, channels=2)
-    assert len(caught.value.defects) == 2
+    assert len(caught.value.lines) == 2
     images = opened(planes, cache_dir, channels=2, skip=True)
     assert list(images.skipped) == [", ".join(planes[0]), ", ".join(planes[3])]
     assert "truncated" in images.skipped[", ".join(planes[0])]

@@ -16,12 +16,12 @@ SHAPES = st.tuples(st.integers(1, 5), st.integers(2, 12), st.integers(2, 5), st.
 WEIGHTED = [name for name in BLENDERS if name not in ("logistic", "ridge")]  # those have offsets as well
 
 
-def draw(shape: tuple[int, int, int, int], exclusive: bool) -> tuple[np.ndarray, np.ndarray]:
+def draw(shape: tuple[int, int, int, int], single_label: bool) -> tuple[np.ndarray, np.ndarray]:
     """Return members with exact zeros and ones among them, and weights on the simplex."""
     members, rows, classes, seed = shape
     rng = np.random.default_rng(seed)
     probs_MNC = rng.random((members, rows, classes)).astype(np.float32)
-    if exclusive:
+    if single_label:
         sure_MN = rng.random((members, rows)) < 0.2
         probs_MNC[sure_MN] = np.eye(classes, dtype=np.float32)[rng.integers(0, classes, sure_MN.sum())]
         probs_MNC /= probs_MNC.sum(-1, keepdims=True)
@@ -31,28 +31,30 @@ def draw(shape: tuple[int, int, int, int], exclusive: bool) -> tuple[np.ndarray,
     return probs_MNC, rng.dirichlet(np.ones(members))
 
 
-@pytest.mark.parametrize("exclusive", [True, False])
+@pytest.mark.parametrize("single_label", [True, False])
 @pytest.mark.parametrize("name", WEIGHTED)
 @settings(deadline=None, max_examples=30)  # the first example may import pandas
 @given(shape=SHAPES)
-def test_contract_of_every_blender(name: str, exclusive: bool, shape: tuple[int, int, int, int]) -> None:
+def test_contract_of_every_blender(name: str, single_label: bool, shape: tuple[int, int, int, int]) -> None:
     blender = BLENDERS[name]
-    probs_MNC, weights_M = draw(shape, exclusive)
-    blend_NC = blender.apply(Fit(weights_M), probs_MNC, exclusive)
+    probs_MNC, weights_M = draw(shape, single_label)
+    blend_NC = blender.apply(Fit(weights_M), probs_MNC, single_label)
     assert blend_NC.shape == probs_MNC.shape[1:]
     assert np.isfinite(blend_NC).all() and (blend_NC >= 0).all() and (blend_NC <= 1 + 1e-12).all()
-    if exclusive and not blender.uses_ranks:
+    if single_label and not blender.uses_ranks:
         np.testing.assert_allclose(blend_NC.sum(1), 1, atol=1e-6)
     order = np.random.default_rng(0).permutation(len(probs_MNC))
-    np.testing.assert_allclose(blender.apply(Fit(weights_M[order]), probs_MNC[order], exclusive), blend_NC, atol=1e-12)
+    np.testing.assert_allclose(
+        blender.apply(Fit(weights_M[order]), probs_MNC[order], single_label), blend_NC, atol=1e-12
+    )
 
 
 @pytest.mark.parametrize("name", [name for name in WEIGHTED if not BLENDERS[name].uses_ranks])
-@pytest.mark.parametrize("exclusive", [True, False])
-def test_equal_members_blend_to_themselves(name: str, exclusive: bool) -> None:
-    probs_MNC, _ = draw((1, 9, 4, 5), exclusive)
+@pytest.mark.parametrize("single_label", [True, False])
+def test_equal_members_blend_to_themselves(name: str, single_label: bool) -> None:
+    probs_MNC, _ = draw((1, 9, 4, 5), single_label)
     thrice_MNC = np.repeat(probs_MNC, 3, axis=0)
-    blend_NC = BLENDERS[name].apply(Fit(equal_weights(3)), thrice_MNC, exclusive)
+    blend_NC = BLENDERS[name].apply(Fit(equal_weights(3)), thrice_MNC, single_label)
     np.testing.assert_allclose(blend_NC, probs_MNC[0], atol=1e-6)
 
 
@@ -66,15 +68,15 @@ def test_the_mean_of_sure_members_is_not_rounded_above_one(members: int) -> None
 @settings(deadline=None)  # the first example imports scikit-learn
 @given(shape=SHAPES)
 def test_log_loss_of_the_mean_is_at_most_the_mean_log_loss(shape: tuple[int, int, int, int]) -> None:
-    for exclusive in (True, False):
-        probs_MNC, weights_M = draw(shape, exclusive)
+    for single_label in (True, False):
+        probs_MNC, weights_M = draw(shape, single_label)
         rng = np.random.default_rng(shape[3] + 1)
         _, rows, classes = probs_MNC.shape
         targets_NC = np.eye(classes)[rng.integers(0, classes, rows)]
         loss = METRICS["log_loss"]
-        blend_NC = BLENDERS["mean"].apply(Fit(weights_M), probs_MNC, exclusive)
-        single = [loss.score(targets_NC, probs_NC, exclusive) for probs_NC in probs_MNC]
-        assert loss.score(targets_NC, blend_NC, exclusive) <= weights_M @ single + 1e-6
+        blend_NC = BLENDERS["mean"].apply(Fit(weights_M), probs_MNC, single_label)
+        single = [loss.score(targets_NC, probs_NC, single_label) for probs_NC in probs_MNC]
+        assert loss.score(targets_NC, blend_NC, single_label) <= weights_M @ single + 1e-6
 
 
 def test_geometric_mean_against_scipy() -> None:

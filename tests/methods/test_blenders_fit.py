@@ -17,18 +17,18 @@ FOLDS = 3
 
 
 def competition(
-    seed: int, members: int, rows: int = 60, classes: int = 3, exclusive: bool = True, metric: str = "log_loss"
+    seed: int, members: int, rows: int = 60, classes: int = 3, single_label: bool = True, metric: str = "log_loss"
 ) -> tuple[np.ndarray, Goal]:
     """Return members of falling strength, exact zeros and ones among their cells, and the goal."""
     rng = np.random.default_rng(seed)
     truth_N = rng.integers(0, classes, rows)
     truth_N[:classes] = range(classes)
     targets_NC = np.eye(classes, dtype=np.float32)[truth_N]
-    if not exclusive:
+    if not single_label:
         targets_NC = np.maximum(targets_NC, rng.random(targets_NC.shape) < 0.2).astype(np.float32)
     strength_M11 = np.linspace(2, 0, members)[:, None, None]
     logits_MNC = rng.standard_normal((members, rows, classes)) + strength_M11 * (2 * targets_NC - 1)
-    if exclusive:
+    if single_label:
         probs_MNC = np.exp(logits_MNC)
         probs_MNC[rng.random((members, rows)) < 0.05] = np.eye(classes)[0]
         probs_MNC /= probs_MNC.sum(-1, keepdims=True)
@@ -36,33 +36,33 @@ def competition(
         probs_MNC = 1 / (1 + np.exp(-logits_MNC))
         probs_MNC[rng.random(probs_MNC.shape) < 0.05] = rng.integers(0, 2)
     fold_N = np.arange(rows) % FOLDS
-    return probs_MNC.astype(np.float32), Goal(targets_NC, METRICS[metric], exclusive, fold_N, seed)
+    return probs_MNC.astype(np.float32), Goal(targets_NC, METRICS[metric], single_label, fold_N, seed)
 
 
-def metrics(exclusive: bool) -> list[str]:
-    task = "multiclass" if exclusive else "multilabel"
+def metrics(single_label: bool) -> list[str]:
+    task = "multiclass" if single_label else "multilabel"
     return [name for name, metric in METRICS.items() if task in metric.tasks]
 
 
-@pytest.mark.parametrize("exclusive", [True, False])
+@pytest.mark.parametrize("single_label", [True, False])
 @pytest.mark.parametrize("name", list(BLENDERS))
 @settings(deadline=None, max_examples=8)
 @given(data=st.data(), seed=st.integers(0, 10_000), members=st.integers(1, 5), classes=st.integers(2, 4))
 def test_every_fit_gives_valid_predictions(
-    name: str, exclusive: bool, data: st.DataObject, seed: int, members: int, classes: int
+    name: str, single_label: bool, data: st.DataObject, seed: int, members: int, classes: int
 ) -> None:
-    metric = data.draw(st.sampled_from(metrics(exclusive)))
-    probs_MNC, goal = competition(seed, members, 40, classes, exclusive, metric)
+    metric = data.draw(st.sampled_from(metrics(single_label)))
+    probs_MNC, goal = competition(seed, members, 40, classes, single_label, metric)
     blender = BLENDERS[name]
     fit = blender.fit(probs_MNC, goal)
     json.dumps([fit.weights_M.tolist(), fit.params, fit.trace], allow_nan=False)
     if blender.simplex:
         assert (fit.weights_M >= 0).all() and fit.weights_M.sum() == pytest.approx(1)
-    others_MNC, _ = competition(seed + 1, members, 40, classes, exclusive)
-    blend_NC = blender.apply(fit, others_MNC, exclusive, goal.fold_N)
+    others_MNC, _ = competition(seed + 1, members, 40, classes, single_label)
+    blend_NC = blender.apply(fit, others_MNC, single_label, goal.fold_N)
     assert blend_NC.dtype == np.float64 and blend_NC.shape == others_MNC.shape[1:]
     assert (blend_NC >= 0).all() and (blend_NC <= 1).all()  # so none is NaN
-    if exclusive and not blender.uses_ranks:
+    if single_label and not blender.uses_ranks:
         np.testing.assert_allclose(blend_NC.sum(1), 1, atol=1e-6)
 
 
@@ -96,26 +96,26 @@ def test_only_the_rows_asked_for_are_seen(name: str) -> None:
 
 
 @pytest.mark.parametrize("metric", ["log_loss", "accuracy", "mean_column_auc", "f1_macro"])
-@pytest.mark.parametrize("exclusive", [True, False])
+@pytest.mark.parametrize("single_label", [True, False])
 @pytest.mark.parametrize("name", ["nelder_mead", "greedy", "greedy_negative", "power_mean"])
-def test_a_fit_to_the_metric_is_no_worse_than_where_it_begins(name: str, exclusive: bool, metric: str) -> None:
-    metric = metric if metric in metrics(exclusive) else "f1_micro"
-    probs_MNC, goal = competition(5, 4, exclusive=exclusive, metric=metric)
+def test_a_fit_to_the_metric_is_no_worse_than_where_it_begins(name: str, single_label: bool, metric: str) -> None:
+    metric = metric if metric in metrics(single_label) else "f1_micro"
+    probs_MNC, goal = competition(5, 4, single_label=single_label, metric=metric)
     blender = BLENDERS[name]
-    reached = goal.score(blender.apply(blender.fit(probs_MNC, goal), probs_MNC, exclusive))
-    equal_NC = BLENDERS["mean"].apply(Fit(equal_weights(4)), probs_MNC, exclusive)
+    reached = goal.score(blender.apply(blender.fit(probs_MNC, goal), probs_MNC, single_label))
+    equal_NC = BLENDERS["mean"].apply(Fit(equal_weights(4)), probs_MNC, single_label)
     begun = [equal_NC] if name in ("nelder_mead", "power_mean") else list(probs_MNC)
     assert reached >= max(goal.score(probs_NC) for probs_NC in begun) - 1e-9
 
 
-@pytest.mark.parametrize("exclusive", [True, False])
-def test_slsqp_finds_the_least_log_loss_on_the_simplex(exclusive: bool) -> None:
-    probs_MNC, goal = competition(6, 3, 300, exclusive=exclusive)
+@pytest.mark.parametrize("single_label", [True, False])
+def test_slsqp_finds_the_least_log_loss_on_the_simplex(single_label: bool) -> None:
+    probs_MNC, goal = competition(6, 3, 300, single_label=single_label)
     mean = BLENDERS["mean"]
     fit = BLENDERS["slsqp"].fit(probs_MNC, goal)
-    reached = goal.score(mean.apply(fit, probs_MNC, exclusive))
+    reached = goal.score(mean.apply(fit, probs_MNC, single_label))
     grid = [np.asarray([a, b, 20 - a - b]) / 20 for a in range(21) for b in range(21 - a)]
-    assert reached >= max(goal.score(mean.apply(Fit(weights_M), probs_MNC, exclusive)) for weights_M in grid) - 1e-9
+    assert reached >= max(goal.score(mean.apply(Fit(weights_M), probs_MNC, single_label)) for weights_M in grid) - 1e-9
 
 
 def test_stacking_recovers_members_that_were_tempered() -> None:
@@ -148,12 +148,12 @@ def test_ridge_solves_its_normal_equations() -> None:
 def test_the_power_mean_meets_the_means_it_generalises() -> None:
     probs_MNC, _ = competition(9, 3)
     equal_M = equal_weights(3)
-    for exclusive in (True, False):
-        near = BLENDERS["power_mean"].apply(Fit(equal_M, {"exponent": 1e-7}), probs_MNC, exclusive)
-        expected = BLENDERS["geometric_mean"].apply(Fit(equal_M), probs_MNC, exclusive)
+    for single_label in (True, False):
+        near = BLENDERS["power_mean"].apply(Fit(equal_M, {"exponent": 1e-7}), probs_MNC, single_label)
+        expected = BLENDERS["geometric_mean"].apply(Fit(equal_M), probs_MNC, single_label)
         np.testing.assert_allclose(near, expected, atol=1e-5)
-        near = BLENDERS["power_mean"].apply(Fit(equal_M, {"exponent": 1 + 1e-9}), probs_MNC, exclusive)
-        np.testing.assert_allclose(near, BLENDERS["mean"].apply(Fit(equal_M), probs_MNC, exclusive), atol=1e-6)
+        near = BLENDERS["power_mean"].apply(Fit(equal_M, {"exponent": 1 + 1e-9}), probs_MNC, single_label)
+        np.testing.assert_allclose(near, BLENDERS["mean"].apply(Fit(equal_M), probs_MNC, single_label), atol=1e-6)
 
 
 def test_members_that_do_not_fit_the_goal_are_refused() -> None:

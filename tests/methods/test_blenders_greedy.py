@@ -17,18 +17,18 @@ from pipeline.methods.metrics import METRICS
 FAST = [("log_loss", True), ("log_loss", False), ("roc_auc", True), ("roc_auc", False), ("mean_column_auc", True)]
 
 
-def draw(seed: int, members: int, rows: int, classes: int, steps: int, exclusive: bool) -> tuple[np.ndarray, ...]:
+def draw(seed: int, members: int, rows: int, classes: int, steps: int, single_label: bool) -> tuple[np.ndarray, ...]:
     """Return members and targets; with few steps the cells tie often."""
     rng = np.random.default_rng(seed)
     probs_MNC = rng.integers(0, steps + 1, (members, rows, classes)) / steps
-    if exclusive:
+    if single_label:
         probs_MNC[..., 0] += probs_MNC.sum(-1) == 0
         probs_MNC /= probs_MNC.sum(-1, keepdims=True)
     targets_NC = np.eye(classes)[rng.integers(0, classes, rows)]
     return probs_MNC.astype(np.float32), targets_NC
 
 
-@pytest.mark.parametrize(("metric", "exclusive"), FAST)
+@pytest.mark.parametrize(("metric", "single_label"), FAST)
 @settings(deadline=None, max_examples=60)
 @given(
     seed=st.integers(0, 10_000),
@@ -37,10 +37,10 @@ def draw(seed: int, members: int, rows: int, classes: int, steps: int, exclusive
     steps=st.sampled_from([1, 4, 1000]),
 )
 def test_quick_scores_equal_the_metric(
-    metric: str, exclusive: bool, seed: int, rows: int, classes: int, steps: int
+    metric: str, single_label: bool, seed: int, rows: int, classes: int, steps: int
 ) -> None:
-    probs_MNC, targets_NC = draw(seed, 3, rows, classes, steps, exclusive)
-    goal = Goal(targets_NC, METRICS[metric], exclusive, np.zeros(rows, np.int64))
+    probs_MNC, targets_NC = draw(seed, 3, rows, classes, steps, single_label)
+    goal = Goal(targets_NC, METRICS[metric], single_label, np.zeros(rows, np.int64))
     judge = scorer(goal)
     assert not isinstance(judge, AnyMetric)
     cells_MX = read_all(judge, probs_MNC)
@@ -52,7 +52,7 @@ def test_quick_scores_equal_the_metric(
 
 
 def test_many_rows_are_scored_in_half_the_width() -> None:
-    probs_MNC, targets_NC = draw(1, 2, 30_000, 2, 1024, exclusive=False)
+    probs_MNC, targets_NC = draw(1, 2, 30_000, 2, 1024, single_label=False)
     goal = Goal(targets_NC, METRICS["roc_auc"], True, np.zeros(30_000, np.int64))
     judge = scorer(goal)
     cells_MX = read_all(judge, probs_MNC)
@@ -61,11 +61,11 @@ def test_many_rows_are_scored_in_half_the_width() -> None:
     np.testing.assert_allclose(found, expected, atol=1e-12)  # the cells are exact in float32
 
 
-@pytest.mark.parametrize(("metric", "exclusive"), [*FAST, ("accuracy", True), ("f1_macro", False)])
-def test_the_search_is_carunas(metric: str, exclusive: bool) -> None:
-    probs_MNC, targets_NC = draw(11, 6, 80, 3, 1000, exclusive)
+@pytest.mark.parametrize(("metric", "single_label"), [*FAST, ("accuracy", True), ("f1_macro", False)])
+def test_the_search_is_carunas(metric: str, single_label: bool) -> None:
+    probs_MNC, targets_NC = draw(11, 6, 80, 3, 1000, single_label)
     probs_MNC[:2] = 0.7 * probs_MNC[:2] + 0.3 * targets_NC.astype(np.float32)
-    goal = Goal(targets_NC, METRICS[metric], exclusive, np.zeros(80, np.int64))
+    goal = Goal(targets_NC, METRICS[metric], single_label, np.zeros(80, np.int64))
     judge = scorer(goal)
     counts_M, trace = search(judge, read_all(judge, probs_MNC), 10)
     assert [step["step"] for step in trace] == list(range(1, 11))

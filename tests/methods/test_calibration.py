@@ -12,11 +12,11 @@ from pipeline.methods.calibration import ALPHAS, BOUNDS, CALIBRATIONS, best, cli
 EVERY = {**CALIBRATIONS, "smoothing": smoothing(0.9)}
 
 
-def draw(seed: int, exclusive: bool, rows: int = 40, classes: int = 3) -> tuple[np.ndarray, np.ndarray]:
+def draw(seed: int, single_label: bool, rows: int = 40, classes: int = 3) -> tuple[np.ndarray, np.ndarray]:
     """Return calibrated probabilities [N,C] and 0/1 targets drawn from them."""
     rng = np.random.default_rng(seed)
     logits_NC = 2 * rng.normal(size=(rows, classes))
-    if exclusive:
+    if single_label:
         probs_NC = np.exp(logits_NC) / np.exp(logits_NC).sum(1, keepdims=True)
         true_N = (rng.random(rows)[:, None] > probs_NC.cumsum(1)).sum(1).clip(max=classes - 1)
         return np.eye(classes)[true_N], probs_NC
@@ -29,29 +29,29 @@ def log_score(targets_NC: np.ndarray, probs_NC: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize("name", EVERY)
-@pytest.mark.parametrize("exclusive", [True, False])
+@pytest.mark.parametrize("single_label", [True, False])
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 999), number=st.floats(0.001, 0.4), exact=st.booleans())
 def test_every_calibration_gives_valid_probabilities(
-    name: str, exclusive: bool, seed: int, number: float, exact: bool
+    name: str, single_label: bool, seed: int, number: float, exact: bool
 ) -> None:
-    calibration, (targets_NC, probs_NC) = EVERY[name], draw(seed, exclusive)
+    calibration, (targets_NC, probs_NC) = EVERY[name], draw(seed, single_label)
     probs_NC = targets_NC if exact else probs_NC
-    changed_NC = calibration.apply(probs_NC, number, exclusive)
+    changed_NC = calibration.apply(probs_NC, number, single_label)
     assert ((changed_NC >= 0) & (changed_NC <= 1)).all()
-    if exclusive:
+    if single_label:
         np.testing.assert_allclose(changed_NC.sum(1), 1)
-    np.testing.assert_array_equal(calibration.apply(probs_NC, calibration.neutral, exclusive), probs_NC)
+    np.testing.assert_array_equal(calibration.apply(probs_NC, calibration.neutral, single_label), probs_NC)
 
 
-@pytest.mark.parametrize("exclusive", [True, False])
+@pytest.mark.parametrize("single_label", [True, False])
 @pytest.mark.parametrize("made_with", [0.5, 2.0])
-def test_the_temperature_undoes_what_was_done(exclusive: bool, made_with: float) -> None:
-    targets_NC, probs_NC = draw(1, exclusive, rows=4000)
-    wrong_NC = temper(probs_NC, made_with, exclusive)
-    found = fit_temperature(targets_NC, wrong_NC, exclusive, lambda probs_NC: 0.0)
+def test_the_temperature_undoes_what_was_done(single_label: bool, made_with: float) -> None:
+    targets_NC, probs_NC = draw(1, single_label, rows=4000)
+    wrong_NC = temper(probs_NC, made_with, single_label)
+    found = fit_temperature(targets_NC, wrong_NC, single_label, lambda probs_NC: 0.0)
     assert found == pytest.approx(1 / made_with, rel=0.08)
-    np.testing.assert_allclose(temper(wrong_NC, 1 / made_with, exclusive), probs_NC, atol=1e-9)
+    np.testing.assert_allclose(temper(wrong_NC, 1 / made_with, single_label), probs_NC, atol=1e-9)
 
 
 @pytest.mark.parametrize("name", EVERY)

@@ -25,10 +25,10 @@ KINDS = [
 ]
 
 
-def draw(seed: int, exclusive: bool, classes: int, rows: int = 60) -> tuple[np.ndarray, np.ndarray]:
+def draw(seed: int, single_label: bool, classes: int, rows: int = 60) -> tuple[np.ndarray, np.ndarray]:
     """Return 0/1 targets and probabilities [N,C] that know them a little."""
     rng = np.random.default_rng(seed)
-    if exclusive:
+    if single_label:
         targets_NC = np.eye(classes)[rng.integers(0, classes, rows)]
         odds_NC = np.exp(targets_NC + rng.normal(size=targets_NC.shape))
         return targets_NC, odds_NC / odds_NC.sum(1, keepdims=True)
@@ -36,31 +36,31 @@ def draw(seed: int, exclusive: bool, classes: int, rows: int = 60) -> tuple[np.n
     return targets_NC, 1 / (1 + np.exp(2 - 2 * targets_NC - rng.normal(size=targets_NC.shape)))
 
 
-def scorer(metric: str, targets_NC: np.ndarray, exclusive: bool) -> Callable[[np.ndarray], float]:
-    return lambda decided_NC: find(metric).score(targets_NC, decided_NC, exclusive)
+def scorer(metric: str, targets_NC: np.ndarray, single_label: bool) -> Callable[[np.ndarray], float]:
+    return lambda decided_NC: find(metric).score(targets_NC, decided_NC, single_label)
 
 
-@pytest.mark.parametrize(("kind", "exclusive", "classes"), KINDS)
+@pytest.mark.parametrize(("kind", "single_label", "classes"), KINDS)
 @settings(max_examples=10, deadline=None)
 @given(seed=st.integers(0, 999))
 def test_what_is_decided_is_valid_survives_json_and_is_hardly_worse_than_plain(
-    kind: str, exclusive: bool, classes: int, seed: int
+    kind: str, single_label: bool, classes: int, seed: int
 ) -> None:
-    targets_NC, probs_NC = draw(seed, exclusive, classes)
+    targets_NC, probs_NC = draw(seed, single_label, classes)
     metric = "quadratic_weighted_kappa" if kind in ("cuts", "round") else "f1_macro"
-    score, made = scorer(metric, targets_NC, exclusive), DECISIONS[kind](Rules())
-    params = json.loads(json.dumps(made.fit(targets_NC, probs_NC, exclusive, score)))
-    decided_NC = made.apply(probs_NC, params, exclusive)
+    score, made = scorer(metric, targets_NC, single_label), DECISIONS[kind](Rules())
+    params = json.loads(json.dumps(made.fit(targets_NC, probs_NC, single_label, score)))
+    decided_NC = made.apply(probs_NC, params, single_label)
     assert decided_NC.shape == probs_NC.shape and set(np.unique(decided_NC)) <= {0.0, 1.0}
-    if exclusive:
+    if single_label:
         np.testing.assert_array_equal(decided_NC.sum(1), 1)
     neutral = "round" if kind == "cuts" else "plain"
     if kind != "round":
-        plain_NC = DECISIONS[neutral](Rules()).apply(probs_NC, {}, exclusive)
+        plain_NC = DECISIONS[neutral](Rules()).apply(probs_NC, {}, single_label)
         averaged = kind.startswith("threshold")  # over neighbours, which may lose a little on these very rows
         assert score(decided_NC) >= score(plain_NC) - (0.05 if averaged else 1e-12)
     part = probs_NC[7:9]
-    np.testing.assert_array_equal(made.apply(part, params, exclusive), decided_NC[7:9])
+    np.testing.assert_array_equal(made.apply(part, params, single_label), decided_NC[7:9])
 
 
 @settings(max_examples=40, deadline=None)
@@ -94,8 +94,8 @@ def test_what_reads_no_labels_is_left_and_values_are_clipped() -> None:
     _, probs_NC = draw(0, True, 3)
     assert decide(probs_NC, Rules(labels=False), True) is probs_NC
     values_NC = np.array([[-3.0], [50.4], [120.0]])
-    np.testing.assert_array_equal(decide(values_NC, Rules(values=True, clip=(1, 100)), False), [[1], [50.4], [100]])
-    rounded = DECISIONS["round"](Rules(values=True, clip=(0.5, 99.5)))
+    np.testing.assert_array_equal(decide(values_NC, Rules(regression=True, clip=(1, 100)), False), [[1], [50.4], [100]])
+    rounded = DECISIONS["round"](Rules(regression=True, clip=(0.5, 99.5)))
     np.testing.assert_array_equal(rounded.apply(values_NC, {}, False), [[1], [50], [99]])
 
 
@@ -206,7 +206,7 @@ def test_cut_points_are_found_where_they_are(seed: int) -> None:
     place_N = rng.uniform(0, 4, 1500)
     true_N = cut(place_N, planted_K)
     values_NC, targets_NC = place_N[:, None], true_N[:, None].astype(np.float64)
-    score, made = scorer("quadratic_weighted_kappa", targets_NC, False), DECISIONS["cuts"](Rules(values=True))
+    score, made = scorer("quadratic_weighted_kappa", targets_NC, False), DECISIONS["cuts"](Rules(regression=True))
     params = made.fit(targets_NC, values_NC, False, score)
     decided_NC = made.apply(values_NC, params, False)
     assert score(decided_NC) > 0.99 >= score(np.rint(values_NC).clip(0, 3)) or np.allclose(

@@ -59,12 +59,12 @@ NAMES = sorted(LOSSES)
 PROBABILITIES = [name for name in NAMES if LOSSES[name].activation != "identity"]
 LINEAR = [name for name in PROBABILITIES if not LOSSES[name].batch]  # in the target
 PROPER = ["cross_entropy", "binary_cross_entropy"]
-INDEPENDENT = [name for name in NAMES if LOSSES[name].of(exclusive=False).activation == "sigmoid"]
+INDEPENDENT = [name for name in NAMES if LOSSES[name].of(single_label=False).activation == "sigmoid"]
 
 
-def function(name: str, exclusive: bool = True) -> Function:
+def function(name: str, single_label: bool = True) -> Function:
     """Return a loss with its own options."""
-    loss = LOSSES[name].of(exclusive)
+    loss = LOSSES[name].of(single_label)
     return partial(loss.function, **loss.options)
 
 
@@ -91,27 +91,27 @@ def test_one_value_per_row_equal_to_the_reference(name: str, seed: int, rows: in
     torch.testing.assert_close(loss_B, TORCH[name](logits_BC, targets_BC))
 
 
-@pytest.mark.parametrize("exclusive", [True, False])
+@pytest.mark.parametrize("single_label", [True, False])
 @pytest.mark.parametrize("name", LINEAR)
 @settings(max_examples=50, deadline=None, derandomize=True)
 @given(st.integers(0, 2**20), st.floats(0, 1))
-def test_mixing_targets_is_mixing_losses(name: str, exclusive: bool, seed: int, lam: float) -> None:
+def test_mixing_targets_is_mixing_losses(name: str, single_label: bool, seed: int, lam: float) -> None:
     logits_BC, a_BC = draw(seed, 4, 3, name=name)
     b_BC = a_BC.flip(0)
-    loss = function(name, exclusive)
+    loss = function(name, single_label)
     mixed_B = loss(logits_BC, a_BC * lam + b_BC * (1 - lam))
     torch.testing.assert_close(mixed_B, lam * loss(logits_BC, a_BC) + (1 - lam) * loss(logits_BC, b_BC))
 
 
-@pytest.mark.parametrize("exclusive", [True, False])
+@pytest.mark.parametrize("single_label", [True, False])
 @pytest.mark.parametrize("name", PROBABILITIES)
 @pytest.mark.parametrize("extreme", [1e4, 1e30, 3e38])
-def test_extreme_logits_give_finite_gradients(name: str, extreme: float, exclusive: bool) -> None:
+def test_extreme_logits_give_finite_gradients(name: str, extreme: float, single_label: bool) -> None:
     logits_BC = torch.tensor([[extreme, -extreme, 0.0], [-extreme, -extreme, -extreme]], requires_grad=True)
     targets_BC = torch.tensor([[0.25, 0.25, 0.5, 0.0], [1.0, 0.0, 0.0, 0.0]])
     if LOSSES[name].outputs(3) == 3:
         targets_BC = targets_BC[:, :3]
-    loss_B = function(name, exclusive)(logits_BC, targets_BC)
+    loss_B = function(name, single_label)(logits_BC, targets_BC)
     loss_B.sum().backward()
     assert logits_BC.grad is not None and logits_BC.grad.isfinite().all()
     assert not loss_B.isnan().any()
@@ -137,8 +137,8 @@ def test_the_gradient_is_activation_minus_target(name: str) -> None:
 
 def test_focal_losses_without_gamma_are_cross_entropies() -> None:
     logits_BC, targets_BC = draw(1, 5, 4)
-    for exclusive, plain in ((True, "cross_entropy"), (False, "binary_cross_entropy")):
-        found_B = LOSSES["focal"].of(exclusive).function(logits_BC, targets_BC, gamma=0.0)
+    for single_label, plain in ((True, "cross_entropy"), (False, "binary_cross_entropy")):
+        found_B = LOSSES["focal"].of(single_label).function(logits_BC, targets_BC, gamma=0.0)
         torch.testing.assert_close(found_B, TORCH[plain](logits_BC, targets_BC))
     found_B = LOSSES["asymmetric"].function(logits_BC, targets_BC, gamma_pos=0.0, gamma_neg=0.0, clip=0.0)
     torch.testing.assert_close(found_B, TORCH["binary_cross_entropy"](logits_BC, targets_BC))
@@ -152,7 +152,7 @@ def test_focal_of_independent_columns_is_torchvisions(gamma: float) -> None:
     hard_BC = (targets_BC > 0.3).double()
     expected_B = sigmoid_focal_loss(logits_BC, hard_BC, alpha=-1, gamma=gamma, reduction="none").mean(-1)
     torch.testing.assert_close(
-        LOSSES["focal"].of(exclusive=False).function(logits_BC, hard_BC, gamma=gamma), expected_B
+        LOSSES["focal"].of(single_label=False).function(logits_BC, hard_BC, gamma=gamma), expected_B
     )
 
 
@@ -188,7 +188,7 @@ def test_soft_f1_of_sure_predictions_is_macro_f1() -> None:
     loss_N = LOSSES["soft_f1"].function(sure[said_N], torch.eye(4, dtype=torch.float64)[truth_N])
     assert loss_N.tolist() == pytest.approx([1 - f1_score(truth_N, said_N, average="macro")] * 50)
     truth_NC, said_NC = (rng.integers(0, 2, (40, 3)) for _ in range(2))
-    independent = LOSSES["soft_f1"].of(exclusive=False)
+    independent = LOSSES["soft_f1"].of(single_label=False)
     assert independent.activation == "sigmoid"
     loss_N = independent.function(torch.from_numpy(said_NC * 200.0 - 100), torch.from_numpy(truth_NC).double())
     assert loss_N[0].item() == pytest.approx(1 - f1_score(truth_NC, said_NC, average="macro"))
@@ -234,7 +234,7 @@ def test_class_weights_of_exclusive_classes_are_torchs() -> None:
     logits_BC, targets_BC = draw(5, 6, 4)
     weights_C = torch.tensor([0.5, 2.0, 1.0, 3.0], dtype=torch.float64)
     both_2C = torch.stack([torch.zeros(4, dtype=torch.float64), weights_C])
-    found_B = weighed(function("cross_entropy"), logits_BC, targets_BC, both_2C, exclusive=True)
+    found_B = weighed(function("cross_entropy"), logits_BC, targets_BC, both_2C, single_label=True)
     torch.testing.assert_close(found_B, F.cross_entropy(logits_BC, targets_BC, weight=weights_C, reduction="none"))
 
 
@@ -242,20 +242,20 @@ def test_class_weights_of_columns_are_torchs_positive_weights() -> None:
     logits_BC, targets_BC = draw(6, 6, 3)
     weights_C = torch.tensor([0.5, 2.0, 9.0], dtype=torch.float64)
     both_2C = torch.stack([torch.ones(3, dtype=torch.float64), weights_C])
-    found_B = weighed(function("binary_cross_entropy"), logits_BC, targets_BC, both_2C, exclusive=False)
+    found_B = weighed(function("binary_cross_entropy"), logits_BC, targets_BC, both_2C, single_label=False)
     theirs_BC = F.binary_cross_entropy_with_logits(logits_BC, targets_BC, pos_weight=weights_C, reduction="none")
     torch.testing.assert_close(found_B, theirs_BC.mean(-1))
 
 
-@pytest.mark.parametrize("exclusive", [True, False])
+@pytest.mark.parametrize("single_label", [True, False])
 @pytest.mark.parametrize("name", LINEAR)
-def test_equal_class_weights_change_nothing(name: str, exclusive: bool) -> None:
-    if not exclusive and name not in INDEPENDENT:
+def test_equal_class_weights_change_nothing(name: str, single_label: bool) -> None:
+    if not single_label and name not in INDEPENDENT:
         return
     logits_BC, targets_BC = draw(8, 5, 4, name=name)
-    one = function(name, exclusive)
+    one = function(name, single_label)
     equal = torch.ones(2, 4, dtype=torch.float64)
-    torch.testing.assert_close(weighed(one, logits_BC, targets_BC, equal, exclusive), one(logits_BC, targets_BC))
+    torch.testing.assert_close(weighed(one, logits_BC, targets_BC, equal, single_label), one(logits_BC, targets_BC))
 
 
 def test_smooth_l1_bends_where_beta_says() -> None:

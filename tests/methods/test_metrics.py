@@ -106,7 +106,7 @@ def rates(
 @pytest.mark.parametrize("seed", range(3))
 def test_equals_scikit_learn(name: str, task: str, seed: int) -> None:
     targets_NC, probs_NC = draw(task, 80, seed)
-    found = find(name).score(targets_NC, probs_NC, exclusive=task in EXCLUSIVE)
+    found = find(name).score(targets_NC, probs_NC, single_label=task in EXCLUSIVE)
     assert found == pytest.approx(reference(name, task, targets_NC, probs_NC), abs=1e-9)
 
 
@@ -125,50 +125,50 @@ def test_equals_scikit_learn_with_sample_weight(name: str, task: str, kind: str)
 @settings(deadline=None, max_examples=8)
 @given(seed=st.integers(0, 10_000), rows=st.integers(30, 60))
 def test_weights_repeat_rows_zero_leaves_them_out_and_scale_is_free(name: str, task: str, seed: int, rows: int) -> None:
-    metric, exclusive = find(name), task in EXCLUSIVE
+    metric, single_label = find(name), task in EXCLUSIVE
     targets_NC, probs_NC = draw(task, rows, seed)
     weights_RN = np.random.default_rng(seed).integers(0, 3, (5, rows))
     weights_RN[:, :12] += 1  # these keep every class, with positives and negatives
     if task != "regression":
         targets_NC[:12] = np.tile(np.eye(TASKS[task]), (12, 1))[:12]
-    found = metric.scores(targets_NC, probs_NC, exclusive, weights_RN)
+    found = metric.scores(targets_NC, probs_NC, single_label, weights_RN)
     for weights_N, score in zip(weights_RN, found, strict=True):
         order = np.repeat(np.arange(rows), weights_N)
-        assert score == pytest.approx(metric.score(targets_NC[order], probs_NC[order], exclusive), abs=1e-12)
-    scaled = metric.scores(targets_NC, probs_NC, exclusive, weights_RN * 1e-9)
+        assert score == pytest.approx(metric.score(targets_NC[order], probs_NC[order], single_label), abs=1e-12)
+    scaled = metric.scores(targets_NC, probs_NC, single_label, weights_RN * 1e-9)
     np.testing.assert_allclose(scaled, found, atol=1e-12)
 
 
 @pytest.mark.parametrize(("name", "task"), PAIRS)
 def test_weights_that_do_not_fit_are_refused(name: str, task: str) -> None:
     targets_NC, probs_NC = draw(task, 10, 1)
-    metric, exclusive = find(name), task in EXCLUSIVE
+    metric, single_label = find(name), task in EXCLUSIVE
     for wrong in (np.ones(10), np.ones((2, 9))):
         with pytest.raises(ValueError, match="found weights"):
-            metric.scores(targets_NC, probs_NC, exclusive, wrong)
+            metric.scores(targets_NC, probs_NC, single_label, wrong)
     for cell in (-1.0, np.nan, np.inf):
         weights_RN = np.ones((2, 10))
         weights_RN[1, 3] = cell
         with pytest.raises(ValueError, match="negative or not finite"):
-            metric.scores(targets_NC, probs_NC, exclusive, weights_RN)
-    assert metric.scores(targets_NC, probs_NC, exclusive, np.ones((0, 10))).shape == (0,)
-    assert np.isnan(metric.scores(targets_NC, probs_NC, exclusive, np.zeros((3, 10)))).all()
-    assert np.isnan(metric.scores(targets_NC[:0], probs_NC[:0], exclusive, np.ones((3, 0)))).tolist() == [True] * 3
+            metric.scores(targets_NC, probs_NC, single_label, weights_RN)
+    assert metric.scores(targets_NC, probs_NC, single_label, np.ones((0, 10))).shape == (0,)
+    assert np.isnan(metric.scores(targets_NC, probs_NC, single_label, np.zeros((3, 10)))).all()
+    assert np.isnan(metric.scores(targets_NC[:0], probs_NC[:0], single_label, np.ones((3, 0)))).tolist() == [True] * 3
 
 
-@pytest.mark.parametrize("exclusive", [True, False])
-def test_a_weighting_that_lacks_a_class_has_no_mean_over_classes(exclusive: bool) -> None:
+@pytest.mark.parametrize("single_label", [True, False])
+def test_a_weighting_that_lacks_a_class_has_no_mean_over_classes(single_label: bool) -> None:
     targets_NC, probs_NC = np.eye(3)[[0, 0, 1, 1, 2]], np.eye(3)[[0, 1, 1, 1, 2]] * 0.9 + 0.05
     weights_RN = np.array([[1, 1, 1, 1, 1], [1, 1, 1, 1, 0], [1, 1, 0, 0, 3]])
     for name in ("balanced_accuracy", "f1_macro", "roc_auc", "mean_column_auc"):
         metric = find(name)
-        if exclusive or metric.independent:
-            found = metric.scores(targets_NC, probs_NC, exclusive, weights_RN)
+        if single_label or metric.independent:
+            found = metric.scores(targets_NC, probs_NC, single_label, weights_RN)
             assert np.isnan(found).tolist() == [False, True, True]
     for name in ("accuracy", "f1_micro", "log_loss"):
         metric = find(name)
-        if exclusive or metric.independent:
-            assert np.isfinite(metric.scores(targets_NC, probs_NC, exclusive, weights_RN)).all()
+        if single_label or metric.independent:
+            assert np.isfinite(metric.scores(targets_NC, probs_NC, single_label, weights_RN)).all()
 
 
 def test_a_class_that_is_only_predicted_wrongly_counts_in_every_resample() -> None:
@@ -191,22 +191,22 @@ def test_scores_are_quick_enough_for_a_bootstrap() -> None:
 
 @pytest.mark.parametrize(("name", "task"), PAIRS)
 def test_contract_of_every_metric(name: str, task: str) -> None:
-    metric, exclusive = find(name), task in EXCLUSIVE
+    metric, single_label = find(name), task in EXCLUSIVE
     targets_NC, probs_NC = draw(task, 60, 7)
-    perfect = targets_NC * 0.98 + 0.01 if not exclusive else targets_NC * 0.94 + 0.06 / targets_NC.shape[1]
+    perfect = targets_NC * 0.98 + 0.01 if not single_label else targets_NC * 0.94 + 0.06 / targets_NC.shape[1]
     perfect = targets_NC if task == "regression" else perfect
-    good = metric.score(targets_NC, perfect, exclusive)
-    bad = metric.score(targets_NC, probs_NC, exclusive)
+    good = metric.score(targets_NC, perfect, single_label)
+    bad = metric.score(targets_NC, probs_NC, single_label)
     assert (good > bad) == metric.greater_is_better
     order = np.random.default_rng(0).permutation(60)
-    assert metric.score(targets_NC[order], probs_NC[order], exclusive) == pytest.approx(bad, abs=1e-9)
-    assert np.isnan(metric.score(targets_NC[:0], probs_NC[:0], exclusive))
+    assert metric.score(targets_NC[order], probs_NC[order], single_label) == pytest.approx(bad, abs=1e-9)
+    assert np.isnan(metric.score(targets_NC[:0], probs_NC[:0], single_label))
     broken = probs_NC.copy()
     broken[3, 0] = np.nan
     with pytest.raises(ValueError, match="NaN"):
-        metric.score(targets_NC, broken, exclusive)
+        metric.score(targets_NC, broken, single_label)
     with pytest.raises(ValueError, match="found targets"):
-        metric.score(targets_NC[:10], probs_NC, exclusive)
+        metric.score(targets_NC[:10], probs_NC, single_label)
 
 
 @pytest.mark.parametrize(("name", "task"), PAIRS)
@@ -214,7 +214,7 @@ def test_contract_of_every_metric(name: str, task: str) -> None:
 @given(seed=st.integers(0, 10_000), rows=st.integers(1, 6))
 def test_absent_classes_never_raise(name: str, task: str, seed: int, rows: int) -> None:
     targets_NC, probs_NC = draw(task, rows, seed)
-    found = find(name).score(targets_NC, probs_NC, exclusive=task in EXCLUSIVE)
+    found = find(name).score(targets_NC, probs_NC, single_label=task in EXCLUSIVE)
     assert np.isnan(found) or found >= (0 if name not in ("mcc", "quadratic_weighted_kappa", "r2") else -np.inf)
 
 
@@ -264,7 +264,7 @@ def test_zero_probability_of_the_truth_is_clipped() -> None:
 @pytest.mark.parametrize("task", ["binary", "multiclass", "multilabel"])
 def test_per_class_equals_scikit_learn(task: str) -> None:
     targets_NC, probs_NC = draw(task, 70, 3)
-    found = per_class(targets_NC, probs_NC, exclusive=task in EXCLUSIVE)
+    found = per_class(targets_NC, probs_NC, single_label=task in EXCLUSIVE)
     if task == "multilabel":
         truth, said = targets_NC, probs_NC >= 0.5
     else:
@@ -277,7 +277,7 @@ def test_per_class_equals_scikit_learn(task: str) -> None:
 
 
 def test_per_class_is_nan_where_undefined() -> None:
-    found = per_class(np.eye(3)[[0, 1]], np.array([[0.9, 0.1, 0.0], [0.9, 0.1, 0.0]]), exclusive=True)
+    found = per_class(np.eye(3)[[0, 1]], np.array([[0.9, 0.1, 0.0], [0.9, 0.1, 0.0]]), single_label=True)
     assert found["support"] == [1, 1, 0]
     np.testing.assert_equal(found["precision"], [0.5, np.nan, np.nan])
     np.testing.assert_equal(found["recall"], [1.0, 0.0, np.nan])

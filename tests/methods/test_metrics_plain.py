@@ -16,10 +16,10 @@ from pipeline.methods.metrics.rankings import first_columns
 from pipeline.methods.topk import OneHot, top
 
 
-def rows_of(seed: int, rows: int, columns: int, exclusive: bool) -> tuple[np.ndarray, np.ndarray]:
+def rows_of(seed: int, rows: int, columns: int, single_label: bool) -> tuple[np.ndarray, np.ndarray]:
     """Return targets and predictions in eighths, so that ties are common."""
     rng = np.random.default_rng(seed)
-    targets_NC = np.eye(columns)[rng.integers(0, columns, rows)] if exclusive else rng.random((rows, columns)) < 0.3
+    targets_NC = np.eye(columns)[rng.integers(0, columns, rows)] if single_label else rng.random((rows, columns)) < 0.3
     return targets_NC.astype(np.float32), (rng.integers(0, 9, (rows, columns)) / 8).astype(np.float32)
 
 
@@ -39,14 +39,14 @@ def average_precision_at(true: set[int], order: list[int], k: int) -> float:
 
 
 @settings(deadline=None, max_examples=20)
-@given(seed=st.integers(0, 10_000), columns=st.integers(2, 9), k=st.integers(1, 10), exclusive=st.booleans())
-def test_rankings_follow_the_order_of_a_submission(seed: int, columns: int, k: int, exclusive: bool) -> None:
-    targets_NC, probs_NC = rows_of(seed, 25, columns, exclusive)
+@given(seed=st.integers(0, 10_000), columns=st.integers(2, 9), k=st.integers(1, 10), single_label=st.booleans())
+def test_rankings_follow_the_order_of_a_submission(seed: int, columns: int, k: int, single_label: bool) -> None:
+    targets_NC, probs_NC = rows_of(seed, 25, columns, single_label)
     pairs = [(set(np.flatnonzero(y)), ranked(p)) for y, p in zip(targets_NC, probs_NC, strict=True)]
     expected = np.mean([average_precision_at(true, order, k) for true, order in pairs])
-    assert find(f"map@{k}").score(targets_NC, probs_NC, exclusive) == pytest.approx(expected)
+    assert find(f"map@{k}").score(targets_NC, probs_NC, single_label) == pytest.approx(expected)
     first = [next((1 / place for place, c in enumerate(order, start=1) if c in true), 0.0) for true, order in pairs]
-    assert METRICS["mrr"].score(targets_NC, probs_NC, exclusive) == pytest.approx(np.mean(first))
+    assert METRICS["mrr"].score(targets_NC, probs_NC, single_label) == pytest.approx(np.mean(first))
 
 
 @settings(deadline=None, max_examples=20)
@@ -155,7 +155,7 @@ def test_rows_of_many_classes_score_like_whole_ones(name: str) -> None:
 def test_find_knows_tables_families_and_near_names() -> None:
     assert find("accuracy") is METRICS["accuracy"] and find("map@5") is find("map@5")
     for name, near in {"map@0": "map@5", "acuracy": "accuracy", "ndcg5": "ndcg@5", "f1_simples": "f1_samples"}.items():
-        with pytest.raises(ValueError, match=f"found '{name}', expected a metric .did you mean '{near}'"):
+        with pytest.raises(ValueError, match=f"found '{name}', expected a metric; did you mean '{near}'"):
             find(name)
 
 

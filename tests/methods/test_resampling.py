@@ -112,16 +112,16 @@ def test_folds_of_one_group_show_no_spread_and_are_not_believed() -> None:
     assert np.isnan(found.low) and np.isnan(found.high) and not found.excludes_zero
 
 
-@pytest.mark.parametrize(("name", "exclusive"), KINDS)
-def test_bootstrap_equals_scoring_the_repeated_rows(name: str, exclusive: bool) -> None:
+@pytest.mark.parametrize(("name", "single_label"), KINDS)
+def test_bootstrap_equals_scoring_the_repeated_rows(name: str, single_label: bool) -> None:
     metric = METRICS[name]
     targets_NC, probs_NC = predictions(90, 3, 1)
     fold_N = np.arange(90) % 2
     drawn = resample(fold_N, (np.arange(90) // 4 * 2 + fold_N).astype(str), np.random.default_rng(2), 12)
-    found = bootstrap(metric, targets_NC, probs_NC, exclusive, drawn)
+    found = bootstrap(metric, targets_NC, probs_NC, single_label, drawn)
     for r, weights_N in enumerate(weights_of(drawn, 90, 10_000)):
         rows = np.repeat(np.arange(90), weights_N.astype(int))
-        again = mean_of_folds(metric, targets_NC[rows], probs_NC[rows], exclusive, fold_N[rows])
+        again = mean_of_folds(metric, targets_NC[rows], probs_NC[rows], single_label, fold_N[rows])
         assert found[r] == pytest.approx(again, abs=1e-12)
 
 

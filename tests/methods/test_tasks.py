@@ -78,17 +78,17 @@ def test_encode_columns_one_hot_and_soft() -> None:
     ]
 
 
-LABELLED = [name for name, task in TASKS.items() if not task.values]
+LABELLED = [name for name, task in TASKS.items() if not task.regression]
 
 
 @pytest.mark.parametrize("name", LABELLED)
 def test_text_of_encoded_labels_encodes_to_the_same(name: str) -> None:
     task, classes = TASKS[name], ["a", "b"]
-    cells = frame("a", "b", *([] if task.exclusive else ["a|b", ""]))
+    cells = frame("a", "b", *([] if task.single_label else ["a|b", ""]))
     targets_NC, defects = encode_targets(task, cells, data(separator="|"), classes)
     assert not defects
     assert task.label_text(targets_NC, classes) == cells["label"].tolist()
-    expected = [0, 1] if task.exclusive else [[1, 0], [0, 1], [1, 1], [0, 0]]
+    expected = [0, 1] if task.single_label else [[1, 0], [0, 1], [1, 1], [0, 0]]
     assert task.labels(targets_NC).tolist() == expected
 
 
@@ -101,18 +101,18 @@ def test_activation(name: str, loss: str) -> None:
     probs_BC = TASKS[name].activate(logits_BC, loss)
     assert bool(torch.isfinite(probs_BC).all()) and bool(((probs_BC >= 0) & (probs_BC <= 1)).all())
     first = logits_BC[0]
-    if LOSSES[loss].of(TASKS[name].exclusive).activation == "softmax":
+    if LOSSES[loss].of(TASKS[name].single_label).activation == "softmax":
         torch.testing.assert_close(probs_BC[0], first.exp() / first.exp().sum())
     else:
         odds = 1 / (1 + (-first).exp())
-        torch.testing.assert_close(probs_BC[0], odds / odds.sum() if TASKS[name].exclusive else odds)
+        torch.testing.assert_close(probs_BC[0], odds / odds.sum() if TASKS[name].single_label else odds)
 
 
 @pytest.mark.parametrize("name", LABELLED)
 def test_smoothing_of_targets(name: str) -> None:
     task = TASKS[name]
     smooth_BC = task.smooth_targets(torch.tensor([[1.0, 0.0, 0.0, 0.0]]), 0.2)
-    expected = [0.85, 0.05, 0.05, 0.05] if task.exclusive else [0.9, 0.1, 0.1, 0.1]
+    expected = [0.85, 0.05, 0.05, 0.05] if task.single_label else [0.9, 0.1, 0.1, 0.1]
     torch.testing.assert_close(smooth_BC, torch.tensor([expected]))
 
 
@@ -123,7 +123,7 @@ def test_smoothing_over_the_others(name: str) -> None:
     smooth_BC = task.smooth_targets(torch.tensor([[1.0, 0.0, 0.0, 0.0], [0.5, 0.5, 0.0, 0.0]]), 0.3, "others")
     expected = [[0.7, 0.1, 0.1, 0.1], [0.4, 0.4, 0.1, 0.1]]
     columns = [[0.7, 0.3, 0.3, 0.3], [0.5, 0.5, 0.3, 0.3]]  # each one a choice between two
-    torch.testing.assert_close(smooth_BC, torch.tensor(expected if task.exclusive else columns))
+    torch.testing.assert_close(smooth_BC, torch.tensor(expected if task.single_label else columns))
 
 
 def test_class_problem() -> None:

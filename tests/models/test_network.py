@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.config.config import parse
+from pipeline.config.loading import parse
 from pipeline.errors import SpaceError
 from pipeline.models.network import Setting, build, load_tensors, save_tensors
 

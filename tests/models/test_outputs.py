@@ -7,7 +7,6 @@ import pytest
 import torch
 from synthetic import make_config
 
-from pipeline.config.sections.data import Data
 from pipeline.methods.losses import LOSSES
 from pipeline.methods.mixing import unweigh, weigh
 from pipeline.methods.tasks import TASKS
@@ -32,8 +31,7 @@ def test_heads_sum_to_one_each_and_the_loss_is_their_mean() -> None:
 @pytest.mark.parametrize("loss", TASKS["regression"].losses)
 def test_values_are_learned_in_units_of_their_scale(loss: str) -> None:
     values_NC = np.random.default_rng(0).normal(50, [3, 8], (200, 2)).astype(np.float32)
-    keys = Data.model_validate({"root": "x", "image": "{id}", "target": ["a", "b"], "task": "regression"})
-    scale = TASKS["regression"].scale(values_NC, loss, keys)
+    scale = TASKS["regression"].scale(values_NC, loss, None)
     output = Output(TASKS["regression"], loss, (), scale)
     learned_NC = output.learned(torch.from_numpy(values_NC))
     torch.testing.assert_close(output.restore(learned_NC), torch.from_numpy(values_NC), rtol=1e-4, atol=1e-4)
@@ -48,10 +46,9 @@ def test_values_are_learned_in_units_of_their_scale(loss: str) -> None:
 
 
 def test_a_known_range_is_the_scale_of_outputs_in_0_to_1() -> None:
-    keys = Data.model_validate({"root": "x", "image": "{id}", "target": "a", "range": (1, 100), "task": "regression"})
     values_NC = np.array([[20.0], [60.0]], dtype=np.float32)
-    assert TASKS["regression"].scale(values_NC, "binary_cross_entropy", keys) == ((1.0, 99.0),)
-    assert TASKS["multiclass"].scale(values_NC, "cross_entropy", keys) is None
+    assert TASKS["regression"].scale(values_NC, "binary_cross_entropy", (1, 100)) == ((1.0, 99.0),)
+    assert TASKS["multiclass"].scale(values_NC, "cross_entropy", (1, 100)) is None
 
 
 def test_what_lies_beside_the_weights_reads_back(tmp_path: object) -> None:

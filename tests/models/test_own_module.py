@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config.config import load
+from pipeline.config.loading import load
 from pipeline.errors import MismatchError
 from pipeline.folds import stage as folds
 from pipeline.models import stage as summary

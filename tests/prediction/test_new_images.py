@@ -15,7 +15,7 @@ from PIL import Image
 from pipeline.competition.image_paths import Source
 from pipeline.competition.rows.new_files import id_pattern
 from pipeline.config.config import Config
-from pipeline.config.config import load as load_config
+from pipeline.config.loading import load as load_config
 from pipeline.errors import InputError, MismatchError
 from pipeline.folds import stage as folds
 from pipeline.prediction import new_images
@@ -126,8 +126,8 @@ def test_every_unreadable_image_is_listed_and_nothing_is_written(moved: Path, tm
     (moved / "images/0059.png").write_text("no image")
     with pytest.raises(InputError) as caught:
         predict_new(moved / "run", str(moved / "images"), tmp_path / "found.csv", [])
-    assert len(caught.value.defects) == 2 and caught.value.exit_code == 2
-    assert "0050.png: empty file" in caught.value.defects[0] and "0059.png: not an image" in caught.value.defects[1]
+    assert len(caught.value.lines) == 2 and caught.value.exit_code == 2
+    assert "0050.png: empty file" in caught.value.lines[0] and "0059.png: not an image" in caught.value.lines[1]
     assert not (tmp_path / "found.csv").exists()
 
 
@@ -180,7 +180,7 @@ def test_wrong_paths_name_their_remedy(moved: Path, tmp_path: Path) -> None:
     (moved / "test.csv").write_text("image_id\n0048\n0048\n0077\n")
     with pytest.raises(InputError) as caught:
         predict_new(run, str(moved / "test.csv"), out, [])
-    assert len(caught.value.defects) == 2  # the id that stands twice, the image that is missing
+    assert len(caught.value.lines) == 2  # the id that stands twice, the image that is missing
     shutil.copytree(moved / "images", moved / "two/a")
     shutil.copytree(moved / "images", moved / "two/b")
     with pytest.raises(InputError, match="has the id '0048'"):

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from conftest import several
 
-from pipeline.config.config import load
+from pipeline.config.loading import load
 from pipeline.folds import stage as folds
 from pipeline.prediction import stage as predict
 from pipeline.prediction.new_images import predict_new

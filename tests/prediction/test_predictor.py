@@ -11,11 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.batches import augmentation
-from pipeline.batches.loader import Array, Images, Normalize, Rows
-from pipeline.config.config import Config, parse
+from pipeline.batches.loader import Images, Normalize, Rows, subset
+from pipeline.config.config import Config
+from pipeline.config.loading import parse
+from pipeline.methods.arrays import Array
 from pipeline.models import network
 from pipeline.models.network import Setting
-from pipeline.prediction.predictor import predict, subset
+from pipeline.prediction.predictor import predict
 
 SETTING = Setting(torch.device("cpu"), "fp32", False)
 SIDE = 16

@@ -14,7 +14,7 @@ from synthetic import TEST_IDS, make_config, make_folds, make_sample
 from pipeline.blending import stage as ensemble
 from pipeline.checking import stage as check
 from pipeline.competition import labels
-from pipeline.config import config as configs
+from pipeline.config import loading as configs
 from pipeline.config.config import Config
 from pipeline.errors import InputError, MismatchError
 from pipeline.files.artifacts import Predictions, read_text_table, write_text

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.config.config import load
+from pipeline.config.loading import load
 from pipeline.files.artifacts import Predictions
 from pipeline.folds import stage as folds
 from pipeline.prediction import stage as predict

@@ -15,7 +15,8 @@ from PIL import Image
 
 from pipeline.blending import stage as ensemble
 from pipeline.competition.competition import load as load_competition
-from pipeline.config.config import Config, dump, load
+from pipeline.config.config import Config
+from pipeline.config.loading import dump, load
 from pipeline.errors import MismatchError
 from pipeline.files.artifacts import Predictions, read_json, write_json
 from pipeline.folds import fold_table

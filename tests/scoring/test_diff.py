@@ -10,7 +10,8 @@ import pytest
 from synthetic import CLASSES, TEST_IDS, command, make_config, make_folds, make_run, make_sample, pets
 
 from pipeline.blending import stage as ensemble
-from pipeline.config.config import Config, dump
+from pipeline.config.config import Config
+from pipeline.config.loading import dump
 from pipeline.errors import InputError, MismatchError
 from pipeline.files.artifacts import Predictions
 from pipeline.folds import fold_table
@@ -134,7 +135,7 @@ def test_other_folds_and_classes_are_refused_with_both(config: Config, table: Fo
     make_run(elsewhere, moved, truth(moved))
     with pytest.raises(MismatchError) as caught:
         compare(config, "a", "c")
-    (line,) = caught.value.defects
+    (line,) = caught.value.lines
     assert f"{first.run_dir} on {table.fold_hash[:12]}, {elsewhere.run_dir} on {moved.fold_hash[:12]}" in line
     assert caught.value.exit_code == 3
 

@@ -14,7 +14,8 @@ import yaml
 from conftest import SHAPES
 
 from pipeline.blending import stage as ensemble
-from pipeline.config.config import Config, load
+from pipeline.config.config import Config
+from pipeline.config.loading import load
 from pipeline.files.artifacts import Predictions
 from pipeline.folds import fold_table
 from pipeline.folds import stage as folds

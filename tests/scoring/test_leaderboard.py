@@ -11,7 +11,7 @@ from synthetic import CLASSES, TEST_IDS, command, make_config, make_folds, make_
 
 from pipeline.blending import stage as ensemble
 from pipeline.cli import main
-from pipeline.config import config as configs
+from pipeline.config import loading as configs
 from pipeline.config.config import Config
 from pipeline.errors import InputError, MismatchError
 from pipeline.files.artifacts import write_json

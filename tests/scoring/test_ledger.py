@@ -58,13 +58,13 @@ def test_every_wrong_cell_is_told(tmp_path: Path) -> None:
     with pytest.raises(MismatchError) as caught:
         ledger.read(tmp_path)
     place = tmp_path / NAME
-    assert caught.value.defects[0] == f"{place}: line 2: cv is 'good', expected a number or nothing"
-    assert caught.value.defects[1] == f"{place}: line 2: public is 'inf', expected a number or nothing"
-    assert caught.value.defects[2].startswith(
-        f"{place}: line 3: metric: found 'logloss', expected a metric (did you mean 'log_loss'?): accuracy"
+    assert caught.value.lines[0] == f"{place}: line 2: cv is 'good', expected a number or nothing"
+    assert caught.value.lines[1] == f"{place}: line 2: public is 'inf', expected a number or nothing"
+    assert caught.value.lines[2].startswith(
+        f"{place}: line 3: metric: found 'logloss', expected a metric; did you mean 'log_loss'?"
     )
-    assert caught.value.defects[3] == f"{place}: line 4: run is blank, expected a run's name"
-    assert caught.value.defects[4] == f"{place}: the run 'a' stands 2 times; keep one line"
+    assert caught.value.lines[3] == f"{place}: line 4: run is blank, expected a run's name"
+    assert caught.value.lines[4] == f"{place}: the run 'a' stands 2 times; keep one line"
 
 
 @pytest.mark.parametrize("text", ["", "run,cv\nb3,0.5\n", ",".join(COLUMNS) + "\n" + ",".join("abcdefghijkl") + "\n"])

@@ -32,5 +32,5 @@ def test_the_mean_is_the_primary_score_of_every_metric(task: str) -> None:
     for name, metric in METRICS.items():
         if task in metric.tasks:
             found = scores(TASKS[task], name, targets_NC, probs_NC, fold_N)
-            primary = mean_of_folds(metric, targets_NC, probs_NC, TASKS[task].exclusive, fold_N)
+            primary = mean_of_folds(metric, targets_NC, probs_NC, TASKS[task].single_label, fold_N)
             assert found["mean"] == pytest.approx(primary) and len(found["per_fold"]) == 4

@@ -11,7 +11,7 @@ from PIL import Image
 
 import pipeline
 from pipeline.competition.competition import load
-from pipeline.config.config import load as load_config
+from pipeline.config.loading import load as load_config
 from pipeline.errors import InputError, MismatchError
 from pipeline.files.artifacts import read_json, read_text_table, write_json
 from pipeline.starting import example
@@ -112,8 +112,8 @@ def test_no_stage_but_the_example_reads_the_solution() -> None:
         if re.search(r"\.solution\b(?! is None)|['\"]solution(\.csv)?['\"]", path.read_text())
     ]
     # a trial's name leaves the key out: where labels lie aside changes nothing that it learns from
-    # distil's last line is the other one that may look: how much its out-of-fold score flatters shows nowhere else
-    assert sorted(readers) == ["contracts/flattery.py", "stages/example.py", "stages/tune/recipe.py"]
+    # distil's last line is the other one that may look: how much its out-of-fold score is optimistic shows nowhere else
+    assert sorted(readers) == ["scoring/optimism.py", "starting/example.py", "tuning/trial_names.py"]
 
 
 @pytest.mark.skipif(find_spec("elpv_dataset") is None, reason="needs the extra `examples`")

@@ -13,7 +13,7 @@ from synthetic import command
 
 from pipeline.checking import stage as check
 from pipeline.competition.competition import load
-from pipeline.config import config as configs
+from pipeline.config import loading as configs
 from pipeline.errors import InputError
 from pipeline.starting import init
 

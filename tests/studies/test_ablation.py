@@ -13,7 +13,7 @@ import yaml
 from conftest import Cli
 from synthetic import make_config, make_folds, make_run, pets
 
-from pipeline.config.config import load
+from pipeline.config.loading import load
 from pipeline.errors import InputError
 from pipeline.files.artifacts import write_text
 from pipeline.studies import ablation, ablation_table, variants
@@ -45,7 +45,7 @@ def test_every_senseless_variant_is_refused_before_anything_is_trained(tmp_path:
     )
     with pytest.raises(InputError) as refused:
         variants.read(config, path, [1, 2])
-    defects = refused.value.defects
+    defects = refused.value.lines
     for name, words in {
         "base": "always trained",
         "a b": "expected a name",
@@ -66,7 +66,7 @@ def test_names_that_no_library_has_are_told_before_hours_of_training(competition
     )
     with pytest.raises(InputError) as refused:
         ablation.run(load([competition / "config.yaml"]), path)
-    texts = refused.value.defects
+    texts = refused.value.lines
     assert [text for text in texts if "ideas.yaml: net: model.name" in text]
     assert [text for text in texts if "ideas.yaml: opt: train.optimizer" in text]
     assert not (tmp_path / "runs").exists()

@@ -7,7 +7,7 @@ import pytest
 from conftest import several
 
 from pipeline.cli import main
-from pipeline.config.config import load as load_config
+from pipeline.config.loading import load as load_config
 from pipeline.studies import bench, effort, measure
 from pipeline.studies.effort import Speeds, duration
 

@@ -15,7 +15,8 @@ from conftest import SHAPES
 from synthetic import CLASSES, TEST_IDS, make_config, make_folds, make_run, pets
 
 from pipeline.cli import main
-from pipeline.config.config import Config, load
+from pipeline.config.config import Config
+from pipeline.config.loading import load
 from pipeline.files.artifacts import Predictions, write_table
 from pipeline.folds import stage as folds
 from pipeline.prediction import stage as predict

@@ -8,7 +8,7 @@ from conftest import several
 from pipeline import run as pipeline_run
 from pipeline.blending import stage as ensemble
 from pipeline.cli import main
-from pipeline.config.config import load as load_config
+from pipeline.config.loading import load as load_config
 from pipeline.errors import InputError
 from pipeline.folds import stage as folds
 from pipeline.images import decoding

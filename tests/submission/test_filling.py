@@ -110,7 +110,7 @@ def test_wrong_predictions_are_refused_with_every_defect() -> None:
     sample = table("id,cat,dog,eel\n007,0,0,0\n009,0,0,0\n010,0,0,0\n")
     with pytest.raises(MismatchError) as error:
         build(sample, config, CLASSES, np.array([*IDS, "007"]), probs_NC)
-    text = "\n".join(error.value.defects)
+    text = "\n".join(error.value.lines)
     assert "1 ids of sample_submission.csv are not predicted: 010" in text
     assert "1 predicted ids are unknown in sample_submission.csv: 008" in text
     assert "1 ids are predicted twice: 007" in text
@@ -145,7 +145,7 @@ def test_wrong_samples_are_refused_before_any_compute(sample: str, changes: dict
     assert all(word in defects for word in words), defects
     with pytest.raises(InputError) as error:
         build(table(sample), config, CLASSES, IDS, PROBS)
-    assert "\n".join(error.value.defects) == defects
+    assert "\n".join(error.value.lines) == defects
 
 
 def test_right_samples_have_no_defects() -> None:

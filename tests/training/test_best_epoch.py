@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.config.config import Config, parse
+from pipeline.config.config import Config
+from pipeline.config.loading import parse
 from pipeline.training.history import Epoch, History
 
 

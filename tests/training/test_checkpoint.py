@@ -11,7 +11,8 @@ from accelerate import Accelerator
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 
-from pipeline.config.config import Config, parse
+from pipeline.config.config import Config
+from pipeline.config.loading import parse
 from pipeline.errors import InputError, MismatchError
 from pipeline.files.artifacts import atomic
 from pipeline.training.checkpoint import Checkpoint

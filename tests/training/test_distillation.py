@@ -14,7 +14,8 @@ from synthetic import CLASSES, TEST_IDS, make_config, make_folds, make_run, make
 
 from pipeline.batches import fold_rows
 from pipeline.competition.competition import load
-from pipeline.config.config import Config, dump, parse
+from pipeline.config.config import Config
+from pipeline.config.loading import dump, parse
 from pipeline.errors import InputError, MismatchError
 from pipeline.files.artifacts import Predictions, write_table, write_text
 from pipeline.folds.fold_table import FoldTable
@@ -135,7 +136,7 @@ def test_other_folds_classes_and_lacking_files_are_refused_together(tmp_path: Pa
     replace(Predictions.load(path), classes=("cat", "dog", "elk")).save(path)
     with pytest.raises(MismatchError) as error:
         Lessons(config, competition, table)
-    folds, lacking, classes = error.value.defects
+    folds, lacking, classes = error.value.lines
     assert "made on folds 000000000000" in folds and "missing" in lacking and "elk" in classes
 
 
@@ -162,10 +163,10 @@ def test_what_makes_no_sense_is_refused(tmp_path: Path) -> None:
     write_text(tmp_path / "runs/t/config.yaml", dump(own))
     with pytest.raises(InputError) as error:
         Lessons(config, load(config), table)
-    assert error.value.defects == (
+    assert error.value.lines == [
         "pseudo.teacher: 't' learns ordinal targets, expected multiclass as here",
         "pseudo.teacher: 't' is a run for each of several seeds; name one of 't-s1', 't-s2'",
-    )
+    ]
 
 
 def test_hashes_follow_the_predictions_and_the_settings(tmp_path: Path) -> None:

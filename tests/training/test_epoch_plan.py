@@ -19,7 +19,8 @@ from pipeline.errors import InputError
 from pipeline.methods.sampling import DisturbLabels
 from pipeline.models import network
 from pipeline.training import epoch_plan
-from pipeline.training.trainer import Fit, Fold, fit
+from pipeline.training.fold import Fold
+from pipeline.training.trainer import Fit, fit
 
 CLASSES = ("a", "b", "c")
 COUNTS = (12, 6, 2)

@@ -11,8 +11,9 @@ from accelerate import Accelerator
 
 from pipeline.batches import augmentation
 from pipeline.batches.loader import Decoded, Rows
-from pipeline.config.config import load
-from pipeline.training.trainer import Fit, Fold
+from pipeline.config.loading import load
+from pipeline.training.fold import Fold
+from pipeline.training.trainer import Fit
 
 
 @pytest.fixture

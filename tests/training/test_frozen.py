@@ -16,11 +16,13 @@ from torch.nn.functional import cross_entropy
 from pipeline.batches import augmentation
 from pipeline.batches.loader import Decoded, Rows
 from pipeline.config import fingerprints
-from pipeline.config.config import Config, parse
+from pipeline.config.config import Config
+from pipeline.config.loading import parse
 from pipeline.errors import InputError
 from pipeline.models import network
+from pipeline.training.fold import Fold
 from pipeline.training.history import Epoch
-from pipeline.training.trainer import Fit, Fold
+from pipeline.training.trainer import Fit
 
 CLASSES = ("a", "b", "c")
 TWO_HEADS = """
@@ -159,7 +161,7 @@ def test_auxiliary_losses_count_by_their_weight(tmp_path: Path) -> None:
 def test_options_that_make_no_sense_are_refused(model: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError) as caught:
         config(model=model)
-    assert message in "\n".join(caught.value.defects)
+    assert message in "\n".join(caught.value.lines)
 
 
 def test_later_keys_change_no_older_fingerprint() -> None:

@@ -9,7 +9,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from pipeline.config.config import Config, parse
+from pipeline.config.config import Config
+from pipeline.config.loading import parse
 from pipeline.training.history import Epoch, History
 
 

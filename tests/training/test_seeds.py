@@ -10,7 +10,8 @@ import pytest
 
 from pipeline import run
 from pipeline.blending import stage as ensemble
-from pipeline.config.config import Config, load
+from pipeline.config.config import Config
+from pipeline.config.loading import load
 from pipeline.config.search_space.resolve import read as read_space
 from pipeline.config.search_space.resolve import settle
 from pipeline.errors import InputError

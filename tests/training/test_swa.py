@@ -11,16 +11,17 @@ import pytest
 import torch
 from accelerate import Accelerator
 from safetensors.torch import load_file
-from test_training import config, rows
 from torch import Tensor, nn
+from trainings import config, rows
 
 from pipeline.batches import augmentation
 from pipeline.batches.loader import Plan, TrainingBatches
 from pipeline.config.config import Config
 from pipeline.errors import InputError
 from pipeline.models import network
+from pipeline.training.fold import Fold
 from pipeline.training.swa import Average, learning_norms, recompute
-from pipeline.training.trainer import Fit, Fold
+from pipeline.training.trainer import Fit
 
 SWA = {"epochs": 4, "ema": False, "average": "swa", "average_epochs": 2, "seed": 3, "threads": 1}
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config.config import Config, load
+from pipeline.config.config import Config
+from pipeline.config.loading import load
 from pipeline.errors import MismatchError
 from pipeline.folds import fold_table
 from pipeline.folds import stage as folds

@@ -12,18 +12,18 @@ import pytest
 import torch
 from accelerate import Accelerator
 from torch import Tensor
+from trainings import CLASSES, SIDE, config, rows
 
 from pipeline.batches import augmentation
-from pipeline.batches.loader import Decoded, Plan, Rows
-from pipeline.config.config import Config, parse
+from pipeline.batches.loader import Plan
+from pipeline.config.config import Config
 from pipeline.errors import InputError, TrainingError
 from pipeline.methods.schedules import SCHEDULES
 from pipeline.models import network
+from pipeline.training.fold import Fold
 from pipeline.training.history import History
-from pipeline.training.trainer import Fold, fit, optimizer
+from pipeline.training.trainer import fit, optimizer
 
-SIDE = 32
-CLASSES = ("a", "b", "c")
 SETTING = network.Setting(torch.device("cpu"), "fp32", False)
 
 
@@ -34,31 +34,6 @@ def one_thread() -> Any:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
-
-
-def config(**sections: Any) -> Config:
-    """Return a config for tiny trainings; sections are merged key by key."""
-    tree: dict[str, Any] = {
-        "name": "x",
-        "data": {"root": "r", "image": "{id}", "target": "t"},
-        "model": {"name": "test_resnet", "pretrained": False, "size": SIDE},
-        "train": {"epochs": 1, "batch_size": 8, "lr": 1e-3, "precision": "fp32", "warmup_epochs": 0},
-    }
-    for name, values in sections.items():
-        tree[name] = {**tree.get(name, {}), **values} if isinstance(values, dict) else values
-    return parse(tree, "a.yaml")
-
-
-def rows(count: int, seed: int) -> Rows:
-    """Return noisy images of one colour channel per class."""
-    draws = np.random.default_rng(seed)
-    images = []
-    for n in range(count):
-        image = draws.integers(0, 100, (SIDE, SIDE, 3))
-        image[..., n % 3] += 120
-        images.append(image.astype(np.uint8))
-    targets_NC = np.eye(3, dtype=np.float32)[np.arange(count) % 3]
-    return Rows(Decoded(images), np.array([f"{seed}-{n:03d}" for n in range(count)]), targets_NC)
 
 
 def train(settings: Config, folder: Path, count: int = 24, valid: int = 9, number: int = 0) -> History:

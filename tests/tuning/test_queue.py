@@ -17,7 +17,8 @@ import pytest
 from postgres import server
 from synthetic import make_config, make_folds, pets
 
-from pipeline.config.config import Config, dump
+from pipeline.config.config import Config
+from pipeline.config.loading import dump
 from pipeline.config.search_space.resolve import read as read_space
 from pipeline.tuning import storage as storages
 from pipeline.tuning.queue import Line
@@ -30,7 +31,7 @@ WORKER = """
 import sys, time, warnings
 warnings.simplefilter("ignore")
 from pathlib import Path
-from pipeline.config.config import load
+from pipeline.config.loading import load
 from pipeline.config.search_space.resolve import read as read_space
 from pipeline.folds import fold_table as foldtable
 from pipeline.tuning import storage

@@ -11,7 +11,8 @@ import pytest
 from synthetic import command, make_config, make_folds, pets
 
 from pipeline.cli import main
-from pipeline.config.config import Config, dump, load
+from pipeline.config.config import Config
+from pipeline.config.loading import dump, load
 from pipeline.config.search_space import space as spaces
 from pipeline.config.search_space.resolve import read as read_space
 from pipeline.errors import InputError, MismatchError

@@ -14,7 +14,8 @@ import pytest
 from synthetic import CLASSES, make_config, make_folds, pets
 
 from pipeline.config import fingerprints
-from pipeline.config.config import Config, dump
+from pipeline.config.config import Config
+from pipeline.config.loading import dump
 from pipeline.config.search_space.resolve import read as read_space
 from pipeline.errors import MismatchError, TrainingError
 from pipeline.files.artifacts import Predictions, write_table, write_text

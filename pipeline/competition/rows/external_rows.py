@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,12 +16,12 @@ from pipeline.competition.rows.rows import Rows, check_columns, check_ids
 from pipeline.competition.tables import duplicates
 from pipeline.files.artifacts import texts
 from pipeline.methods import topk
+from pipeline.methods.arrays import Array
 from pipeline.methods.tasks import TASKS
 
 if TYPE_CHECKING:
     from pipeline.config.sections.data import Extra as Wanted
 
-Array = np.ndarray[Any, np.dtype[Any]]
 PREFIX, TEST = "extra:", "test:"
 
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from pipeline.competition.data_root import KAGGLE_INPUT, find_root
 from pipeline.competition.image_paths import Source
@@ -19,11 +17,10 @@ from pipeline.competition.tables import columns, duplicates
 from pipeline.errors import InputError
 from pipeline.files.archives import NAMED
 from pipeline.files.artifacts import texts
+from pipeline.methods.arrays import Array
 
 if TYPE_CHECKING:
     from pipeline.config.config import Config
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 @dataclass(frozen=True)

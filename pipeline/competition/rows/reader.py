@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from pipeline.competition.tables import columns, json_arrays
 from pipeline.competition.templates import fill
 from pipeline.config.sections.data import Arrays
 from pipeline.files.artifacts import texts
+from pipeline.methods.arrays import Array
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from pipeline.config.config import Config
     from pipeline.config.sections.data import Images
 
-Array = np.ndarray[Any, np.dtype[Any]]
 Kind = Literal["train", "test"]
 
 

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pipeline.competition.templates import nearest
+from pipeline.methods.arrays import Array
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from pipeline.config.sections.data import Data
 
-Array = np.ndarray[Any, np.dtype[Any]]
 SHOWN = 20  # defects of one kind that an error lists; `check` writes all of them to a file
 
 

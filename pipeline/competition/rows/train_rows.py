@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,11 +11,10 @@ from pipeline.competition.rows.rows import Defects, Rows, check_columns, check_i
 from pipeline.competition.tables import duplicates
 from pipeline.competition.templates import nearest
 from pipeline.methods import topk
+from pipeline.methods.arrays import Array
 
 if TYPE_CHECKING:
     from pipeline.config.sections.data import Data
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 def kept(train: Rows, reader: Reader) -> Rows | None:

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pipeline.competition.rows.rows import Defects, Rows, check_columns
 from pipeline.competition.templates import fill, nearest
 from pipeline.config.sections.data import Derived, Join
+from pipeline.methods.arrays import Array
 
 if TYPE_CHECKING:
     import pandas as pd
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 def join(rows: Rows, other: Rows, key: Join, defects: Defects, notes: list[str]) -> Rows:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,8 +14,6 @@ from pipeline.methods.tasks import TASKS
 
 if TYPE_CHECKING:
     from pipeline.config.sections.data import Data
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 def once(rows: Rows, data: Data, soft: bool, defects: Defects, notes: list[str]) -> Rows:
@@ -38,7 +36,7 @@ def once(rows: Rows, data: Data, soft: bool, defects: Defects, notes: list[str])
     differ = 0
     if soft:
         table = rows.table.copy()
-        numbers = TASKS[data.task].values or (len(data.targets) > 1 and not data.heads)
+        numbers = TASKS[data.task].regression or (len(data.targets) > 1 and not data.heads)
         targets = [column for column in data.targets if column in table]
         changed = set()
         for column in targets:

@@ -6,18 +6,18 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pipeline.competition.image_paths import ARRAYS, SUFFIXES
 from pipeline.competition.templates import BRACES, nearest
 from pipeline.files import archives
+from pipeline.methods.arrays import Array
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Array = np.ndarray[Any, np.dtype[Any]]
 REGULAR = "re:"
 
 

@@ -8,10 +8,11 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
+from pipeline.methods.arrays import Array
+
 if TYPE_CHECKING:
     import pandas as pd
 
-Array = np.ndarray[Any, np.dtype[Any]]
 Records = list[dict[str, Any]]
 LINE, RECORD, IMAGE = ("line", 1), ("record", 1), ("image", 1)
 

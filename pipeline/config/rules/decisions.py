@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pipeline.errors import some
 from pipeline.files.artifacts import read_json
+from pipeline.methods.arrays import Array
 from pipeline.methods.decisions import DECISIONS, Rules, decide, labels
 from pipeline.methods.metrics import find
 from pipeline.methods.tasks import TASKS, Task
@@ -17,15 +18,13 @@ from pipeline.methods.tasks import TASKS, Task
 if TYPE_CHECKING:
     from pipeline.config.config import Config
 
-Array = np.ndarray[Any, np.dtype[Any]]
-
 
 def rules(config: Config, classes: Sequence[str]) -> Rules:
     """Return what every decision of this config obeys."""
     own, number = config.decision, {name: c for c, name in enumerate(classes)}
     return Rules(
         labels=find(config.metric).reads == "labels",
-        values=_task(config).values,
+        regression=_task(config).regression,
         least=own.min_labels,
         most=own.max_labels,
         alone=number.get(own.alone or ""),
@@ -53,19 +52,19 @@ def asked(config: Config) -> str:
 def obliges(config: Config) -> bool:
     """Tell whether even the plain decision differs from argmax, cells of at least ½ and untouched values."""
     own = config.decision
-    bounds = own.clip or config.data.range if _task(config).values else None
+    bounds = own.clip or config.data.range if _task(config).regression else None
     return own.min_labels > 0 or own.max_labels is not None or own.alone is not None or bounds is not None
 
 
 def unfitted(config: Config, classes: Sequence[str], probs_NC: Array) -> Array:
     """Return labels or final values by the rules alone, whatever the metric reads."""
     task, own = _task(config), rules(config, classes)
-    if task.values:
-        return decide(probs_NC, own, task.exclusive)
+    if task.regression:
+        return decide(probs_NC, own, task.single_label)
     fixed = own.threshold if config.decision.kind == "threshold" and own.threshold is not None else 0.5
-    if task.exclusive and config.decision.kind == "threshold" and own.threshold is not None:
+    if task.single_label and config.decision.kind == "threshold" and own.threshold is not None:
         return np.stack([probs_NC[:, 1] < fixed, probs_NC[:, 1] >= fixed], axis=1).astype(np.float32)
-    return labels(probs_NC, own, task.exclusive, fixed)
+    return labels(probs_NC, own, task.single_label, fixed)
 
 
 def of_run(folder: Path, config: Config, classes: Sequence[str], probs_NC: Array) -> Array | None:
@@ -85,17 +84,17 @@ def of_run(folder: Path, config: Config, classes: Sequence[str], probs_NC: Array
     if len(params.get("thresholds", classes)) != len(classes):
         return None
     step = DECISIONS[found["chosen"]](rules(config, classes))
-    return step.apply(probs_NC, params, _task(config).exclusive)
+    return step.apply(probs_NC, params, _task(config).single_label)
 
 
 def problems(task: Task, config: Config) -> list[str]:
     """Return what `decision` asks that the task or the metric does not admit."""
-    own, several = config.decision, not (task.exclusive or task.values)
+    own, several = config.decision, not (task.single_label or task.regression)
     kinds = ["auto", "plain", *(kind for kind in task.decisions if kind != "new_class")]
     found = []
     if own.kind not in kinds:
         found.append(f"decision.kind: found '{own.kind}', a {task.name} task admits {', '.join(kinds)}")
-    elif own.kind in task.decisions and not (_rewarded(own.kind, config) or task.values):
+    elif own.kind in task.decisions and not (_rewarded(own.kind, config) or task.regression):
         reads = find(config.metric).reads
         found.append(f"decision.kind: found '{own.kind}', but {config.metric} reads {reads}, no labels; set auto")
     limits = own.max_labels is not None and own.max_labels < own.min_labels
@@ -110,9 +109,9 @@ def problems(task: Task, config: Config) -> list[str]:
         "decision.threshold: fixes decision.kind threshold, or the probability of decision.new_class; set one": (
             own.threshold is not None and own.kind != "threshold" and own.new_class is None
         ),
-        f"decision.clip: bounds values, a {task.name} task has none": own.clip is not None and not task.values,
+        f"decision.clip: bounds values, a {task.name} task has none": own.clip is not None and not task.regression,
         "decision.clip: expected the smallest value first": own.clip is not None and own.clip[0] >= own.clip[1],
-        "decision.kind: cuts need one target column": own.kind == "cuts" and _columns(config) > 1 and task.values,
+        "decision.kind: cuts need one target column": own.kind == "cuts" and _columns(config) > 1 and task.regression,
     }
     return found + [problem for problem, wrong in checks.items() if wrong]
 
@@ -132,7 +131,7 @@ def _rewarded(kind: str, config: Config) -> bool:
 
     The probabilistic F1 does, though it reads probabilities: it rewards those that are 0 and 1.
     """
-    if kind == "cuts" and _task(config).values and _columns(config) > 1:
+    if kind == "cuts" and _task(config).regression and _columns(config) > 1:
         return False
     return find(config.metric).reads == "labels" or (config.metric == "probabilistic_f1" and kind == "threshold")
 

@@ -29,7 +29,9 @@ def _loss_problems(task: Task, name: str) -> list[str]:
     if file_of(name) is None:
         known = f"loss.name: found '{name}', a {task.name} task admits {', '.join(task.losses)}"
         return [] if name in task.losses else [known]
-    fitting = ("identity", "sigmoid") if task.values else ("softmax", "sigmoid") if task.exclusive else ("sigmoid",)
+    fitting = (
+        ("identity", "sigmoid") if task.regression else ("softmax", "sigmoid") if task.single_label else ("sigmoid",)
+    )
     if (found := task.loss(name).activation) in fitting:
         return []
     return [
@@ -43,7 +45,7 @@ def _blend_problems(task: Task, config: Config) -> list[str]:
     fitting = task.blenders(config.metric)
     asked = {"blender": [config.ensemble.blender], "compare": config.ensemble.compare or []}
     why = f"but {config.metric} needs probabilities and ranks are none"
-    if task.values:
+    if task.regression:
         why = f"which blends probabilities, but a {task.name} task has values"
     return [
         f"ensemble.{key}: found '{name}', {why}; choose {', '.join(fitting)}"
@@ -60,7 +62,7 @@ def _target_problems(task: Task, config: Config) -> list[str]:
     checks = {
         f"data.target: a {task.name} task has one target column": task.one_column and several,
         f"data.target: {task.name} needs several columns, or data.separator for a cell of labels": (
-            not (task.exclusive or task.values or several) and data.separator is None
+            not (task.single_label or task.regression or several) and data.separator is None
         ),
         "data.heads: needs several target columns, each of labels, in a multiclass task": (
             data.heads and not (several and task.headed)
@@ -69,7 +71,7 @@ def _target_problems(task: Task, config: Config) -> list[str]:
             data.heads and not (data.classes is None and data.separator is None)
         ),
         f"predict.top_k: keeps some of one row's exclusive classes, not of a {task.name} task or of heads; "
-        "set auto": isinstance(config.predict.top_k, int) and (not task.exclusive or data.heads),
+        "set auto": isinstance(config.predict.top_k, int) and (not task.single_label or data.heads),
         "submission.composite: needs data.heads": config.submission.composite is not None and not data.heads,
         "ensemble.compose: needs data.heads, as its runs' labels together are the composite classes": (
             compose is not None and not data.heads
@@ -81,10 +83,10 @@ def _target_problems(task: Task, config: Config) -> list[str]:
         "data.empty: needs data.separator, as only a cell of labels can have none": (
             data.empty is not None and data.separator is None
         ),
-        f"data.range: bounds values, a {task.name} task has none": data.range is not None and not task.values,
+        f"data.range: bounds values, a {task.name} task has none": data.range is not None and not task.regression,
         "data.range: expected the smallest value first": data.range is not None and data.range[0] >= data.range[1],
         f"data.classes, data.separator: a {task.name} task has numbers, no labels; leave them out": (
-            task.values and not (data.classes is None and data.separator is None)
+            task.regression and not (data.classes is None and data.separator is None)
         ),
     }
     return [problem for problem, wrong in checks.items() if wrong]
@@ -95,13 +97,13 @@ def _learning_problems(task: Task, config: Config) -> list[str]:
     train, loss, steps = config.train, config.loss, config.ensemble
     checks = {
         f"loss.label_smoothing: smooths probabilities, a {task.name} task has values; set 0": (
-            task.values and loss.label_smoothing > 0
+            task.regression and loss.label_smoothing > 0
         ),
         f"loss.class_weights: a {task.name} task has no classes; leave them out, or see data.weight": (
-            task.values and loss.class_weights is not None
+            task.regression and loss.class_weights is not None
         ),
         f"train.sampling: found {train.sampling}, but a {task.name} task has no classes; choose weighted": (
-            task.values and train.sampling in ("balanced", "sqrt")
+            task.regression and train.sampling in ("balanced", "sqrt")
         ),
         "train.sampling: weighted draws by data.weight, or that of data.extra; set one of them": (
             train.sampling == "weighted" and config.data.weight is None and not config.data.extra
@@ -113,15 +115,15 @@ def _learning_problems(task: Task, config: Config) -> list[str]:
             and (train.sampling, loss.class_weights) != ("sqrt", "sqrt")
         ),
         f"train.disturb_labels: redraws labels, a {task.name} task has values; see train.disturb_values": (
-            task.values and train.disturb_labels is not None
+            task.regression and train.disturb_labels is not None
         ),
         f"train.disturb_values: adds noise to values, a {task.name} task has labels; see train.disturb_labels": (
-            not task.values and train.disturb_values is not None
+            not task.regression and train.disturb_values is not None
         ),
         f"pseudo.threshold: asks how probable a label is, a {task.name} task has values; set 0, which takes all rows": (
-            task.values and config.pseudo.teacher is not None and config.pseudo.threshold > 0
+            task.regression and config.pseudo.teacher is not None and config.pseudo.threshold > 0
         ),
         f"ensemble.smoothing, ensemble.calibrate: correct probabilities, a {task.name} task has values; "
-        "leave them out": task.values and (steps.smoothing.alpha != 0 or steps.calibrate != "none"),
+        "leave them out": task.regression and (steps.smoothing.alpha != 0 or steps.calibrate != "none"),
     }
     return [problem for problem, wrong in checks.items() if wrong]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pipeline.errors import InputError
+from pipeline.methods.arrays import Array
 from pipeline.methods.metrics import METRICS, find
 from pipeline.methods.topk import Top
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
     from pipeline.config.config import Config
 
-Array = np.ndarray[Any, np.dtype[Any]]
 MANY = 2000  # exclusive classes: above, predict.top_k auto keeps some
 KEPT = 100
 SHOWN = 5  # classes of a row in oof.csv, test.csv and blend.csv
@@ -27,7 +27,7 @@ def kept(config: Config, classes: int) -> int | None:
     """Return how many classes of each row are kept, None where it is all of them."""
     from pipeline.methods.tasks import TASKS
 
-    asked, one = config.predict.top_k, TASKS[config.data.task].exclusive and not config.data.heads
+    asked, one = config.predict.top_k, TASKS[config.data.task].single_label and not config.data.heads
     count = (KEPT if classes > MANY else None) if asked == "auto" else asked
     return count if one and count is not None and count < classes else None
 

@@ -9,7 +9,8 @@ from typing import Any
 from pydantic import BaseModel
 
 from pipeline.config import trees
-from pipeline.config.config import Config, parse
+from pipeline.config.config import Config
+from pipeline.config.loading import parse
 from pipeline.config.search_space import space as spaces
 from pipeline.config.search_space.entries import Choice, Entry, Range
 from pipeline.config.search_space.space import Settings, Space
@@ -134,7 +135,7 @@ def _refused(space: Space, config: Config) -> list[str]:
     try:
         settle(config, {}, "tune")
     except InputError as error:
-        return list(error.defects)  # the budget does not fit the config: every trial would fail
+        return list(error.lines)  # the budget does not fit the config: every trial would fail
     defects: list[str] = []
     for entry in space.entries:
         defects += _refused_by(entry, {}, space, config)
@@ -174,7 +175,7 @@ def _problem(entry: Range | Choice, picked: dict[str, Any], space: Space, config
         try:
             settle(config, spaces.walk(space, pick), f"tune.space.{entry.key} at {value!r}")
         except InputError as error:
-            first = first or list(error.defects)
+            first = first or list(error.lines)
         else:
             return []
     return first

@@ -8,7 +8,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from pipeline.lookup import lookup
+from pipeline.errors import lookup
 from pipeline.plugins import file_of
 
 Positive = Annotated[float, Field(gt=0)]

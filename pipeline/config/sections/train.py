@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from pipeline.config.sections.section import Count, Positive, Section, Seed, Share, Size, one_of
-from pipeline.lookup import lookup
+from pipeline.errors import lookup
 from pipeline.methods.mixing import MIXERS, PATCHES
 from pipeline.methods.mixing import find as find_mixer
 from pipeline.methods.presets import PRESETS

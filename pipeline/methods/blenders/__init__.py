@@ -5,7 +5,7 @@ A blender is fitted on some rows and applied to others, so that cross-fitting ne
 
 from __future__ import annotations
 
-from pipeline.lookup import lookup
+from pipeline.errors import lookup
 from pipeline.methods.blenders import greedy, means, own, simplex, stacking
 from pipeline.methods.blenders.blender import Blender, Fit, Goal, Many, column_ranks, equal_weights
 from pipeline.plugins import file_of
@@ -13,14 +13,14 @@ from pipeline.plugins import file_of
 __all__ = ["BLENDERS", "Blender", "Fit", "Goal", "Many", "column_ranks", "equal_weights", "find"]
 
 BLENDERS: dict[str, Blender] = {
-    "mean": Blender(means.mean, values=True),
+    "mean": Blender(means.mean, regression=True),
     "rank_mean": Blender(means.mean, uses_ranks=True),
     "geometric_mean": Blender(means.geometric_mean),
     "power_mean": Blender(means.power_mean, means.fit_power),
     "slsqp": Blender(means.mean, simplex.slsqp),
-    "nelder_mead": Blender(means.mean, simplex.nelder_mead, scored=simplex.TRIALS, values=True),
-    "greedy": Blender(means.mean, greedy.greedy, scored=greedy.STEPS, values=True),
-    "greedy_bagged": Blender(means.mean, greedy.greedy_bagged, scored=greedy.BAGS * greedy.STEPS // 2, values=True),
+    "nelder_mead": Blender(means.mean, simplex.nelder_mead, scored=simplex.TRIALS, regression=True),
+    "greedy": Blender(means.mean, greedy.greedy, scored=greedy.STEPS, regression=True),
+    "greedy_bagged": Blender(means.mean, greedy.greedy_bagged, scored=greedy.BAGS * greedy.STEPS // 2, regression=True),
     "greedy_negative": Blender(greedy.signed_mean, greedy.greedy_negative, simplex=False, scored=2 * greedy.STEPS),
     "logistic": Blender(stacking.logistic_probs, stacking.fit_logistic, simplex=False),
     "ridge": Blender(stacking.ridge_probs, stacking.fit_ridge, simplex=False),

@@ -12,10 +12,10 @@ from typing import Any, overload
 import numpy as np
 
 from pipeline.methods import resampling
+from pipeline.methods.arrays import Array
 from pipeline.methods.metrics import Metric
 from pipeline.methods.topk import Top
 
-Array = np.ndarray[Any, np.dtype[Any]]
 Many = Sequence[Array] | Array  # M members [N,C], stacked or not
 
 
@@ -28,7 +28,7 @@ class Goal:
 
     targets_NC: Array
     metric: Metric
-    exclusive: bool
+    single_label: bool
     fold_N: Array
     seed: int = 0
 
@@ -38,7 +38,7 @@ class Goal:
 
     def score(self, probs_NC: Array) -> float:
         """Return the metric over all rows together, turned so that greater is better; −inf where undefined."""
-        found = self.metric.score(self.targets_NC, probs_NC, self.exclusive)
+        found = self.metric.score(self.targets_NC, probs_NC, self.single_label)
         return -math.inf if math.isnan(found) else self.sign * found
 
     @property
@@ -97,7 +97,7 @@ class Blender:
     uses_ranks: bool = False  # ranks inside a column instead of probabilities
     simplex: bool = True  # weights are never negative and sum to 1
     scored: int = 0  # blends that a fit scores for each member, about: what makes a search slow
-    values: bool = False  # it takes raw values too, not only probabilities
+    regression: bool = False  # it takes raw values too, not only probabilities
 
     @property
     def fitted(self) -> bool:
@@ -135,11 +135,11 @@ class Blender:
         self,
         fit: Fit,
         members: Many,
-        exclusive: bool,
+        single_label: bool,
         fold_N: Array | None = None,
         rows_N: Array | None = None,
     ) -> Array:
-        """Return the blend [N,C] float64; cells in [0, 1], exclusive rows sum to 1 unless they are ranks.
+        """Return the blend [N,C] float64; cells in [0, 1], single_label rows sum to 1 unless they are ranks.
 
         One member is its own blend. `fold_N`: the model that made each row (OOF). Ranks are taken inside each
         fold, as the scales of fold models differ; without it over the whole column (test). `rows_N`: those to
@@ -154,7 +154,7 @@ class Blender:
         shown = self.shown(members, fold_N, rows_N)
         if len(shown) == 1 and not self.uses_ranks:
             return shown[0] if isinstance(shown[0], Top) else shown[0].astype(np.float64)
-        return self.function(fit, shown, exclusive)
+        return self.function(fit, shown, single_label)
 
 
 def _content_order(members: Sequence[Array]) -> list[int]:

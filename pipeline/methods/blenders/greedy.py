@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.methods.arrays import Array
 from pipeline.methods.blenders.blender import Fit, Goal, equal_weights
 from pipeline.methods.blenders.means import weighted_sum
 from pipeline.methods.blenders.scorers import Cells, Scorer, read_all, scorer
 
-Array = np.ndarray[Any, np.dtype[Any]]
 STEPS = 50
 BAGS = 10
 CLOSE = 16  # candidates that quick scores cannot tell apart and that are scored again, at most
@@ -88,7 +88,7 @@ def greedy_negative(members: Sequence[Array], goal: Goal) -> Fit:
     judge, views = scorer(goal), list(members)
 
     def score(blend_NC: Array) -> float:
-        return judge.score(judge.read(valid(blend_NC, goal.exclusive)))
+        return judge.score(judge.read(valid(blend_NC, goal.single_label)))
 
     single = [score(probs_NC.astype(np.float64)) for probs_NC in views]
     best, reached = int(np.argmax(single)), float(np.max(single))
@@ -122,15 +122,15 @@ def greedy_negative(members: Sequence[Array], goal: Goal) -> Fit:
     return Fit(weights_M, trace=trace)
 
 
-def signed_mean(fit: Fit, members: Sequence[Array], exclusive: bool) -> Array:
-    """Return the weighted sum, clipped to [0, 1]; exclusive rows are scaled to sum to 1."""
-    return valid(weighted_sum(fit.weights_M, members), exclusive)
+def signed_mean(fit: Fit, members: Sequence[Array], single_label: bool) -> Array:
+    """Return the weighted sum, clipped to [0, 1]; rows of a single label are scaled to sum to 1."""
+    return valid(weighted_sum(fit.weights_M, members), single_label)
 
 
-def valid(blend_NC: Array, exclusive: bool) -> Array:
-    """Return the blend clipped to [0, 1]; exclusive rows are scaled to sum to 1, and even where nothing is left."""
+def valid(blend_NC: Array, single_label: bool) -> Array:
+    """Return the blend clipped to [0, 1]; rows of one label sum to 1, even where nothing is left."""
     blend_NC = blend_NC.clip(0, 1)
-    if not exclusive:
+    if not single_label:
         return blend_NC
     sums_N1 = np.einsum("nc->n", blend_NC)[:, None]
     scaled_NC = blend_NC / np.where(sums_N1 > 0, sums_N1, 1)

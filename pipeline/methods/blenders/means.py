@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 
 from pipeline.methods import topk
+from pipeline.methods.arrays import Array
 from pipeline.methods.blenders.blender import Fit, Goal, equal_weights
 
-Array = np.ndarray[Any, np.dtype[Any]]
 SMALLEST = 1e-15  # a member's exact 0 would veto a class for good
 EXPONENTS = (1.0, 0.75, 1.5, 0.5, 2.0, 0.25, 0.0, 3.0, -0.5, 4.0, -1.0, 6.0, 8.0)  # nearest the plain mean first
 
@@ -24,7 +23,7 @@ def weighted_sum(weights_M: Array, members: Sequence[Array], change: Callable[[A
     return total_NC
 
 
-def mean(fit: Fit, members: Sequence[Array], exclusive: bool) -> Array:
+def mean(fit: Fit, members: Sequence[Array], single_label: bool) -> Array:
     """Return the weighted arithmetic mean; its log loss is at most the members' mean log loss.
 
     Kept between the members: the mean of nine exact ones would be rounded to more than 1. Members that hold their
@@ -39,25 +38,25 @@ def mean(fit: Fit, members: Sequence[Array], exclusive: bool) -> Array:
     return weighted_sum(fit.weights_M, members).clip(low_NC, high_NC)
 
 
-def geometric_mean(fit: Fit, members: Sequence[Array], exclusive: bool) -> Array:
+def geometric_mean(fit: Fit, members: Sequence[Array], single_label: bool) -> Array:
     """Return the weighted geometric mean, scaled so that rows sum to 1, or p and 1 − p where independent."""
     log_NC = weighted_sum(fit.weights_M, members, _log)
-    if exclusive:
+    if single_label:
         odds_NC = np.exp(log_NC - log_NC.max(1, keepdims=True))
         return np.asarray(odds_NC / odds_NC.sum(1, keepdims=True))
     log_not_NC = weighted_sum(fit.weights_M, members, lambda probs_NC: _log(1 - probs_NC))
     return np.asarray(1 / (1 + np.exp(log_not_NC - log_NC)))
 
 
-def power_mean(fit: Fit, members: Sequence[Array], exclusive: bool) -> Array:
+def power_mean(fit: Fit, members: Sequence[Array], single_label: bool) -> Array:
     """Return (mean of p^e)^(1/e), scaled as the geometric mean is, which it becomes at e = 0; at 1 it is the mean."""
     exponent = fit.params.get("exponent", 1.0)
     if exponent == 1:
-        return mean(fit, members, exclusive)
+        return mean(fit, members, single_label)
     if exponent == 0:
-        return geometric_mean(fit, members, exclusive)
+        return geometric_mean(fit, members, single_label)
     yes_NC = _power(fit.weights_M, members, exponent, lambda probs_NC: probs_NC)
-    if exclusive:
+    if single_label:
         return np.asarray(yes_NC / yes_NC.sum(1, keepdims=True))
     return np.asarray(yes_NC / (yes_NC + _power(fit.weights_M, members, exponent, lambda probs_NC: 1 - probs_NC)))
 
@@ -66,7 +65,7 @@ def fit_power(members: Sequence[Array], goal: Goal) -> Fit:
     """Return equal weights and the exponent of `EXPONENTS` with the best score; ties go to the nearest to 1."""
     weights_M = equal_weights(len(members))
     fits = [Fit(weights_M, {"exponent": exponent}) for exponent in EXPONENTS]
-    scores = [goal.score(power_mean(fit, members, goal.exclusive)) for fit in fits]
+    scores = [goal.score(power_mean(fit, members, goal.single_label)) for fit in fits]
     return fits[int(np.argmax(scores))]
 
 

@@ -1,4 +1,4 @@
-"""Load a blender that the user wrote: FILE.py:function, called as function(members, weights_M, exclusive) -> probs_NC.
+"""Load a blender of the user's: FILE.py:function, called as function(members, weights_M, single_label) -> probs_NC.
 
 Attributes of the function say the rest: `fit(members, goal) -> weights_M` where it learns from the truth, whose
 `goal.score(probs_NC)` is better the greater; `uses_ranks`, `simplex` and `values` as a `Blender` has them.
@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.methods.blenders.blender import Array, Blender, Fit, Goal
+from pipeline.methods.arrays import Array
+from pipeline.methods.blenders.blender import Blender, Fit, Goal
 from pipeline.plugins import function_of
 
 FLAGS = {"uses_ranks": False, "simplex": True, "values": False}
@@ -32,8 +33,8 @@ def load(name: str) -> Blender:
     return Blender(partial(_apply, found, name), None if fit is None else partial(_fit, fit, name), **flags)
 
 
-def _apply(function: Callable[..., Any], name: str, fit: Fit, members: Sequence[Array], exclusive: bool) -> Array:
-    made = np.asarray(function(members, fit.weights_M, exclusive), dtype=np.float64)
+def _apply(function: Callable[..., Any], name: str, fit: Fit, members: Sequence[Array], single_label: bool) -> Array:
+    made = np.asarray(function(members, fit.weights_M, single_label), dtype=np.float64)
     if made.shape != members[0].shape or not np.isfinite(made).all():
         what = "NaN or infinity" if made.shape == members[0].shape else f"the shape {made.shape}"
         raise ValueError(f"{name}: returned {what}, expected finite numbers of the shape {members[0].shape}")

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
+from pipeline.methods.arrays import Array
 from pipeline.methods.blenders.blender import Goal
 from pipeline.methods.metrics import METRICS
 from pipeline.methods.metrics.counts import hits
 
-Array = np.ndarray[Any, np.dtype[Any]]
 Cells = Sequence[Array] | Array  # of M members: M arrays [X], or a matrix [M,X]
 EPS = np.finfo(np.float64).eps  # log loss clips there, as the metric does
 SMALL = 20_000  # cells: below, float32's rounding of a tie would show in an AUC
@@ -68,13 +68,13 @@ class LogLoss:
     noise = 3e-7  # several times float32's, over 100,000 rows
 
     def __init__(self, goal: Goal) -> None:
-        self.exclusive = goal.exclusive
+        self.single_label = goal.single_label
         self.hits_NC = goal.targets_NC >= 0.5
         rows, classes = goal.targets_NC.shape
         self.true_N = np.arange(rows) * classes + goal.targets_NC.argmax(1)  # places in the flat member
 
     def read(self, probs_NC: Array) -> Array:
-        if not self.exclusive:
+        if not self.single_label:
             return np.where(self.hits_NC, probs_NC, 1 - probs_NC).ravel().clip(EPS, 1)
         sums_N = probs_NC @ np.ones(probs_NC.shape[1], dtype=probs_NC.dtype)  # .sum(1) of few columns is slow
         return np.asarray(probs_NC.reshape(-1).take(self.true_N) / np.maximum(sums_N, EPS)).clip(EPS, 1)
@@ -105,8 +105,8 @@ class ColumnAuc:
 
     def __init__(self, goal: Goal) -> None:
         count = goal.targets_NC.shape[1]
-        hits_NC = hits(goal.targets_NC, goal.exclusive)
-        one = goal.exclusive and count == 2 and goal.metric is METRICS["roc_auc"]
+        hits_NC = hits(goal.targets_NC, goal.single_label)
+        one = goal.single_label and count == 2 and goal.metric is METRICS["roc_auc"]
         asked = np.asarray([1]) if one else np.arange(count)
         held_C = hits_NC[:, asked].any(0) & ~hits_NC[:, asked].all(0)
         self.columns = asked[held_C]

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
+from pipeline.methods.arrays import Array
 from pipeline.methods.blenders.blender import Fit, Goal, equal_weights
 from pipeline.methods.blenders.scorers import EPS, Cells, LogLoss, read_all, scorer
 
-Array = np.ndarray[Any, np.dtype[Any]]
 TRIALS = 200  # evaluations of Nelder-Mead per member, up to
 MOST_TRIALS = 2000
 BLOCK = 16_384  # rows turned to float64 at once

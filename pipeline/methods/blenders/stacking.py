@@ -11,35 +11,35 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.methods.arrays import Array
 from pipeline.methods.blenders.blender import Fit, Goal
 from pipeline.methods.blenders.greedy import valid
 from pipeline.methods.blenders.means import weighted_sum
 from pipeline.methods.metrics.counts import hits
 
-Array = np.ndarray[Any, np.dtype[Any]]
 SMALLEST = 1e-6  # an exact 0 or 1 would be an infinite logit
 STRENGTHS = (1e3, 1e2, 1e1, 1.0, 1e-1, 1e-2, 1e-3, 1e-4)  # of ridge's penalty per row; ties go to the strongest
 BLOCK = 16_384  # rows turned to float64 at once
 
 
-def logits(probs_NC: Array, exclusive: bool) -> Array:
+def logits(probs_NC: Array, single_label: bool) -> Array:
     """Return log p less its row's mean where classes exclude each other, else log p/(1−p); [N,C] float64."""
     probs_NC = probs_NC.astype(np.float64).clip(SMALLEST, 1 - SMALLEST)
-    if not exclusive:
+    if not single_label:
         return np.asarray(np.log(probs_NC / (1 - probs_NC)))
     log_NC = np.log(probs_NC)
     return np.asarray(log_NC - log_NC.mean(1, keepdims=True))
 
 
-def stacked(fit: Fit, members: Sequence[Array], exclusive: bool) -> Array:
+def stacked(fit: Fit, members: Sequence[Array], single_label: bool) -> Array:
     """Return the weighted sum of logits plus the offsets."""
-    sums_NC = weighted_sum(fit.weights_M, members, lambda probs_NC: logits(probs_NC, exclusive))
+    sums_NC = weighted_sum(fit.weights_M, members, lambda probs_NC: logits(probs_NC, single_label))
     return np.asarray(sums_NC + fit.params["offsets"])
 
 
-def logistic_probs(fit: Fit, members: Sequence[Array], exclusive: bool) -> Array:
+def logistic_probs(fit: Fit, members: Sequence[Array], single_label: bool) -> Array:
     """Return softmax, or sigmoid where columns are independent, of the stacked logits."""
-    return _activate(stacked(fit, members, exclusive), exclusive)
+    return _activate(stacked(fit, members, single_label), single_label)
 
 
 def fit_logistic(members: Sequence[Array], goal: Goal) -> Fit:
@@ -50,15 +50,15 @@ def fit_logistic(members: Sequence[Array], goal: Goal) -> Fit:
     """
     from scipy.optimize import minimize
 
-    seen_MNC = np.stack([logits(probs_NC, goal.exclusive).astype(np.float32) for probs_NC in members])
-    hits_NC, count = hits(goal.targets_NC, goal.exclusive), len(seen_MNC)
+    seen_MNC = np.stack([logits(probs_NC, goal.single_label).astype(np.float32) for probs_NC in members])
+    hits_NC, count = hits(goal.targets_NC, goal.single_label), len(seen_MNC)
     rows, classes = hits_NC.shape
 
     def loss(values: Array) -> tuple[float, Array]:
         weights_M, offsets_C = values[:count], values[count:]
         sums_NC = weighted_sum(weights_M, list(seen_MNC)) + offsets_C
-        probs_NC = _activate(sums_NC, goal.exclusive)
-        if goal.exclusive:
+        probs_NC = _activate(sums_NC, goal.single_label)
+        if goal.single_label:
             total = -np.log(probs_NC[hits_NC].clip(1e-300)).sum()
         else:
             total = np.logaddexp(0, np.where(hits_NC, -sums_NC, sums_NC)).sum()
@@ -75,10 +75,10 @@ def fit_logistic(members: Sequence[Array], goal: Goal) -> Fit:
     return Fit(found.x[:count], {"offsets": found.x[count:].tolist()})
 
 
-def ridge_probs(fit: Fit, members: Sequence[Array], exclusive: bool) -> Array:
+def ridge_probs(fit: Fit, members: Sequence[Array], single_label: bool) -> Array:
     """Return the stacked logits as probabilities, none below `floor` or, where independent, above 1 − floor."""
     floor = fit.params["floor"]
-    return valid(stacked(fit, members, exclusive).clip(floor, 1 - floor), exclusive)
+    return valid(stacked(fit, members, single_label).clip(floor, 1 - floor), single_label)
 
 
 def fit_ridge(members: Sequence[Array], goal: Goal) -> Fit:
@@ -87,8 +87,8 @@ def fit_ridge(members: Sequence[Array], goal: Goal) -> Fit:
     Sums of products per fold are all it needs, so that neither folds nor penalties cost another pass. Ridge
     knows no probabilities: cells stay above 1/(N+2), as N rows tell nothing of what is rarer.
     """
-    hits_NC = hits(goal.targets_NC, goal.exclusive).astype(np.float64)
-    seen_MNC = np.stack([logits(probs_NC, goal.exclusive).astype(np.float32) for probs_NC in members])
+    hits_NC = hits(goal.targets_NC, goal.single_label).astype(np.float64)
+    seen_MNC = np.stack([logits(probs_NC, goal.single_label).astype(np.float32) for probs_NC in members])
     folds = [_Sums.of(seen_MNC[:, rows], hits_NC[rows]) for rows in (goal.fold_N == k for k in np.unique(goal.fold_N))]
     whole = sum(folds[1:], folds[0])
     strength = 1.0
@@ -145,8 +145,8 @@ class _Sums:
         return float(fitted + moved)
 
 
-def _activate(sums_NC: Array, exclusive: bool) -> Array:
-    if not exclusive:
+def _activate(sums_NC: Array, single_label: bool) -> Array:
+    if not single_label:
         return np.asarray(np.exp(-np.logaddexp(0, -sums_NC)))
     odds_NC = np.exp(sums_NC - sums_NC.max(1, keepdims=True))
     return np.asarray(odds_NC / odds_NC.sum(1, keepdims=True))

@@ -20,12 +20,13 @@ from functools import cache, partial
 
 import numpy as np
 
-from pipeline.lookup import lookup
+from pipeline.errors import lookup
+from pipeline.methods.arrays import Array
 from pipeline.methods.metrics import curves, labels, own, probabilities, rankings, regression
 from pipeline.methods.metrics.counts import cell_counts, class_counts, hits, ratio
 from pipeline.methods.metrics.curves import column_auc
 from pipeline.methods.metrics.labels import f1, macro, micro, positive, precision, recall, samples, weighted
-from pipeline.methods.metrics.metric import Array, Function, Metric
+from pipeline.methods.metrics.metric import Function, Metric
 from pipeline.methods.topk import Top
 from pipeline.plugins import file_of
 
@@ -107,13 +108,13 @@ def find(name: str) -> Metric:
     return lookup({**METRICS, **{f"{one}@5": make(5) for one, make in FAMILIES.items()}}, name, "metric")
 
 
-def per_class(targets_NC: Array, probs_NC: Array, exclusive: bool) -> dict[str, list[float]]:
+def per_class(targets_NC: Array, probs_NC: Array, single_label: bool) -> dict[str, list[float]]:
     """Return support, precision, recall, f1 and auc, each a list in class order; NaN where undefined.
 
     Rows of their most probable classes alone have no auc.
     """
     ones_1N = np.ones((1, len(targets_NC)))
-    counts = class_counts if exclusive else cell_counts
+    counts = class_counts if single_label else cell_counts
     right_C, said_C, true_C = (count_1C[0] for count_1C in counts(targets_NC, probs_NC, ones_1N)[:3])
     columns = {
         "precision": ratio(right_C, said_C),
@@ -126,5 +127,5 @@ def per_class(targets_NC: Array, probs_NC: Array, exclusive: bool) -> dict[str, 
     }
     if isinstance(probs_NC, Top):
         return found
-    cells = zip(hits(targets_NC, exclusive).T, probs_NC.T, strict=True)
+    cells = zip(hits(targets_NC, single_label).T, probs_NC.T, strict=True)
     return {**found, "auc": [float(column_auc(hit_N, probs_N, ones_1N)[0]) for hit_N, probs_N in cells]}

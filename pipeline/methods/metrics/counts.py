@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
+from pipeline.methods.arrays import Array
 from pipeline.methods.topk import Top
 
-Array = np.ndarray[Any, np.dtype[Any]]
 BLOCK = 2**24  # cells of a temporary: 128 MB
 SPARSE = 32  # of the cells one in so many: below, cells one by one are quicker than a product of matrices
 
@@ -87,13 +86,13 @@ def ratio(part: Array, whole: Array) -> Array:
 def true_classes(targets_NC: Array) -> Array:
     """Return the true class [N]; refuse independent columns, whose largest cell says nothing."""
     if np.abs(targets_NC.sum(1) - 1).max() > 1e-2:
-        raise ValueError("target rows do not sum to 1; score independent columns with exclusive=False")
+        raise ValueError("target rows do not sum to 1; score independent columns with single_label=False")
     return np.asarray(targets_NC.argmax(1))
 
 
-def hits(targets_NC: Array, exclusive: bool) -> Array:
-    """Return the truth as a boolean [N,C]; exclusive rows are read by their largest cell."""
-    return one_hot(true_classes(targets_NC), targets_NC.shape[1]) if exclusive else true_cells(targets_NC)
+def hits(targets_NC: Array, single_label: bool) -> Array:
+    """Return the truth as a boolean [N,C]; rows of a single label are read by their largest cell."""
+    return one_hot(true_classes(targets_NC), targets_NC.shape[1]) if single_label else true_cells(targets_NC)
 
 
 def one_hot(classes_N: Array, count: int) -> Array:

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from pipeline.methods.arrays import Array
 from pipeline.methods.metrics.counts import hits, ratio, true_classes
-from pipeline.methods.metrics.metric import Array
 
 BLOCK = 2**18  # cells of a temporary that should stay in the processor's cache
 BANDS = ((0.0, 0.4, 2.0), (0.4, 1.0, 1.0))  # of the true positive rate: from, to, weight

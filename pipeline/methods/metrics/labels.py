@@ -7,6 +7,7 @@ from functools import partial
 
 import numpy as np
 
+from pipeline.methods.arrays import Array
 from pipeline.methods.metrics.counts import (
     cell_counts,
     cell_sums,
@@ -17,7 +18,7 @@ from pipeline.methods.metrics.counts import (
     true_cells,
     true_classes,
 )
-from pipeline.methods.metrics.metric import Array, Function
+from pipeline.methods.metrics.metric import Function
 
 Rate = Callable[[Array, Array, Array], Array]  # weights that are rightly said, said, true -> rate
 LEAST = 1e-12  # of a sum's own size: below, what is left of a difference is rounding

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
+from pipeline.methods.arrays import Array
 from pipeline.methods.topk import Top
 
-Array = np.ndarray[Any, np.dtype[Any]]
 Function = Callable[[Array, Array, Array], Array]
 Reads = Literal["labels", "probabilities", "order", "ranking", "values"]
 
@@ -30,14 +30,14 @@ class Metric:
     independent: Function | None = None  # the same for independent columns, where it differs
     usual: tuple[str, ...] = ()  # tasks whose every score report shows it, whatever the config's metric is
 
-    def score(self, targets_NC: Array, probs_NC: Array, exclusive: bool) -> float:
+    def score(self, targets_NC: Array, probs_NC: Array, single_label: bool) -> float:
         """Return the metric, NaN on no rows.
 
-        Raises ValueError on NaN, on unequal shapes and, if exclusive, on targets that do not sum to 1.
+        Raises ValueError on NaN, on unequal shapes and, if single_label, on targets that do not sum to 1.
         """
-        return float(self.scores(targets_NC, probs_NC, exclusive, np.ones((1, len(targets_NC))))[0])
+        return float(self.scores(targets_NC, probs_NC, single_label, np.ones((1, len(targets_NC))))[0])
 
-    def scores(self, targets_NC: Array, probs_NC: Array, exclusive: bool, weights_RN: Array) -> Array:
+    def scores(self, targets_NC: Array, probs_NC: Array, single_label: bool, weights_RN: Array) -> Array:
         """Return the metric under each row of weights (≥ 0, any scale), [R] float64; NaN where undefined.
 
         Needs a few times the memory of `weights_RN`. Raises ValueError as `score` does, and on weights that
@@ -55,5 +55,5 @@ class Metric:
         weights_RN = np.ascontiguousarray(weights_RN, dtype=np.float64)
         if not np.isfinite(weights_RN.sum()) or weights_RN.min(initial=0) < 0:
             raise ValueError("found a weight that is negative or not finite")
-        function = self.function if exclusive else self.independent or self.function
+        function = self.function if single_label else self.independent or self.function
         return np.asarray(function(targets_NC, probs_NC, weights_RN), dtype=np.float64)

@@ -11,7 +11,8 @@ from typing import Any, cast, get_args
 
 import numpy as np
 
-from pipeline.methods.metrics.metric import Array, Metric, Reads
+from pipeline.methods.arrays import Array
+from pipeline.methods.metrics.metric import Metric, Reads
 from pipeline.plugins import function_of
 
 TASKS = ("binary", "multiclass", "ordinal", "multilabel", "regression")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from pipeline.methods.arrays import Array
 from pipeline.methods.metrics.counts import probability_of, ratio, row_mean, row_wise, true_cells, true_classes
-from pipeline.methods.metrics.metric import Array
 from pipeline.methods.topk import Top
 
 EPS = float(np.finfo(np.float64).eps)  # scikit-learn clips probabilities to it

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from pipeline.methods.arrays import Array
 from pipeline.methods.metrics.counts import places, row_mean, row_wise, true_cells, true_classes
-from pipeline.methods.metrics.metric import Array
 from pipeline.methods.topk import Top
 
 FEW = 8  # of a row's columns one in so many: repeated search for the first is quicker than a sort

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from pipeline.methods.arrays import Array
 from pipeline.methods.metrics.counts import row_mean
-from pipeline.methods.metrics.metric import Array
 
 LEAST = 1e-12  # of a sum's own size: below, what is left of a difference is rounding
 

@@ -12,7 +12,8 @@ import pytest
 from sklearn import metrics as sk
 from synthetic import CLASSES, TEST_IDS, command, make_config, make_folds, make_run, pets
 
-from pipeline.config.config import Config, dump
+from pipeline.config.config import Config
+from pipeline.config.loading import dump
 from pipeline.errors import MismatchError
 from pipeline.files.artifacts import Predictions, read_text_table
 from pipeline.folds import fold_table
@@ -124,7 +125,7 @@ def test_partial_scores_the_folds_there_are(
         (config.run_dir / "fold1" / f"{part}.npz").unlink()
     with pytest.raises(MismatchError, match=r"fold1/valid.npz: missing") as error:
         score.run(config)
-    assert len(error.value.defects) == 2
+    assert len(error.value.lines) == 2
     score.run(config, partial=True)
     report = read(config)
     assert (report["partial"], report["folds"], len(report["variants"]["tta"]["per_fold"])) == (
@@ -150,7 +151,7 @@ def test_every_defect_is_listed(config: Config, table: FoldTable, truth_NC: np.n
     dataclasses.replace(other, ids=np.array([*other.ids[:-1], "0999"])).save(folder / "fold2/test.npz")
     with pytest.raises(MismatchError) as error:
         score.run(config)
-    text = "\n".join(error.value.defects)
+    text = "\n".join(error.value.lines)
     assert f"lacks 1 ids that are in fold 0 (first '{made[0].ids[0]}')" in text
     assert f"(first '{table.valid_ids(1)[0]}', which its model was trained on)" in text
     assert f"made on folds ffffffffffff, the fold table is {table.fold_hash[:12]}" in text
@@ -210,7 +211,7 @@ def test_multilabel_columns(tmp_path: Path) -> None:
     cells = np.random.default_rng(0).integers(0, 2, (30, 2))
     cells[:, 1] = 0  # absent everywhere: undefined scores are null, not a crash
     table = make_folds(config, pd.DataFrame(cells.astype(str), columns=["cat", "dog"]))
-    make_run(config, table, cells.astype(float), classes=("cat", "dog"), exclusive=False)
+    make_run(config, table, cells.astype(float), classes=("cat", "dog"), single_label=False)
     score.run(config)
     report = read(config)
     assert set(report["metrics"]) == {"f1_macro", "f1_micro", "log_loss", "roc_auc", "mean_column_auc"}

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from pipeline.config.config import load
+from pipeline.config.loading import load
 from pipeline.errors import InputError, MismatchError
 from pipeline.folds import stage as folds
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from pipeline.competition.rows.new_images import NewImages, find
-from pipeline.config.config import load as load_config
+from pipeline.config.loading import load as load_config
 from pipeline.errors import InputError
 
 
@@ -92,7 +92,7 @@ def test_every_defect_of_a_table_is_told(competition: Path, elsewhere: Path) -> 
     (elsewhere / "new.csv").write_text("image_id,x\n0048,\n0048,\n0077,\n ,\n")
     with pytest.raises(InputError) as caught:
         new(competition, elsewhere / "new.csv")
-    text = "\n".join(caught.value.defects)
+    text = "\n".join(caught.value.lines)
     assert "new.csv: line 3: id '0048' stands in line 2 already" in text
     assert "new.csv: line 4: images/0077.png: missing" in text and "new.csv: line 5: image_id is blank" in text
     (competition / "test.csv").unlink()

@@ -16,7 +16,7 @@ from conftest import ROOT, Cli
 from postgres import server
 
 from pipeline.cli import main
-from pipeline.config.config import load
+from pipeline.config.loading import load
 from pipeline.folds import stage as folds
 
 RATES = [0.01, 0.02]

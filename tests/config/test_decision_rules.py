@@ -86,7 +86,7 @@ def test_the_rules_of_a_config() -> None:
 def test_decisions_without_sense_are_refused(changes: dict[str, Any], words: str) -> None:
     with pytest.raises(InputError) as error:
         make_config(Path("nowhere"), **changes)
-    assert words in "\n".join(error.value.defects)
+    assert words in "\n".join(error.value.lines)
 
 
 def test_a_run_decides_on_new_rows_as_it_did_on_its_test(tmp_path: Path) -> None:

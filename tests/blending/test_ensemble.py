@@ -15,8 +15,9 @@ import pytest
 from synthetic import CLASSES, TEST_IDS, command, make_config, make_folds, make_run, make_sample, pets
 
 from pipeline.blending import stage as ensemble
-from pipeline.config import config as configs
-from pipeline.config.config import Config, dump
+from pipeline.config import loading as configs
+from pipeline.config.config import Config
+from pipeline.config.loading import dump
 from pipeline.errors import InputError, MismatchError
 from pipeline.files.artifacts import Predictions, read_text_table
 from pipeline.folds.fold_table import FoldTable
@@ -174,7 +175,7 @@ def test_members_that_do_not_fit_are_refused_together(
     blend = with_members(config, "pets", "turned", "strange", str(mate))
     with pytest.raises(MismatchError) as error:
         ensemble.run(blend)
-    text = "\n".join(error.value.defects)
+    text = "\n".join(error.value.lines)
     assert "turned: has the classes [eel, dog, cat], pets [cat, dog, eel]" in text
     assert f"fold1/valid.npz: made on folds {moved.fold_hash[:12]}, the fold table is {table.fold_hash[:12]}" in text
     assert f"{mate / 'oof.csv'}: made on folds" in text
@@ -220,14 +221,14 @@ def test_wrong_tables_of_a_teammate(
     test.to_csv(mate / "test.csv", index=False)
     with pytest.raises(MismatchError) as error:
         ensemble.run(with_members(config, "pets", str(mate)))
-    assert words in "\n".join(error.value.defects)
+    assert words in "\n".join(error.value.lines)
 
 
 def test_missing_and_repeated_members(config: Config, table: FoldTable, truth_NC: np.ndarray) -> None:
     make_run(config, table, truth_NC)
     with pytest.raises(InputError) as error:
         ensemble.run(with_members(config, "pets", "gone", "pets"))
-    assert len(error.value.defects) == 2
+    assert len(error.value.lines) == 2
 
 
 def test_one_folder_by_two_names_counts_once(config: Config, table: FoldTable, truth_NC: np.ndarray) -> None:

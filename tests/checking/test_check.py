@@ -10,7 +10,7 @@ import yaml
 from pipeline.batches import fold_rows, progressive_resizing
 from pipeline.checking import stage as check
 from pipeline.competition.competition import load as load_competition
-from pipeline.config.config import load as load_config
+from pipeline.config.loading import load as load_config
 from pipeline.errors import InputError
 from pipeline.files.artifacts import read_json
 from pipeline.images import filling
@@ -75,7 +75,7 @@ def test_many_defects_go_to_a_file_that_a_good_check_removes(competition: Path) 
     images.rename(competition / "pictures")
     with pytest.raises(InputError) as caught:
         run(competition)
-    assert caught.value.defects[-1] == f"{path}: lists all 60 defects"
+    assert caught.value.lines[-1] == f"{path}: lists all 60 defects"
     assert len(path.read_text().splitlines()) == 60
     (competition / "pictures").rename(images)
     run(competition)
