@@ -116,8 +116,8 @@ COMMANDS = {
     ),
     "summary": Command(
         "list the network's stages: shapes, parameters, multiply-adds",
-        "models.stage",
-        lambda models, config, _: print("\n".join(models.run(config))),
+        "models.summary",
+        lambda summary, config, _: print("\n".join(summary.run(config))),
     ),
     "bench": Command(
         "measure where the time goes",

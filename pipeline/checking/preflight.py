@@ -8,7 +8,7 @@ from pipeline.batches import augmentation
 from pipeline.checking import plugin_trial
 from pipeline.config.config import Config
 from pipeline.errors import InputError
-from pipeline.models.building import check_name
+from pipeline.models.sources import check_name
 from pipeline.training import teacher
 from pipeline.training.trainer import check_optimizer
 

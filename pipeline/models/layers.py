@@ -8,6 +8,7 @@ from timm.layers import SelectAdaptivePool2d
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pipeline.errors import InputError, Problem
 from pipeline.models.weights import classifiers, replace
 
 DROP_RATE = 0.5  # of multi_dropout where none is set
@@ -32,7 +33,7 @@ class GeM(nn.Module):
 
 
 def pool_gem(model: nn.Module) -> None:
-    """Replace a model's global pooling by GeM; raise ValueError where there is none of a kind known here."""
+    """Replace a model's global pooling by GeM; raise InputError where there is none of a kind known here."""
     selected = [m for m in model.modules() if isinstance(m, SelectAdaptivePool2d) and not m.is_identity()]
     plain = getattr(model, "avgpool", None)
     if len(selected) == 1:
@@ -42,7 +43,14 @@ def pool_gem(model: nn.Module) -> None:
     elif isinstance(plain, nn.AdaptiveAvgPool2d) and plain.output_size in (1, (1, 1)):
         model.avgpool = GeM((2, 3), keepdim=True)
     else:
-        raise ValueError("it has no global pooling of feature maps that gem could replace; leave model.pool out")
+        found = "found gem, but the model has no global pooling of feature maps that it could replace"
+        raise InputError(Problem("model.pool", found, remedy="leave it out"))
+
+
+def _mix_in(module: nn.Module, mixin: type) -> None:
+    """Put a class before the module's own: unlike a new layer it keeps the weights' names, and copies keep it."""
+    cls = type(module)
+    module.__class__ = type(f"{mixin.__name__.lstrip('_')}{cls.__name__}", (mixin, cls), {})
 
 
 class _MultiDropout:
@@ -62,22 +70,18 @@ class _MultiDropout:
 def multi_dropout(model: nn.Module, masks: int, rate: float | None) -> None:
     """Average the head's logits over dropout masks (after Inoue 2019, arXiv:1905.09788, who averages the losses).
 
-    The dropout just before the head is switched off, as this stands in its place. The class is swapped rather
-    than the layer, so that weights keep their names.
+    The dropout just before the head is switched off, as this stands in its place.
     """
-    heads = classifiers(model)
-    if not heads:
-        raise ValueError("it has no last layer with one value per class that model.multi_dropout could precede")
-    for name in heads:
-        head = model.get_submodule(name)
-        if not isinstance(head, nn.Linear | nn.Conv2d):
-            raise ValueError(f"its head {name} is a {type(head).__name__}; model.multi_dropout needs a linear layer")
+    heads = {name: model.get_submodule(name) for name in classifiers(model)}
+    if not heads or not all(isinstance(head, nn.Linear | nn.Conv2d) for head in heads.values()):
+        kinds = ", ".join(f"{name}, a {type(head).__name__}" for name, head in heads.items()) or "none that is known"
+        raise InputError(Problem("model.multi_dropout", f"found as the model's head {kinds}", "a linear layer"))
+    for name, head in heads.items():
         siblings = list(model.get_submodule(name.rpartition(".")[0]).children())
         before = siblings[siblings.index(head) - 1] if siblings.index(head) else None
         if isinstance(before, nn.Dropout):
             before.p = 0.0
-        cls = type(head)
-        head.__class__ = type(f"MultiDropout{cls.__name__}", (_MultiDropout, cls), {})
+        _mix_in(head, _MultiDropout)
         head.masks, head.rate = masks, DROP_RATE if rate is None else rate  # type: ignore[assignment]
 
 
@@ -85,17 +89,18 @@ def small_stem(model: nn.Module) -> None:
     """Give a ResNet the stem for small images: 3×3 of stride 1 and no pooling (He 2016 on CIFAR-10).
 
     Images of 32 pixels then reach the first stage at 32 instead of 8. A 7×7 convolution's weights are lost, those of
-    a deep stem are kept. Raises ValueError for other families.
+    a deep stem are kept. Raises InputError for other families.
     """
     import torchvision
 
     if not isinstance(model, timm.models.resnet.ResNet | torchvision.models.ResNet):
-        raise ValueError("model.stem small is for ResNets (timm's and torchvision's); leave it out")
+        found = f"found small for a {type(model).__name__}"
+        raise InputError(Problem("model.stem", found, "a ResNet, timm's or torchvision's", "leave it out"))
     first = model.conv1
     if isinstance(first, nn.Conv2d):
         made = nn.Conv2d(first.in_channels, first.out_channels, 3, stride=1, padding=1, bias=first.bias is not None)
         nn.init.kaiming_normal_(made.weight, mode="fan_out", nonlinearity="relu")
-        replace(model, "conv1", made)
+        model.conv1 = made
     else:
         for module in first.modules():
             if isinstance(module, nn.Conv2d):
@@ -122,19 +127,19 @@ class _OnceInTraining:
 def checkpoint_gradients(model: nn.Module) -> None:
     """Keep fewer activations and compute them again going backward, with the same bytes.
 
-    Raises ValueError where the model has no checkpoints of its own.
+    Raises InputError where the model has no checkpoints of its own.
     """
     try:
         model.set_grad_checkpointing(True)  # type: ignore[operator]
     except (AttributeError, AssertionError) as error:
-        raise ValueError("it has no gradient checkpoints; set model.grad_checkpointing to false") from error
+        found = "found true, but the model has no gradient checkpoints"
+        raise InputError(Problem("model.grad_checkpointing", found, remedy="set it to false")) from error
     for module in model.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            cls = type(module)
-            module.__class__ = type(f"Once{cls.__name__}", (_OnceInTraining, cls), {})
+            _mix_in(module, _OnceInTraining)
 
 
-class _Fp32Convolution:
+class _Fp32:
     """Run a convolution in fp32 inside a bf16 autocast region."""
 
     def forward(self, images: Tensor) -> Tensor:
@@ -147,11 +152,9 @@ def fp32_grouped_convolutions(model: nn.Module) -> nn.Module:
     """Keep grouped and depthwise convolutions in fp32 under a CPU's bf16 autocast.
 
     Their bf16 backward is slow on CPUs: tf_efficientnet_lite0 trains 1.7 to 2.6 times faster this way, 1.25 to
-    1.5 times faster than in plain fp32 (2 cores with AMX; tests/benchmarks/step.py). The class is swapped rather
-    than the method, so that copies (EMA) compute with their own weights.
+    1.5 times faster than in plain fp32 (2 cores with AMX; tests/benchmarks/step.py).
     """
     for module in model.modules():
         if isinstance(module, nn.Conv2d) and module.groups > 1:
-            cls = type(module)
-            module.__class__ = type(f"Fp32{cls.__name__}", (_Fp32Convolution, cls), {})
+            _mix_in(module, _Fp32)
     return model

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,16 @@ from torch import Tensor, nn
 from pipeline.batches.loader import Normalize
 from pipeline.config.config import Config
 from pipeline.config.plugin_files import FOLDER
-from pipeline.errors import InputError, MismatchError
+from pipeline.config.sections.section import square
+from pipeline.errors import InputError, MismatchError, Problem
 from pipeline.files.artifacts import atomic
 from pipeline.machine import devices
 from pipeline.methods.seeding import seed64
 from pipeline.methods.tasks import TASKS
 from pipeline.methods.tta import TURNS
 from pipeline.models import building
+from pipeline.models.freezing import Frozen, freeze
+from pipeline.models.layers import fp32_grouped_convolutions
 from pipeline.plugins import file_of
 
 
@@ -49,7 +52,7 @@ class Setting:
     def place(self, model: nn.Module) -> nn.Module:
         """Move a model to the device, in the memory format and with the convolutions that are fast there."""
         if self.device.type == "cpu" and self.precision == "bf16":
-            building.fp32_grouped_convolutions(model)
+            fp32_grouped_convolutions(model)
         layout = torch.channels_last if self.channels_last else torch.contiguous_format
         return model.to(self.device).to(memory_format=layout)
 
@@ -64,74 +67,44 @@ def build(config: Config, classes: Sequence[str], setting: Setting, fold: int, *
     """
     model, outputs = config.model, TASKS[config.data.task].loss(config.loss.name).outputs(len(classes))
     torch.manual_seed(seed64(config.train.seed, fold, "weights"))
-    try:
-        network, origin = building.build(
-            model.name,
-            outputs,
-            pretrained=model.pretrained if fresh else False,
-            size_hw=model.size_hw,
-            drop_rate=model.drop_rate,
-            drop_path_rate=model.drop_path_rate,
-            pool=model.pool,
-            zero_head=model.zero_head,
-            in_chans=config.data.in_chans,
-            stem=model.stem,
-            masks=model.multi_dropout,
-            auxiliary=model.aux_weight > 0,
-            checkpoints=model.grad_checkpointing,
-        )
-        _try_turned(network, config, outputs)
-        if fresh:
-            _try_sizes(network, config, outputs)
-        if model.freeze is not None and model.thaw_epoch is None:
-            learning = building.freeze(network, model.freeze)
-            origin += f"; frozen: {model.freeze}, {learning} weight tensors learn"
-    except ValueError as error:
-        raise InputError(str(error)) from error
+    made = model if fresh else model.model_copy(update={"pretrained": False})
+    network, origin = building.build(made, outputs, config.data.in_chans)
+    for size_hw, problem in _other_sizes(config, fresh):
+        try:
+            building.try_size(network, model.name, outputs, size_hw, config.data.in_chans)
+        except InputError as error:
+            raise InputError(problem) from error
+    if model.freeze is not None and model.thaw_epoch is None:
+        origin += f"; frozen: {model.freeze}, {freeze(network, model.freeze)} weight tensors learn"
     return setting.place(network), origin
 
 
-def frozen(config: Config, network: nn.Module) -> building.Frozen | None:
-    """Return the part of a network that is frozen, to hold it epoch by epoch; None where nothing is."""
-    if config.model.freeze is None:
-        return None
-    try:
-        return building.Frozen(network, config.model.freeze)
-    except ValueError as error:
-        raise InputError(str(error)) from error
-
-
-def _try_turned(network: nn.Module, config: Config, outputs: int) -> None:
-    """Raise ValueError where a view turns images that are not square and the network takes one size alone (ViT)."""
-    height, width = config.model.size_hw
+def _other_sizes(config: Config, fresh: bool) -> Iterator[tuple[tuple[int, int], Problem]]:
+    """Yield the sizes that views and the first epochs give the network, and what to say where it takes one alone."""
+    name, (height, width) = config.model.name, config.model.size_hw
     turns = [view for view in config.views if view in TURNS]
-    if height == width or not turns:
-        return
-    try:
-        building.try_size(network, config.model.name, outputs, (width, height), config.data.in_chans)
-    except ValueError as error:
-        raise ValueError(
-            f"tta: {', '.join(turns)} turn {height} x {width} pixels into {width} x {height}, which "
-            f"{config.model.name} does not take; leave them out, or set a square model.size"
-        ) from error
+    if turns and height != width:
+        found = f"{', '.join(turns)} turn {height} x {width} pixels into {width} x {height}, which {name} does not take"
+        yield (width, height), Problem("tta", found, remedy="leave them out, or set a square model.size")
+    for one in (config.train.sizes or ()) if fresh else ():
+        size_hw = square(one.size)
+        found = f"found {one.size}, but {name} cannot take {size_hw[0]} x {size_hw[1]} pixels"
+        yield size_hw, Problem("train.sizes", found, remedy="leave it out, or choose another model")
 
 
-def _try_sizes(network: nn.Module, config: Config, outputs: int) -> None:
-    """Raise ValueError where training begins with a size that the network does not take."""
-    for one in config.train.sizes or ():
-        size_hw = (one.size, one.size) if isinstance(one.size, int) else one.size
-        try:
-            building.try_size(network, config.model.name, outputs, size_hw, config.data.in_chans)
-        except ValueError as error:
-            raise ValueError(
-                f"train.sizes: found {one.size}; {error}; leave it out, or choose another model"
-            ) from error
+def frozen(config: Config, network: nn.Module) -> Frozen | None:
+    """Return the part of a network that is frozen, to hold it epoch by epoch; None where nothing is."""
+    return None if config.model.freeze is None else Frozen(network, config.model.freeze)
 
 
 def normalize(network: nn.Module, setting: Setting, in_chans: int = 3) -> Normalize:
     """Return the step from stored images to the network's input."""
-    found = building.normalization(network, in_chans)
-    return Normalize(found.mean, found.std, setting.device, setting.channels_last)
+    return Normalize(*building.normalization(network, in_chans), setting.device, setting.channels_last)
+
+
+def weight_bytes(network: nn.Module) -> int:
+    """Return the size of a network's weights and buffers."""
+    return sum(value.numel() * value.element_size() for value in network.state_dict().values())
 
 
 def save(path: Path, network: nn.Module, meta: dict[str, Any]) -> None:
@@ -146,19 +119,19 @@ def load(path: Path, config: Config, setting: Setting) -> tuple[nn.Module, dict[
     try:
         network.load_state_dict(tensors)
     except RuntimeError as error:
-        raise MismatchError(f"{path}: does not fit the run's config.yaml: {str(error).splitlines()[0]}") from error
+        found = f"does not fit the run's config.yaml: {str(error).splitlines()[0]}"
+        raise MismatchError(Problem(str(path), found)) from error
     return network.eval(), meta
 
 
 def _with_kept_module(config: Config, weights: Path) -> Config:
     """Return the config with the run's own copy of the user's module where it lies near the weights."""
     file = file_of(config.model.name)
-    near = [] if file is None else [folder / FOLDER / file.name for folder in weights.parents[1:3]]
-    kept = next((path for path in near if path.is_file()), None)
-    if kept is None:
-        return config
-    name = f"{kept}:{config.model.name.rpartition(':')[2]}"
-    return config.model_copy(update={"model": config.model.model_copy(update={"name": name})})
+    for folder in weights.parents[1:3]:
+        if file is not None and (kept := folder / FOLDER / file.name).is_file():
+            name = f"{kept}:{config.model.name.rpartition(':')[2]}"
+            return config.model_copy(update={"model": config.model.model_copy(update={"name": name})})
+    return config
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
@@ -177,6 +150,7 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         with safe_open(path, framework="pt") as file:
             return {key: file.get_tensor(key) for key in file.keys()}, json.loads(file.metadata()["meta"])  # noqa: SIM118
     except FileNotFoundError:
-        raise MismatchError(f"{path}: missing; make it with: foldline train") from None
+        raise MismatchError(Problem(str(path), "missing", remedy="make it with: foldline train")) from None
     except Exception as error:  # safetensors raises its own type for damage
-        raise MismatchError(f"{path}: damaged ({error}); delete it and train the fold again") from error
+        remedy = "delete it and train the fold again"
+        raise MismatchError(Problem(str(path), f"damaged ({error})", remedy=remedy)) from error

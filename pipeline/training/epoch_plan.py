@@ -65,4 +65,4 @@ def check_mixing(config: Config, plan: Plan) -> None:
 
 def spans(output: Output, width: int) -> tuple[tuple[int, int], ...]:
     """Return the blocks of exclusive classes with their ends as column numbers."""
-    return tuple((start, stop if stop >= 0 else width) for start, stop in output.blocks)
+    return tuple(block.indices(width)[:2] for block in output.blocks)

@@ -115,6 +115,6 @@ def test_a_model_of_one_size_is_refused() -> None:
     setting = network.Setting(torch.device("cpu"), "fp32", False)
     sizes = {"epochs": 2, "sizes": [{"until": 0.5, "size": 24}]}
     fixed = config(model={"name": "test_vit"}, train=sizes)
-    with pytest.raises(InputError, match=r"train.sizes: found 24; .*cannot take 24 x 24 pixels"):
+    with pytest.raises(InputError, match=r"train.sizes: found 24, but test_vit cannot take 24 x 24 pixels"):
         network.build(fixed, ("a", "b", "c"), setting, 0, fresh=True)
     network.build(fixed, ("a", "b", "c"), setting, 0, fresh=False)  # prediction has one size

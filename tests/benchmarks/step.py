@@ -24,7 +24,7 @@ def measure(variant: str, name: str, size: int) -> float:
 
     from pipeline.config.sections.train import Train
     from pipeline.machine import cores, devices
-    from pipeline.models.building import fp32_grouped_convolutions
+    from pipeline.models.layers import fp32_grouped_convolutions
 
     if "kept" in variant:
         devices.prepare(Train())

@@ -10,14 +10,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pipeline.models import building
+from pipeline.config.sections.model import Model
+from pipeline.errors import InputError
+from pipeline.models import building, freezing, weights
 from pipeline.models.layers import GeM
 from pipeline.models.summary import summarize
 
 
 def build(name: str = "test_resnet", seed: int = 0, **options: Any) -> nn.Module:
     torch.manual_seed(seed)
-    return building.build(name, 3, **{"pretrained": False, "size_hw": (32, 32), **options})[0]
+    return building.build(Model(**{"name": name, "pretrained": False, "size": 32, **options}), 3)[0]
 
 
 def images(rows: int = 4, side: int = 32) -> Tensor:
@@ -32,7 +34,7 @@ def test_the_first_layers_are_frozen_with_their_statistics() -> None:
     """test_resnet begins conv1.0, conv1.1 (norm), conv1.3, conv1.4 (norm): three layers are five tensors less one."""
     model, every = build(), learning(build())
     assert every[:4] == ["conv1.0.weight", "conv1.1.weight", "conv1.1.bias", "conv1.3.weight"]
-    assert building.freeze(model, 3) == len(every) - 4
+    assert freezing.freeze(model, 3) == len(every) - 4
     assert learning(model) == every[4:]
     before = {key: value.clone() for key, value in model.state_dict().items()}
     model.train()(images())
@@ -43,7 +45,7 @@ def test_the_first_layers_are_frozen_with_their_statistics() -> None:
 @pytest.mark.parametrize("share", [0.05, 0.2075, 0.5])
 def test_a_share_is_of_the_weight_tensors(share: float) -> None:
     model, every = build("test_convnext"), learning(build("test_convnext"))
-    left = building.freeze(model, share)
+    left = freezing.freeze(model, share)
     assert learning(model) == [name for name in every if name in learning(model)]
     assert 0 <= share * len(every) - (len(every) - left) < 3  # whole layers of one to three tensors
 
@@ -51,16 +53,16 @@ def test_a_share_is_of_the_weight_tensors(share: float) -> None:
 def test_the_head_always_learns() -> None:
     model = build()
     layers = sum(1 for module in model.modules() if list(module.parameters(recurse=False)))
-    assert building.freeze(build(), layers - 1) == 2
-    with pytest.raises(ValueError, match=rf"model\.freeze: found {layers}, expected at most {layers - 1}"):
-        building.freeze(model, layers)
-    with pytest.raises(ValueError, match=r"model\.freeze: found 0\.001 of .* weight tensors, which is less"):
-        building.freeze(model, 0.001)
+    assert freezing.freeze(build(), layers - 1) == 2
+    with pytest.raises(InputError, match=rf"model\.freeze: found {layers}, expected at most {layers - 1}"):
+        freezing.freeze(model, layers)
+    with pytest.raises(InputError, match=r"model\.freeze: found 0\.001 of .* weight tensors, which is less"):
+        freezing.freeze(model, 0.001)
 
 
 def test_what_thaws_learns_again_with_its_statistics() -> None:
     model = build()
-    frozen, every = building.Frozen(model, "backbone"), learning(model)
+    frozen, every = freezing.Frozen(model, "backbone"), learning(model)
     model.train()
     frozen.hold(True)
     assert learning(model) == ["fc.weight", "fc.bias"]
@@ -86,7 +88,7 @@ def test_a_small_stem_keeps_the_first_stage_at_full_size(name: str, kept: bool) 
 
 
 def test_other_families_have_no_small_stem() -> None:
-    with pytest.raises(ValueError, match=r"model\.stem small is for ResNets"):
+    with pytest.raises(InputError, match=r"model\.stem: found small for a VisionTransformer, expected a ResNet"):
         build("test_vit", stem="small")
 
 
@@ -111,19 +113,19 @@ def test_gem_pools_a_models_last_features(name: str) -> None:
         with torch.no_grad():
             power.p.fill_(1.0)
         torch.testing.assert_close(plain(images(2, 64)), gem(images(2, 64)), rtol=1e-4, atol=1e-5)
-    building.freeze(gem, "backbone")
+    freezing.freeze(gem, "backbone")
     assert power.p.requires_grad
 
 
 def test_gem_needs_a_global_pooling() -> None:
-    with pytest.raises(ValueError, match="test_vit: it has no global pooling of feature maps"):
+    with pytest.raises(InputError, match=r"model\.pool: found gem, but the model has no global pooling"):
         build("test_vit", pool="gem")
 
 
 @pytest.mark.parametrize("name", ["test_resnet", "test_vit", "torchvision/mobilenet_v3_small"])
 def test_logits_are_the_mean_over_the_masks(name: str) -> None:
-    model = build(name, masks=3, drop_rate=0.4)
-    head = building.names(model, "classifier")[0]
+    model = build(name, multi_dropout=3, drop_rate=0.4)
+    head = weights.names(model, "classifier")[0]
     layer, features = model.get_submodule(head), torch.rand(5, model.get_submodule(head).in_features)
     torch.manual_seed(1)
     found = layer.train()(features)
@@ -135,9 +137,9 @@ def test_logits_are_the_mean_over_the_masks(name: str) -> None:
 
 
 def test_the_models_own_dropout_gives_way_to_the_masks() -> None:
-    model = build("torchvision/mobilenet_v3_small", masks=2)
+    model = build("torchvision/mobilenet_v3_small", multi_dropout=2)
     assert [module.p for module in model.modules() if isinstance(module, nn.Dropout)] == [0.0]
-    assert build("test_resnet", masks=2, drop_rate=0.3).drop_rate == 0.0
+    assert build("test_resnet", multi_dropout=2, drop_rate=0.3).drop_rate == 0.0
     copied = copy.deepcopy(model.get_submodule("classifier.3"))
     assert (copied.masks, copied.rate) == (2, 0.5)
 
@@ -145,7 +147,7 @@ def test_the_models_own_dropout_gives_way_to_the_masks() -> None:
 @pytest.mark.parametrize("name", ["test_resnet", "test_vit"])
 def test_checkpoints_change_memory_and_no_byte(name: str) -> None:
     """Plain checkpoints would count every batch twice in BatchNorm's statistics."""
-    plain, saving = build(name, drop_rate=0.2), build(name, drop_rate=0.2, checkpoints=True)
+    plain, saving = build(name, drop_rate=0.2), build(name, drop_rate=0.2, grad_checkpointing=True)
     calls: list[int] = [0, 0]
     for n, model in enumerate((plain, saving)):
         part = model.get_submodule("layer2" if name == "test_resnet" else "blocks.1")
@@ -162,8 +164,8 @@ def test_checkpoints_change_memory_and_no_byte(name: str) -> None:
 
 
 def test_checkpoints_are_refused_where_there_are_none() -> None:
-    with pytest.raises(ValueError, match=r"torchvision/resnet18: it has no gradient checkpoints"):
-        build("torchvision/resnet18", checkpoints=True)
+    with pytest.raises(InputError, match=r"model\.grad_checkpointing: found true, but the model has no gradient"):
+        build("torchvision/resnet18", grad_checkpointing=True)
 
 
 @pytest.mark.parametrize(
@@ -171,7 +173,7 @@ def test_checkpoints_are_refused_where_there_are_none() -> None:
     [("resnet18", 1.814, 11_689_512), ("vit_tiny_patch16_224", 1.254, 5_717_416)],  # of 1,000 classes, as published
 )
 def test_the_summary_counts_what_is_published(name: str, giga: float, parameters: int) -> None:
-    model, _ = building.build(name, 1000, pretrained=False, size_hw=(224, 224))
+    model, _ = building.build(Model(name=name, pretrained=False), 1000)
     stages, whole = summarize(model, (224, 224))
     assert (whole.parameters, whole.learning) == (parameters, parameters)
     assert whole.multiply_adds / 1e9 == pytest.approx(giga, abs=6e-4)

@@ -66,7 +66,7 @@ def test_pooling() -> None:
     most = pool(probs_IVC, rows_I, 2, "max", Output(TASKS["binary"], "cross_entropy").blocks)
     np.testing.assert_allclose(most[:, 0], [[0.2, 0.8], [0.6, 0.4]], rtol=1e-6)
     three_IVC = np.array([[[0.5, 0.3, 0.2]], [[0.1, 0.1, 0.8]]], dtype=np.float32)
-    several = pool(three_IVC, np.array([0, 0]), 1, "max", [(0, -1)])
+    several = pool(three_IVC, np.array([0, 0]), 1, "max", [slice(None)])
     np.testing.assert_allclose(several[0, 0], np.array([0.5, 0.3, 0.8]) / 1.6, rtol=1e-6)
     values = pool(three_IVC, np.array([0, 0]), 1, "max")
     np.testing.assert_allclose(values[0, 0], [0.5, 0.3, 0.8], rtol=1e-6)

@@ -9,7 +9,7 @@ import pytest
 from pipeline.config.loading import load
 from pipeline.errors import MismatchError
 from pipeline.folds import stage as folds
-from pipeline.models import stage as summary
+from pipeline.models import summary
 from pipeline.prediction import stage as predict
 from pipeline.prediction.new_images import predict_new
 from pipeline.training import stage as train

@@ -11,7 +11,9 @@ import torchvision
 from safetensors.torch import save_file
 from torch import nn
 
-from pipeline.models import building
+from pipeline.config.sections.model import Model
+from pipeline.errors import InputError
+from pipeline.models import building, freezing
 
 OWN = """
 from dataclasses import dataclass
@@ -47,9 +49,9 @@ def own(tmp_path: Path) -> str:
     return str(path)
 
 
-def build(name: str, classes: int = 3, seed: int = 0, **options: Any) -> tuple[nn.Module, str]:
+def build(name: str, classes: int = 3, seed: int = 0, in_chans: int = 3, **options: Any) -> tuple[nn.Module, str]:
     torch.manual_seed(seed)
-    return building.build(name, classes, **{"pretrained": False, "size_hw": (64, 64), **options})
+    return building.build(Model(**{"name": name, "pretrained": False, "size": 64, **options}), classes, in_chans)
 
 
 def test_auxiliary_heads_speak_in_training_only(tmp_path: Path) -> None:
@@ -64,8 +66,8 @@ def test_auxiliary_heads_speak_in_training_only(tmp_path: Path) -> None:
     assert all(torch.equal(own[k], v) for k, v in googlenet.items() if not k.startswith((*heads, "conv1.conv.")))
     assert torch.allclose(own["conv1.conv.weight"], googlenet["conv1.conv.weight"].sum(1, keepdim=True), atol=1e-6)
     assert f"{len(googlenet) - 6} of {len(googlenet) - 6} backbone tensors" in origin
-    assert building.normalization(model, 1) == building.Normalization((0.5,), (0.5,))
-    learning = building.freeze(model, "backbone")
+    assert building.normalization(model, 1) == ((0.5,), (0.5,))
+    learning = freezing.freeze(model, "backbone")
     assert learning == sum(name.startswith(("fc.", "aux")) for name, _ in model.named_parameters())
 
 
@@ -82,7 +84,7 @@ def test_hub_weights_of_torchvision_are_fitted(monkeypatch: pytest.MonkeyPatch) 
         raise ConnectionError
 
     monkeypatch.setattr(weights, "get_state_dict", offline)
-    with pytest.raises(ValueError, match=r"cannot be fetched \(ConnectionError\)"):
+    with pytest.raises(InputError, match=r"cannot be fetched \(ConnectionError\)"):
         build("torchvision/resnet18", pretrained=True)
 
 
@@ -91,20 +93,24 @@ def test_hub_weights_of_torchvision_are_fitted(monkeypatch: pytest.MonkeyPatch) 
     [
         ("torchvision/alexnett", {}, r"expected a torchvision model, such as torchvision/alexnet"),
         ("torchvision/resnet18", {"drop_rate": 0.3}, "cannot be built with .*dropout"),
-        ("torchvision/resnet18", {"pool": "max"}, r"model\.pool: .*admits its own pooling or gem, found 'max'"),
-        ("torchvision/squeezenet1_0", {"size_hw": (8, 8)}, r"cannot take 8 x 8 pixels"),
+        (
+            "torchvision/resnet18",
+            {"pool": "max"},
+            r"model\.pool: found 'max' for .*, expected gem or null",
+        ),
+        ("torchvision/squeezenet1_0", {"size": (8, 8)}, r"cannot take 8 x 8 pixels"),
     ],
 )
 def test_what_torchvision_has_not_is_refused(name: str, options: Any, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(InputError, match=message):
         build(name, **options)
 
 
 def test_an_own_module_is_built_described_and_frozen(own: str, tmp_path: Path) -> None:
     model, origin = build(f"{own}:build", in_chans=3, pretrained=True)
     assert model.asked is True and "weights as its function makes them" in origin
-    assert building.normalization(model).mean == (0.1, 0.2, 0.3)
-    assert building.freeze(model, "backbone") == 2
+    assert building.normalization(model)[0] == (0.1, 0.2, 0.3)
+    assert freezing.freeze(model, "backbone") == 2
     zero, _ = build(f"{own}:build", zero_head=True)
     assert not zero.get_submodule("3").weight.any()
     save_file(dict(model.state_dict()), tmp_path / "w.safetensors")
@@ -119,11 +125,11 @@ def test_an_own_module_is_built_described_and_frozen(own: str, tmp_path: Path) -
         ("wrong", {}, r"returns \(1, 4\) for 1 images, expected \(1, 3\)"),
         ("broken", {}, r"raised TypeError.*called with \(classes, in_chans, \(height, width\)\), here \(3, 3, "),
         ("text", {}, r"returned str, expected a torch\.nn\.Module"),
-        ("build", {"drop_rate": 0.2}, "the user's own; found drop_rate, which its function would set"),
-        ("build", {"checkpoints": True}, "it has no gradient checkpoints"),
-        ("build", {"pool": "gem"}, "the user's own|no global pooling"),
+        ("build", {"drop_rate": 0.2}, "found drop_rate for .*, expected its function to set them"),
+        ("build", {"grad_checkpointing": True}, r"model\.grad_checkpointing: found true, but the model has no"),
+        ("build", {"pool": "gem"}, r"model\.pool: found gem, but the model has no global pooling"),
     ],
 )
 def test_what_is_wrong_with_an_own_module_is_said(own: str, function: str, options: Any, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(InputError, match=message):
         build(f"{own}:{function}", **options)
