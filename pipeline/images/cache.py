@@ -26,7 +26,7 @@ from pipeline.images.arrays import Window
 from pipeline.images.decoding import DECODE_VERSION, as_source, blank, decode, spread
 from pipeline.images.filling import Progress, check_files, fill
 from pipeline.images.store import JOIN, File, Found, Shape, lookup_files, map_slots
-from pipeline.machine.cores import cores
+from pipeline.machine.processes import cores
 from pipeline.methods.arrays import Array
 
 

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 
 from pipeline.config.sections.train import Train
-from pipeline.errors import InputError
-from pipeline.machine.cores import cores
+from pipeline.errors import InputError, Problem
+from pipeline.machine.processes import cores
 
 LIBRARIES = ("accelerate", "albumentations", "numpy", "opencv-python-headless", "pillow", "timm", "torch")
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # glibc's mallopt
@@ -34,25 +34,22 @@ def gpus() -> list[str]:
     if torch.backends.mps.is_available():
         return [""]
     count = torch.cuda.device_count()
-    seen = [name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
-    return seen[:count] if seen else [str(number) for number in range(count)]
+    visible = [name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
+    return (visible or [str(number) for number in range(count)])[:count]
 
 
 def precision(wanted: str, where: torch.device) -> str:
     """Return fp32, bf16 or fp16: what is asked, or for `auto` bf16 where native, fp16 on older GPUs, else fp32."""
     if wanted == "fp16" and where.type != "cuda":
-        raise InputError(f"train.precision: found fp16 on {where.type}, expected a GPU for it; use auto, bf16 or fp32")
+        found, remedy = f"found fp16 on {where.type}", "use auto, bf16 or fp32"
+        raise InputError(Problem("train.precision", found, "a GPU for it", remedy))
     if wanted != "auto":
         return wanted
     if where.type == "cuda":
         return "bf16" if torch.cuda.get_device_capability(where) >= (8, 0) else "fp16"
-    return "bf16" if where.type == "cpu" and has_native_bf16() else "fp32"
-
-
-def has_native_bf16() -> bool:
-    """Tell whether this CPU computes in bf16; elsewhere it would be emulated, slowly."""
-    found = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-    return bool(found.get("avx512_bf16") or found.get("amx_bf16") or found.get("arm_bf16"))
+    # a CPU that does not compute in bf16 emulates it, slowly
+    native = torch.cpu.get_capabilities() if where.type == "cpu" and hasattr(torch.cpu, "get_capabilities") else {}
+    return "bf16" if any(native.get(f"{name}_bf16") for name in ("avx512", "amx", "arm")) else "fp32"
 
 
 def channels_last(wanted: bool | None, where: torch.device, how: str) -> bool:

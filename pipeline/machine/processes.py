@@ -1,9 +1,14 @@
-"""Know the other processes of `accelerate launch`; alone, nothing here imports accelerate."""
+"""Count cores, and know the other processes of `accelerate launch`; alone, neither torch nor accelerate is imported."""
 
 from __future__ import annotations
 
 import os
 from typing import Any
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def count() -> int:
@@ -12,7 +17,7 @@ def count() -> int:
 
 
 def rank() -> int:
-    """Return this process's number; 0 is the main one, which alone writes files and talks."""
+    """Return this process's number; only the main one, 0, writes files and prints."""
     return int(os.environ.get("RANK", "0"))
 
 

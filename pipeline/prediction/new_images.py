@@ -30,7 +30,7 @@ from pipeline.files.artifacts import write_table
 from pipeline.images.cache import decode_config, size_for
 from pipeline.images.decoding import blank
 from pipeline.machine import devices, processes
-from pipeline.machine.cores import cores
+from pipeline.machine.processes import cores
 from pipeline.methods import topk
 from pipeline.methods.arrays import Array
 from pipeline.methods.heads import composite, composite_names

@@ -26,7 +26,7 @@ from pipeline.competition.image_paths import Source
 from pipeline.config.config import Config
 from pipeline.images.cache import decode_config
 from pipeline.machine import devices
-from pipeline.machine.cores import cores
+from pipeline.machine.processes import cores
 from pipeline.methods.arrays import Array
 from pipeline.models import building, network
 from pipeline.models.network import Setting

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pipeline.config.config import Config
 from pipeline.errors import FoldlineError, InputError, LockedError, MismatchError, SpaceError, TrainingError
-from pipeline.machine.cores import cores
+from pipeline.machine.processes import cores
 
 ENDLESS = 10**9  # trials, where only the time ends a study
 POLL = 0.2  # seconds

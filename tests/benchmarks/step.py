@@ -23,12 +23,12 @@ def measure(variant: str, name: str, size: int) -> float:
     import torch
 
     from pipeline.config.sections.train import Train
-    from pipeline.machine import cores, devices
+    from pipeline.machine import devices, processes
     from pipeline.models.layers import fp32_grouped_convolutions
 
     if "kept" in variant:
         devices.prepare(Train())
-    torch.set_num_threads(cores.cores())
+    torch.set_num_threads(processes.cores())
     torch.manual_seed(0)
     model = timm.create_model(name, num_classes=2).to(memory_format=torch.channels_last)
     if "fixed" in variant:

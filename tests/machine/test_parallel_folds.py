@@ -17,8 +17,8 @@ from conftest import ROOT, Cli
 
 from pipeline.errors import InputError, TrainingError
 from pipeline.machine import parallel_folds
-from pipeline.machine.cores import cores
 from pipeline.machine.parallel_folds import Stop
+from pipeline.machine.processes import cores
 
 
 def note(folder: Path, fold: int, _: Stop) -> None:
@@ -48,7 +48,7 @@ def die(_: Path, __: int, ___: Stop) -> None:
 
 
 def test_every_process_has_a_gpu_of_its_own(tmp_path: Path) -> None:
-    parallel_folds.each(partial(note, tmp_path), [0, 1, 2], 2, ["GPU-a", "GPU-b"])
+    parallel_folds.run(partial(note, tmp_path), [0, 1, 2], 2, ["GPU-a", "GPU-b"])
     found = [(tmp_path / f"{fold}").read_text().split() for fold in (0, 1, 2)]
     assert {gpu for gpu, _ in found} == {"GPU-a", "GPU-b"}
     assert len({tuple(one) for one in found}) == 2  # a process keeps its GPU
@@ -56,28 +56,28 @@ def test_every_process_has_a_gpu_of_its_own(tmp_path: Path) -> None:
 
 def test_a_failure_ends_the_others_and_is_the_error_that_is_told(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="fold 1: found nothing"):
-        parallel_folds.each(partial(fail, tmp_path), [0, 1, 2, 3], 2, [])
+        parallel_folds.run(partial(fail, tmp_path), [0, 1, 2, 3], 2, [])
     assert (tmp_path / "0 ended").exists() and not (tmp_path / "3 began").exists()
 
 
 def test_a_process_that_dies_is_told_with_a_remedy(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"lower train\.parallel_folds"):
-        parallel_folds.each(partial(die, tmp_path), [0, 1], 2, [])
+        parallel_folds.run(partial(die, tmp_path), [0, 1], 2, [])
 
 
 def test_as_many_as_there_are_gpus_or_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert parallel_folds.at_once("auto", 5, gpus=4) == 4
-    assert parallel_folds.at_once("auto", 1000, gpus=0) == cores()
-    assert parallel_folds.at_once(3, 2, gpus=0) == 2
+    assert parallel_folds.count("auto", 5, gpus=4) == 4
+    assert parallel_folds.count("auto", 1000, gpus=0) == cores()
+    assert parallel_folds.count(3, 2, gpus=0) == 2
     monkeypatch.setenv("WORLD_SIZE", "2")
-    assert parallel_folds.at_once("auto", 5, gpus=2) == 1
+    assert parallel_folds.count("auto", 5, gpus=2) == 1
     with pytest.raises(InputError, match=r"train\.parallel_folds: found 3 in 2 processes of accelerate launch"):
-        parallel_folds.at_once(3, 5, gpus=2)
+        parallel_folds.count(3, 5, gpus=2)
 
 
 def test_lines_stay_whole_and_name_their_fold() -> None:
     written = io.StringIO()
-    lines = parallel_folds._Lines(written, 3)
+    lines = parallel_folds.PrefixedStream(written, 3)
     assert not lines.isatty()
     with redirect_stdout(lines):
         print("epoch", 1)
