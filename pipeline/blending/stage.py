@@ -17,8 +17,10 @@ from pipeline.competition.metric_warnings import cautions, misleading
 from pipeline.competition.sample_submission import read_sample
 from pipeline.config import fingerprints
 from pipeline.config.config import Config
+from pipeline.config.keys import affecting
 from pipeline.config.loading import dump
 from pipeline.config.rules import topk_rules
+from pipeline.config.sections.section import Affects
 from pipeline.errors import InputError
 from pipeline.files.artifacts import read_json, write_json, write_table, write_text
 from pipeline.folds import fold_table
@@ -27,11 +29,6 @@ from pipeline.methods.metrics import find
 from pipeline.methods.tasks import TASKS
 from pipeline.scoring.scores import scores, truth
 from pipeline.submission import filling
-
-KEYS = (
-    *("metric", "tta", "ensemble", "decision", "submission"),
-    *("data.task", "data.target", "data.separator", "data.empty", "data.range", "data.id"),
-)
 
 
 def run(config: Config) -> Path:
@@ -63,7 +60,7 @@ def fields(config: Config, table: fold_table.FoldTable, sample: pd.DataFrame) ->
     inputs = {name: fingerprints.file_hash(path) for name, path in members.files(config, table).items()}
     return fingerprints.fields(
         config,
-        (*KEYS, *fingerprints.set_keys(config, ("medals",))),
+        affecting(Affects.SUBMISSION),
         folds=fingerprints.file_hash(config.folds_path),
         sample=fingerprints.digest({"csv": sample.to_csv(index=False)}),
         **inputs,

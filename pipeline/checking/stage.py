@@ -13,22 +13,13 @@ from pipeline.competition.data_root import find_root
 from pipeline.competition.image_paths import Source
 from pipeline.competition.rows.rows import SHOWN
 from pipeline.config import fingerprints
+from pipeline.config.keys import affecting
+from pipeline.config.sections.section import Affects
 from pipeline.errors import InputError
 from pipeline.files.artifacts import write_json, write_text
 
 if TYPE_CHECKING:
     from pipeline.config.config import Config
-
-READ = (
-    *("data.id", "data.image", "data.test_image", "data.task", "data.target", "data.classes", "data.separator"),
-    *("data.group", "data.cache.size", "model.size"),
-    *("folds.stratify", "submission.columns", "submission.cell", "metric"),
-)
-READ_IF_SET = (
-    *("data.joins", "data.derive", "data.where", "data.duplicates", "data.missing", "data.predict_id", "data.pool"),
-    *("data.channels", "data.window", "data.heads", "data.empty", "data.range", "data.weight", "data.extra"),
-    *("submission.id", "submission.labels", "submission.composite"),
-)
 
 
 def run(config: Config, images: bool = True) -> Path:
@@ -50,8 +41,8 @@ def run(config: Config, images: bool = True) -> Path:
             shown.append(f"{list_path}: lists all {len(everything)} defects")
         raise InputError(*shown)
     list_path.unlink(missing_ok=True)
-    keys = (*READ, *fingerprints.set_keys(config, READ_IF_SET))
-    found = fingerprints.fields(config, keys, **_table_hashes(config), images=str(images))
+    read = affecting(Affects.ROWS | Affects.IMAGES | Affects.FOLDS | Affects.CHECK)
+    found = fingerprints.fields(config, read, **_table_hashes(config), images=str(images))
     known = path.is_file() and fingerprints.is_done(config.run_dir, "check", found)
     decoded, skipped = _fill_cache(config, competition) if images else (None, {})
     if known:

@@ -9,12 +9,15 @@ from pydantic import AfterValidator, Field, field_validator
 
 from pipeline.config.sections.data import Data, Folds
 from pipeline.config.sections.model import LossConfig, Model
-from pipeline.config.sections.section import Name, Section
+from pipeline.config.sections.section import Affects, Name, Section, key
 from pipeline.config.sections.submit import Decision, Ensemble, Medals, Predict, Submission
 from pipeline.config.sections.train import Augment, Distill, Mix, Pseudo, Train
 from pipeline.config.sections.tune import Tune
+from pipeline.errors import Problem, Refused, problems_of
 from pipeline.methods.metrics import find
 from pipeline.methods.tta import parse_view
+
+A = Affects
 
 
 def _metric(name: str) -> str:
@@ -28,11 +31,11 @@ class Config(Section):
     The keys of a section stand in the file that its class is imported from, above.
     """
 
-    name: Name
-    run: Name | None = None  # null: name
-    runs_dir: str = "runs"
-    folds_dir: str = "folds"
-    studies_dir: str = "studies"
+    name: Name = key(..., A.NOTHING, "Names folds/NAME.csv and, unless `run` names another, runs/NAME/.")
+    run: Name | None = key(None, A.NOTHING, "Name of the run; null: `name`.")
+    runs_dir: str = key("runs", A.NOTHING, "Folder of the runs.")
+    folds_dir: str = key("folds", A.NOTHING, "Folder of the fold tables.")
+    studies_dir: str = key("studies", A.NOTHING, "Folder of the studies.")
     data: Data
     folds: Folds = Folds()
     model: Model
@@ -43,25 +46,36 @@ class Config(Section):
     distill: Distill = Distill()
     pseudo: Pseudo = Pseudo()
     predict: Predict = Predict()
-    metric: Annotated[str, AfterValidator(_metric)] = "accuracy"  # a name, map@K, ndcg@K, or FILE.py:function
-    tta: Annotated[list[str], Field(min_length=1)] = ["identity"]
+    metric: Annotated[str, AfterValidator(_metric)] = key(
+        "accuracy",
+        A.CHECK | A.EPOCH | A.SCORE | A.SUBMISSION,
+        "A name, map@K, ndcg@K, or FILE.py:function.",
+        plugin=True,
+    )
+    tta: Annotated[list[str], Field(min_length=1)] = key(
+        ["identity"],
+        A.SCORE | A.SUBMISSION,
+        "Named views, or FILE.py:function; augment:7 = seven augmentations.",
+        plugin=True,
+    )
     ensemble: Ensemble = Ensemble()
     decision: Decision = Decision()
     submission: Submission = Submission()
-    medals: Medals | None = None
+    medals: Medals | None = key(None, A.SCORE | A.SUBMISSION, "Scores of the medals, to compare with.", later=True)
     tune: Tune = Tune()
 
     @field_validator("tta")
     @classmethod
     def _views(cls, value: list[str]) -> list[str]:
-        views, problems = [], []
+        views: list[str] = []
+        problems: list[Problem] = []
         for name in value:
             try:
                 views += parse_view(name)
             except ValueError as error:
-                problems.append(str(error))
+                problems += problems_of(error)
         if problems:
-            raise ValueError("\n".join(problems))
+            raise Refused(*problems)
         return list(dict.fromkeys(views))  # d4 and its members may overlap
 
     @property

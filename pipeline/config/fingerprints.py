@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,65 +12,31 @@ import numpy as np
 
 from pipeline.config import plugin_files
 from pipeline.config.config import Config
+from pipeline.config.keys import KEYS
 from pipeline.files.artifacts import read_json, write_json
 
 # Raised whenever the same config and files would give other numbers; part of every fingerprint.
 ENGINE_VERSION = 1
 Fields = dict[str, Any]  # dotted config key or file -> plain value or hash
-SPEED = ("train.workers", "train.threads", "train.parallel_folds")  # keys of what makes no other model
-# Keys that came after the first runs, of sections that are read whole: at their default they are left out.
-LATER = (
-    "model.thaw_epoch",
-    "model.stem",
-    "model.multi_dropout",
-    "model.aux_weight",
-    "model.grad_checkpointing",
-    "loss.gamma",
-    "loss.gamma_pos",
-    "loss.gamma_neg",
-    "loss.clip",
-    "loss.beta",
-    "loss.smooth_over",
-    "loss.class_weights",
-    "train.sampling",
-    "train.disturb_labels",
-    "train.disturb_values",
-    "train.seeds",
-    "train.sizes",
-    "train.average",
-    "train.average_epochs",
-    "ensemble.compose",
-)
 
 
-def fields(config: Config, keys: tuple[str, ...], **files: str) -> Fields:
-    """Collect the named sections or keys (dotted) of the config, hashes of files and the engine's version."""
-    tree = config.model_dump(mode="json")
+def fields(config: Config, keys: Iterable[str], **files: str) -> Fields:
+    """Collect keys of the config, hashes of files, of plugins that the keys name, and the engine's version.
+
+    A key that came after the first runs is left out at its default: older runs stay valid.
+    """
     found: Fields = {"engine": ENGINE_VERSION, **files}
-    for key in keys:
-        value: Any = tree
-        for part in key.split("."):
+    tree = config.model_dump(mode="json")
+    for key in (KEYS[name] for name in keys):
+        value = tree
+        for part in key.name.split("."):
             value = value[part]
-        _flatten(key, value, found)
-    for key in set(LATER) - set(set_keys(config, LATER)):
-        found.pop(key, None)
+        if not (key.later and key.value(config) == key.default):
+            _flatten(key.name, value, found)
     for section, held in plugin_files.files(found).items():
         hashes = [file_hash(file) for file in held]
         found[f"{section}'s file"] = hashes[0] if len(hashes) == 1 else array_hash(hashes)
     return found
-
-
-def set_keys(config: Config, keys: tuple[str, ...]) -> tuple[str, ...]:
-    """Return those of the dotted keys whose value is not the default: a new key changes no older fingerprint."""
-    found = []
-    for key in keys:
-        *sections, last = key.split(".")
-        section: Any = config
-        for part in sections:
-            section = getattr(section, part)
-        if getattr(section, last) != type(section).model_fields[last].get_default(call_default_factory=True):
-            found.append(key)
-    return tuple(found)
 
 
 def array_hash(*arrays: np.ndarray[Any, Any] | Sequence[str]) -> str:

@@ -2,53 +2,54 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-
-def explained(error: ValidationError, config: type[BaseModel]) -> list[str]:
-    """Return one line for each key that `config` refuses: where, what was found, what was expected."""
-    expected: dict[str, list[str]] = {}  # a key that takes several types has a problem for each
-    for problem in error.errors():
-        for found, wanted in _explain(dict(problem), config):
-            expected.setdefault(found, []).append(wanted)
-    return ["; ".join(filter(None, (found, ", or ".join(wanted)))) for found, wanted in expected.items()]
+from pipeline.errors import Problem, nearest, problems_of
 
 
-def _explain(problem: dict[str, Any], config: type[BaseModel]) -> list[tuple[str, str]]:
-    """Turn one of pydantic's errors into pairs of `key: found` and what was expected, which may be empty."""
+def explained(error: ValidationError, config: type[BaseModel]) -> list[Problem]:
+    """Return the problems of each key that `config` refuses; one that takes several types has them in one line."""
+    expected: dict[Problem, list[str]] = {}
+    for one in error.errors():
+        for problem, wanted in _explain(dict(one), config):
+            expected.setdefault(problem, []).extend([wanted] if wanted else [])
+    return [replace(one, remedy=", or ".join(wanted) or one.remedy) for one, wanted in expected.items()]
+
+
+def _explain(problem: dict[str, Any], config: type[BaseModel]) -> list[tuple[Problem, str]]:
+    """Turn one of pydantic's errors into problems, each with what was expected where types are listed."""
     location = [str(part) for part in problem["loc"]]
     if problem["type"] == "extra_forbidden":
-        known = _keys_of(location[:-1], config)
-        near = difflib.get_close_matches(location[-1], known, n=1)
-        hint = f"did you mean '{near[0]}'?" if near else f"known here: {', '.join(known)}"
-        return [(f"{'.'.join(location)}: unknown key", hint)]
+        known = keys_of(location[:-1], config)
+        return [(Problem(".".join(location), "unknown key", remedy=nearest(location[-1], known)), "")]
     key = ".".join(_without_types(problem["loc"], config))
     if problem["type"] == "missing":
-        return [(f"{key}: missing", "it has no default")]
+        return [(Problem(key, "missing", remedy="it has no default"), "")]
     if problem["type"] == "value_error":
-        lines = problem["msg"].removeprefix("Value error, ").splitlines()
-        return [(f"{key}: {line}" if key else line, "") for line in lines]
-    found = "null" if problem["input"] is None else repr(problem["input"])
+        refused = problems_of(problem["ctx"]["error"])
+        return [(one.below(key) if key else one, "") for one in refused]
+    found = f"found {'null' if problem['input'] is None else repr(problem['input'])}"
     if problem["type"] == "model_type":
-        return [(f"{key}: found {found}", "expected keys and values; leave the section out to have its defaults")]
+        remedy = "expected keys and values; leave the section out to have its defaults"
+        return [(Problem(key, found, remedy=remedy), "")]
     message = problem["msg"]
-    return [(f"{key}: found {found}", f"{message[0].lower()}{message[1:]}")]
+    return [(Problem(key, found), f"{message[0].lower()}{message[1:]}")]
 
 
 def _without_types(location: Sequence[str | int], config: type[BaseModel]) -> list[str]:
     """Drop what pydantic adds behind a key that takes several types: model.size.int is model.size."""
     for depth in range(1, len(location)):
-        if not _keys_of([str(part) for part in location[:depth]], config):
+        if not keys_of([str(part) for part in location[:depth]], config):
             rest = [part for part in location[depth:] if isinstance(part, int)]
             return [str(part) for part in (*location[:depth], *rest)]
     return [str(part) for part in location]
 
 
-def _keys_of(location: list[str], config: type[BaseModel]) -> list[str]:
+def keys_of(location: list[str], config: type[BaseModel]) -> list[str]:
     """Return the keys of the section at `location`."""
     section = config
     for part in location:

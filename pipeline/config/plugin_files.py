@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline.config.keys import KEYS, plugins
+from pipeline.config.sections.section import Affects
 from pipeline.files.artifacts import write_text
 from pipeline.plugins import file_of
 
@@ -16,14 +18,12 @@ if TYPE_CHECKING:
     from pipeline.config.config import Config
 
 FOLDER = "own"  # of a run
-TRAINED = ("model", "loss", "mix")
-KEYS = ("model.name", "loss.name", "mix.kind", "metric", "tta", "ensemble.blender", "ensemble.compare")
 
 
 def files(found: Mapping[str, Any]) -> dict[str, list[Path]]:
     """Return section -> the files that dotted keys and their values name, in order, each once."""
     named: dict[str, list[Path]] = {}
-    for key in KEYS:
+    for key in plugins():
         value = found.get(key)
         for name in value if isinstance(value, list) else [value]:
             file = file_of(name) if isinstance(name, str) else None
@@ -39,17 +39,17 @@ def keep(config: Config, trained: bool) -> None:
     After training (`trained`) those that weights depend on stay as they were then.
     """
     tree = config.model_dump(mode="json")
-    found = files({key: _at(tree, key) for key in KEYS})
-    fixed = {file for section in TRAINED for file in found.get(section, ())} if trained else set()
-    for held in found.values():
-        for file in set(held) - fixed:
-            if file.is_file() and file.parent != config.run_dir / FOLDER:
-                write_text(config.run_dir / FOLDER / file.name, file.read_text(encoding="utf-8"))
+    fixed = {name for name in plugins() if KEYS[name].affects & Affects.TRAINING} if trained else set()
+    named = [files({name: _at(tree, name) for name in names}) for names in (fixed, plugins())]
+    kept, found = ({file for held in sections.values() for file in held} for sections in named)
+    for file in found - kept:
+        if file.is_file() and file.parent != config.run_dir / FOLDER:
+            write_text(config.run_dir / FOLDER / file.name, file.read_text(encoding="utf-8"))
 
 
 def found_again(tree: dict[str, Any], folder: Path, always: bool = False) -> None:
     """Let a run's config.yaml name the run's own copies where the files are no longer there, or always; in place."""
-    for key in KEYS:
+    for key in plugins():
         *parents, last = key.split(".")
         section = _at(tree, ".".join(parents)) if parents else tree
         if not isinstance(section, dict) or last not in section:

@@ -15,8 +15,10 @@ from pipeline.batches.loader import Images, Rows, subset
 from pipeline.competition.competition import load
 from pipeline.config import fingerprints, plugin_files
 from pipeline.config.config import Config
+from pipeline.config.keys import affecting
 from pipeline.config.loading import dump
 from pipeline.config.rules import topk_rules
+from pipeline.config.sections.section import Affects
 from pipeline.errors import MismatchError
 from pipeline.files.artifacts import Predictions, lock, write_text
 from pipeline.folds import fold_table
@@ -30,9 +32,6 @@ from pipeline.models.network import Setting
 from pipeline.models.outputs import Output, pool
 from pipeline.prediction.predictor import Options, predict
 from pipeline.prediction.topk_predictor import pool_tops, predict_tops
-
-# What weights were fitted for: with another pooling or activation they still load, and predict nonsense.
-FITTED = ("data.task", "data.target", "data.classes", "model.name", "model.pool", "loss.name")
 
 
 def run(config: Config, folds: Sequence[int] | None = None, parts: Sequence[str] = ("valid", "test")) -> Path:
@@ -80,7 +79,7 @@ def _trained(config: Config, count: int, folds: Sequence[int] | None) -> list[in
     there = [fold for fold in wanted if (config.run_dir / f"fold{fold}" / "model.safetensors").is_file()]
     if not there or (folds and there != wanted):
         raise MismatchError(f"{config.run_dir}: trained folds are {there}, wanted {wanted}; run: foldline train")
-    asked = fingerprints.fields(config, (*FITTED, *fingerprints.set_keys(config, ("data.heads", "model.stem"))))
+    asked = fingerprints.fields(config, affecting(Affects.NETWORK))
     asked.pop("model's file", None)  # the run keeps a copy of what it was trained with
     del asked["engine"]  # a later version may predict with earlier weights
     for fold in there:
@@ -214,10 +213,7 @@ def fingerprint_of(config: Config, setting: Setting, weights: str, images: str) 
     """Return what the predictions of weights of this hash for images of this digest depend on, hashed."""
     found = fingerprints.fields(
         config,
-        (
-            *("model.size", "augment", "loss.name", "train.seed", "train.precision", "predict.batch_size"),
-            *fingerprints.set_keys(config, ("data.pool", "predict.top_k")),
-        ),
+        affecting(Affects.PREDICTION),
         weights=weights,
         images=images,
         image_size=str(size_for(config)),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pipeline.config import fingerprints
 from pipeline.config.config import Config
+from pipeline.config.keys import KEYS, below
 from pipeline.errors import FoldlineError, MismatchError
 from pipeline.files.artifacts import atomic, write_text
 from pipeline.report import blend_cards, image_cards, page, plots, score_cards, training_cards
@@ -89,5 +90,5 @@ def fields(config: Config) -> fingerprints.Fields:
     hashes = {
         f"file {path.name if path.parent == config.run_dir else path}": fingerprints.file_hash(path) for path in paths
     }
-    sections = tuple(name for name in type(config).model_fields if name not in ("tune", "studies_dir"))
-    return fingerprints.fields(config, sections, **hashes)
+    shown = [name for name in KEYS if name not in below("tune", "studies_dir")]
+    return fingerprints.fields(config, shown, **hashes)

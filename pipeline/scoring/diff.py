@@ -11,6 +11,7 @@ import numpy as np
 from pipeline.config import fingerprints
 from pipeline.config import loading as configs
 from pipeline.config.config import Config
+from pipeline.config.keys import KEYS
 from pipeline.config.rules import topk_rules
 from pipeline.errors import FoldlineError, MismatchError
 from pipeline.files.artifacts import Predictions, read_text_table
@@ -111,8 +112,7 @@ def compare(config: Config, table: FoldTable, first: Side, second: Side) -> Foun
 
 
 def _flat(config: Config) -> fingerprints.Fields:
-    sections = tuple(key for key in type(config).model_fields if key not in NAMES)
-    return fingerprints.fields(config, sections)
+    return fingerprints.fields(config, [name for name in KEYS if name not in NAMES])
 
 
 def _same_folds(folders: Sequence[Path]) -> None:

@@ -12,7 +12,9 @@ import pandas as pd
 from pipeline.competition.metric_warnings import cautions, misleading
 from pipeline.config import fingerprints
 from pipeline.config.config import Config
+from pipeline.config.keys import affecting
 from pipeline.config.rules import topk_rules
+from pipeline.config.sections.section import Affects
 from pipeline.files.artifacts import FIXED, read_json, write_json, write_table
 from pipeline.folds import fold_table
 from pipeline.methods.arrays import Array
@@ -20,14 +22,6 @@ from pipeline.methods.metrics import METRICS, find, per_class
 from pipeline.methods.tasks import TASKS
 from pipeline.prediction import runs
 from pipeline.scoring.scores import scores, truth
-
-KEYS = (
-    *("metric", "tta", "data.task", "data.target", "data.separator"),
-    *("train.keep", "train.patience"),
-)
-LATER = (  # where they are set
-    *("data.heads", "data.empty", "data.range", "data.duplicates", "submission.composite", "medals"),
-)
 
 
 def run(config: Config, partial: bool = False) -> Path:
@@ -63,7 +57,7 @@ def fields(config: Config, folds: Sequence[int]) -> fingerprints.Fields:
     files = runs.prediction_files(folder, folds) + runs.prediction_files(folder / "last", folds, ["valid"])
     return fingerprints.fields(
         config,
-        (*KEYS, *fingerprints.set_keys(config, LATER)),
+        affecting(Affects.SCORE),
         folds=fingerprints.file_hash(config.folds_path),
         **{str(file.relative_to(folder)): fingerprints.file_hash(file) for file in files},
     )

@@ -12,7 +12,9 @@ from pipeline.batches.loader import Rows
 from pipeline.competition.rows.new_images import NewImages
 from pipeline.config import fingerprints
 from pipeline.config.config import Config
+from pipeline.config.keys import affecting
 from pipeline.config.rules import topk_rules
+from pipeline.config.sections.section import Affects
 from pipeline.errors import InputError, MismatchError
 from pipeline.files.artifacts import Predictions
 from pipeline.folds.fold_table import FoldTable
@@ -75,6 +77,7 @@ def fingerprint_of(config: Config, folds: Iterable[int]) -> str:
     paths: list[Path] = [folder / f"fold{fold}" / "model.safetensors" for fold in folds]
     if missing := [path for path in paths if not path.is_file()]:
         raise MismatchError(*(f"{path}: missing; train the teacher with: foldline train" for path in missing))
-    keys = ("tta", "augment", "loss.name", "train.seed", "train.precision", "predict.batch_size", "data.pool")
     files = {path.parent.name: fingerprints.file_hash(path) for path in paths}
-    return fingerprints.digest(fingerprints.fields(own, keys, **files, setting=str(Setting.of(own))))
+    return fingerprints.digest(
+        fingerprints.fields(own, [*affecting(Affects.PREDICTION), "tta"], **files, setting=str(Setting.of(own)))
+    )

@@ -15,7 +15,9 @@ from pipeline.batches.loader import subset
 from pipeline.competition.competition import Competition, load
 from pipeline.config import fingerprints, plugin_files
 from pipeline.config.config import Config
+from pipeline.config.keys import affecting
 from pipeline.config.loading import dump
+from pipeline.config.sections.section import Affects
 from pipeline.errors import InputError, MismatchError
 from pipeline.files.artifacts import lock, write_json, write_text
 from pipeline.folds import fold_table
@@ -48,7 +50,7 @@ def run(config: Config, folds: Sequence[int] | None = None, force: bool = False,
     table, lessons, images = _open(config)
     wanted = _wanted(folds, table.n)
     together = (
-        parallel_folds.at_once(config.train.parallel_folds, len(wanted), len(devices.gpus())) if watch is None else 1
+        parallel_folds.count(config.train.parallel_folds, len(wanted), len(devices.gpus())) if watch is None else 1
     )
     threads = devices.prepare(config.train, max(together, processes.count()))
     with lock(config.run_dir) if processes.is_main() else contextlib.nullcontext():
@@ -75,7 +77,7 @@ def run(config: Config, folds: Sequence[int] | None = None, force: bool = False,
         if together > 1 and len(todo) > 1:
             train = config.train.model_copy(update={"threads": threads})
             apart = partial(_train_apart, config.model_copy(update={"train": train}))
-            parallel_folds.each(apart, todo, together, devices.gpus())
+            parallel_folds.run(apart, todo, together, devices.gpus())
         else:
             joined = accelerator(Setting.of(config))
             for fold in todo:
@@ -213,36 +215,19 @@ def fields(
 ) -> fingerprints.Fields:
     """Return what the weights depend on: settings, folds, images, initial weights; no names, no paths.
 
-    `further` are the hashes of what the fold table does not hold, see engine.lessons. The metric only decides
-    where an epoch is chosen or training stops by it. Keys that stand at their default are left out where they came
-    later than the first runs.
+    `further` are the hashes of what the fold table does not hold, see training/distillation.py. Keys that affect
+    the choice of an epoch count where validated rows choose it.
     """
     chooses = config.train.keep == "best" or config.train.patience is not None
-    optional = ("data.heads", "data.empty", "data.range", "data.duplicates")
     found = fingerprints.fields(
         config,
-        (
-            "data.task",
-            "data.target",
-            "data.classes",
-            "data.separator",
-            *fingerprints.set_keys(config, (*optional, *(["data.pool"] if chooses else []))),
-            "model",
-            "augment",
-            "mix",
-            "loss",
-            "train",
-            *(["metric"] if chooses else []),
-        ),
+        affecting(Affects.TRAINING | Affects.EPOCH if chooses else Affects.TRAINING),
         fold_hash=table.fold_hash,
         table_hash=table.table_hash,
         images=images,
         image_size=str(size_for(config)),
         decode=str(DECODE_VERSION),
-        **(further or {}),
     )
-    for key in fingerprints.SPEED:
-        del found[key]
     if isinstance(config.model.pretrained, str):
         found["model.pretrained"] = fingerprints.file_hash(Path(config.model.pretrained))
-    return found
+    return found | dict(further or {})

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 
 from pipeline.config import fingerprints, plugin_files
 from pipeline.config.config import Config
+from pipeline.config.keys import affecting
 from pipeline.config.search_space.entries import Choice, Fixed
 from pipeline.config.search_space.resolve import default
 from pipeline.config.search_space.resolve import read as read_space
+from pipeline.config.sections.section import Affects
 from pipeline.errors import InputError, MismatchError, SpaceError
 from pipeline.folds.fold_table import FoldTable
 from pipeline.methods.metrics import find
@@ -23,11 +25,6 @@ if TYPE_CHECKING:
 
 HEARTBEAT, GRACE = 20, 120  # seconds; a worker that is silent for longer is dead
 BUSY = 60  # seconds that SQLite waits for another writer
-KEYS = (
-    *("data.task", "data.target", "data.classes", "data.separator"),
-    *("model", "augment", "mix", "loss", "train", "metric", "tta"),
-    *("tune.objectives", "tune.folds", "tune.epochs", "tune.subset", "tune.size"),
-)
 ATTRIBUTE = "foldline"  # of the study: what its trials have in common
 
 
@@ -130,13 +127,18 @@ def identity(config: Config, table: FoldTable) -> fingerprints.Fields:
     Sampler, pruner, seed and rules may change while a study goes on: they decide what is tried, not what a
     value means.
     """
-    found = fingerprints.fields(config, KEYS, fold_hash=table.fold_hash, table_hash=table.table_hash)
+    found = fingerprints.fields(
+        config,
+        affecting(Affects.TRAINING | Affects.SCORE | Affects.STUDY),
+        fold_hash=table.fold_hash,
+        table_hash=table.table_hash,
+    )
     found["model.pretrained"] = weights(config)
     searched = [entry.key for entry in read_space(config).all()]
     fixed = {
         key: value
         for key, value in found.items()
-        if key not in fingerprints.SPEED and not any(key == one or key.startswith(f"{one}.") for one in searched)
+        if not any(key == one or key.startswith(f"{one}.") for one in searched)
     }
     entries = config.tune.space if config.tune.space is not None else default(config)
     space: fingerprints.Fields = {f"tune.space.{key}": entry for key, entry in entries.items()}

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline.config import fingerprints, plugin_files
+from pipeline.config import fingerprints
 from pipeline.config.config import Config
+from pipeline.config.keys import plugins
 from pipeline.config.search_space.resolve import settle
 
 PLACES = ("name", "run", "runs_dir", "folds_dir", "studies_dir", "ensemble", "submission", "predict", "tune")
@@ -56,5 +57,5 @@ def digest(made: Config) -> str:
 
 def own_files(made: Config) -> fingerprints.Fields:
     """Return the hashes of the user's own files that a trial trains or scores by, named as in a run's stamps."""
-    keys = tuple(key for key in plugin_files.KEYS if key.split(".")[0] not in PLACES)
+    keys = tuple(key for key in plugins() if key.split(".")[0] not in PLACES)
     return {key: value for key, value in fingerprints.fields(made, keys).items() if key.endswith("'s file")}

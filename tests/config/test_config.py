@@ -78,7 +78,7 @@ def test_the_base_is_enough() -> None:
 def test_an_unknown_key_is_named_with_the_nearest(key: str, near: str | None) -> None:
     (line,) = refused(**{key: 1})
     assert line.startswith(f"{key.replace('__', '.')}: unknown key; ")
-    assert f"did you mean '{near}'?" in line if near else "known here: " in line
+    assert f"did you mean '{near}'?" in line if near else "there are: " in line
 
 
 def test_every_problem_is_reported_at_once() -> None:

@@ -11,6 +11,7 @@ import pytest
 from pipeline.config import fingerprints
 from pipeline.config.config import Config
 from pipeline.config.fingerprints import ENGINE_VERSION
+from pipeline.config.keys import below
 from pipeline.config.loading import parse
 from pipeline.errors import MismatchError
 
@@ -25,7 +26,7 @@ def config(**sections: Any) -> Config:
 
 
 def test_fields_are_the_named_keys_the_files_and_the_engine() -> None:
-    found = fingerprints.fields(config(), ("data.task", "mix", "model.size"), fold_hash="abc")
+    found = fingerprints.fields(config(), below("data.task", "mix", "model.size"), fold_hash="abc")
     assert found == {
         "engine": ENGINE_VERSION,
         "fold_hash": "abc",
@@ -40,7 +41,7 @@ def test_fields_are_the_named_keys_the_files_and_the_engine() -> None:
 
 
 def test_only_what_is_read_changes_the_digest() -> None:
-    keys = ("train.lr", "model")
+    keys = below("train.lr", "model")
     same = fingerprints.digest(fingerprints.fields(config(), keys))
     assert len(same) == 64
     assert same == fingerprints.digest(fingerprints.fields(config(run="other", runs_dir="/elsewhere"), keys))
@@ -70,12 +71,12 @@ def test_a_field_that_came_or_went_is_a_difference() -> None:
 
 
 def test_an_empty_section_is_a_field() -> None:
-    columns = fingerprints.fields(config(submission={"columns": {}}), ("submission",))
+    columns = fingerprints.fields(config(submission={"columns": {}}), below("submission"))
     assert columns["submission.columns"] == {}
 
 
 def test_a_stage_is_done_with_exactly_its_fields(tmp_path: Path) -> None:
-    found = fingerprints.fields(config(), ("model", "train"))
+    found = fingerprints.fields(config(), below("model", "train"))
     assert not fingerprints.is_done(tmp_path, "train", found)
     assert fingerprints.read_stamp(tmp_path, "train") is None
     fingerprints.stamp(tmp_path, "train", found)

@@ -10,6 +10,7 @@ from synthetic import make_config
 
 from pipeline.competition.competition import survey
 from pipeline.config import fingerprints
+from pipeline.config.keys import below
 from pipeline.config.loading import load
 from pipeline.errors import InputError
 
@@ -17,7 +18,7 @@ VALUES = {"data__task": "regression", "loss__name": "mse", "metric": "rmse"}
 COLUMNS = {"data__task": "multilabel", "data__target": ["a", "b"], "loss__name": "focal"}
 
 REFUSED: list[tuple[dict[str, Any], str]] = [
-    ({"loss__gamma": 2.0}, "loss: gamma: found 2, but cross_entropy takes no gamma; focal does"),
+    ({"loss__gamma": 2.0}, "loss.gamma: found 2, but cross_entropy takes no gamma; focal does"),
     ({"loss__name": "focal", "loss__clip": 0.1}, "but focal takes no clip; asymmetric does"),
     ({"loss__name": "soft_f1", "loss__class_weights": "balanced"}, "soft_f1 counts every class alike already"),
     ({"loss__name": "ordinal"}, "loss.name: found 'ordinal', a multiclass task admits cross_entropy,"),
@@ -79,9 +80,9 @@ def test_weights_of_numbered_classes_may_be_written_as_numbers(tmp_path: Path) -
 
 
 def test_new_keys_change_no_fingerprint_until_they_are_set(tmp_path: Path) -> None:
-    plain = fingerprints.fields(make_config(tmp_path), ("loss", "train"))
+    plain = fingerprints.fields(make_config(tmp_path), below("loss", "train"))
     assert {key for key in plain if key.startswith("loss")} == {"loss.name", "loss.label_smoothing"}
     assert not {"train.sampling", "train.disturb_labels", "train.disturb_values"} & set(plain)
     changes = {"loss__class_weights": {"cat": 2.0}, "train__disturb_labels": 10.0, "loss__smooth_over": "others"}
-    changed = fingerprints.fields(make_config(tmp_path, **changes), ("loss", "train"))
+    changed = fingerprints.fields(make_config(tmp_path, **changes), below("loss", "train"))
     assert set(changed) - set(plain) == {"loss.class_weights.cat", "train.disturb_labels", "loss.smooth_over"}

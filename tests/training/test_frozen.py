@@ -17,6 +17,7 @@ from pipeline.batches import augmentation
 from pipeline.batches.loader import Decoded, Rows
 from pipeline.config import fingerprints
 from pipeline.config.config import Config
+from pipeline.config.keys import below
 from pipeline.config.loading import parse
 from pipeline.errors import InputError
 from pipeline.models import network
@@ -165,7 +166,7 @@ def test_options_that_make_no_sense_are_refused(model: dict[str, Any], message: 
 
 
 def test_later_keys_change_no_older_fingerprint() -> None:
-    plain = fingerprints.fields(config(), ("model",))
+    plain = fingerprints.fields(config(), below("model"))
     keys = "drop_path_rate drop_rate freeze name pool pretrained size zero_head"
     assert plain.keys() == {"engine", *(f"model.{key}" for key in keys.split())}
-    assert fingerprints.fields(config(model={"stem": "small"}), ("model",)) == {**plain, "model.stem": "small"}
+    assert fingerprints.fields(config(model={"stem": "small"}), below("model")) == {**plain, "model.stem": "small"}

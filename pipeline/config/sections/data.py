@@ -9,76 +9,93 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from pipeline.config.sections.section import Count, Positive, Section, Seed, Size, TextKeys
+from pipeline.config.sections.section import Affects, Count, Item, Positive, Section, Seed, Size, TextKeys, key
+from pipeline.errors import Problem, Refused
 from pipeline.methods import heads
 from pipeline.methods.heads import Heads
+
+A = Affects
+LABELS = A.FOLDS | A.TRAINING | A.SCORE | A.SUBMISSION  # what a label cell means
 
 
 class Cache(Section):
     """Decoded, resized images, shared by folds, epochs, views, runs and trials."""
 
-    dir: str | None = "runs/.cache"  # null: decode every time
-    size: Literal["auto"] | Size = "auto"  # auto: model.size
-    max_gb: Positive | None = None  # null: what the disk has free, less a reserve
+    dir: str | None = key("runs/.cache", A.NOTHING, "Folder of the cache; null: decode every time.")
+    size: Literal["auto"] | Size = key("auto", A.IMAGES, "Size at which images are kept; auto: `model.size`.")
+    max_gb: Positive | None = key(None, A.NOTHING, "Largest size; null: what the disk has free, less a reserve.")
 
 
-class Join(Section):
+class Join(Item):
     """A further table whose columns are added to the rows that share a key with it."""
 
-    table: str  # read as data.train is
-    on: str  # column of the rows
-    key: str | None = None  # column of the table, each value once; null: called like `on`
-    rows: Literal["both", "train", "test"] = "both"
+    table: str = Field(description="The table, read as `data.train` is.")
+    on: str = Field(description="Column of the rows.")
+    key: str | None = Field(None, description="Column of the table, each value once; null: called like `on`.")
+    rows: Literal["both", "train", "test"] = Field("both", description="Which rows get its columns.")
 
     @model_validator(mode="before")
     @classmethod
     def _on(cls, value: Any) -> Any:
         """Take YAML's truth value for the key `on`, which it reads a plain on as."""
-        return {"on" if key is True else key: cell for key, cell in value.items()} if isinstance(value, dict) else value
+        return (
+            {"on" if name is True else name: cell for name, cell in value.items()} if isinstance(value, dict) else value
+        )
 
 
-class Derived(Section):
+class Derived(Item):
     """How a new column comes from another one: exactly one of pattern, edges and values."""
 
-    column: str
-    pattern: str | None = None  # regular expression that finds the value: its first group, or all that it matches
-    edges: Annotated[list[float], Field(min_length=1)] | None = None  # [29, 59]: below 29, 29 to below 59, from 59 on
-    names: list[str] | None = None  # of the classes that edges make; null: 0, 1, …
-    values: dict[str, str] | None = None  # cell -> new cell; a cell that is not there stays as it is
+    column: str = Field(description="The column that it comes from.")
+    pattern: str | None = Field(
+        None, description="Regular expression that finds the value: its first group, or all that it matches."
+    )
+    edges: Annotated[list[float], Field(min_length=1)] | None = Field(
+        None,
+        description="Rising edges that cut numbers into classes: [29, 59]: below 29, below 59, from 59 on.",
+    )
+    names: list[str] | None = Field(None, description="Names of the classes that edges make; null: 0, 1, ….")
+    values: dict[str, str] | None = Field(
+        None, description="Cell -> new cell; a cell that is not there stays as it is."
+    )
 
     @model_validator(mode="after")
     def _one_way(self) -> Derived:
         ways = [name for name in ("pattern", "edges", "values") if getattr(self, name) is not None]
         problems = []
         if len(ways) != 1:
-            problems.append(f"found {' and '.join(ways) or 'none of them'}, expected one of pattern, edges, values")
+            problems.append(
+                Problem("", f"found {' and '.join(ways) or 'none of them'}", "one of pattern, edges, values")
+            )
         if self.pattern is not None:
             try:
                 re.compile(self.pattern)
             except re.error as error:
-                problems.append(f"pattern: found {self.pattern!r}, no regular expression: {error}")
+                problems.append(Problem("pattern", f"found {self.pattern!r}, no regular expression: {error}"))
         if self.edges is not None and any(a >= b for a, b in itertools.pairwise(self.edges)):
-            problems.append(f"edges: found {self.edges}, expected rising numbers")
+            problems.append(Problem("edges", f"found {self.edges}", "rising numbers"))
         if self.names is not None and len(self.names) != len(self.edges or ()) + 1:
-            problems.append(f"names: found {len(self.names)}, expected one more than edges")
+            problems.append(Problem("names", f"found {len(self.names)}", "one more than edges"))
         if problems:
-            raise ValueError("\n".join(problems))
+            raise Refused(*problems)
         return self
 
 
-class Arrays(Section):
+class Arrays(Item):
     """Images that are flat lists of numbers inside the records of a JSON file, one plane per column."""
 
-    columns: Annotated[list[str], Field(min_length=1, max_length=16)]
-    shape: tuple[Count, Count]  # height, width
+    columns: Annotated[list[str], Field(min_length=1, max_length=16)] = Field(
+        description="Columns, one for each plane."
+    )
+    shape: tuple[Count, Count] = Field(description="Height and width.")
 
 
-class Extra(Section):
+class Extra(Item):
     """Rows that are trained on and never validated; their ids get the prefix `extra:`."""
 
-    table: str  # read as data.train is; its columns are those of the training table
-    image: str | None = None  # null: data.image
-    weight: Positive = 1.0  # of each row in the loss
+    table: str = Field(description="The table, read as `data.train` is, with the same columns.")
+    image: str | None = Field(None, description="Template of the image; null: `data.image`.")
+    weight: Positive = Field(1.0, description="Weight of each row in the loss.")
 
 
 Images = str | Annotated[list[str], Field(min_length=1, max_length=16)] | Arrays
@@ -93,43 +110,77 @@ class Data(Section):
     the paths below root. A folder may lie in a zip or tar file: "train.zip/{id}.jpg".
     """
 
-    root: str
-    train: str | Annotated[list[str], Field(min_length=1)] = "train.csv"  # several: one below the other
-    test: str | None = None  # null: ids come from the sample submission
-    sample_submission: str = "sample_submission.csv"
-    joins: list[Join] = []
-    # new column -> template over columns, or how it comes from one; in order
-    derive: TextKeys[dict[str, str | Derived]] = {}
-    where: TextKeys[dict[str, list[str]]] = {}  # training rows that are kept: column -> its cells
-    duplicates: Literal["error", "first", "soft"] = "error"  # an id in several rows; soft: their labels' mean
-    missing: Literal["error", "skip"] = "error"  # skip: images that are absent or damaged cost their rows alone
-    id: str = "id"
-    predict_id: str | None = None  # "{patient_id}_{side}": what is predicted, where several images make one
-    pool: Literal["mean", "max"] = "mean"  # of the images of one predict_id
-    image: Images  # template over the row's columns: "images/{image_id}.jpg"; one per plane; or arrays in records
-    test_image: Images | None = None  # the same for test rows, where it differs
-    channels: Annotated[int, Field(ge=1, le=16)] | None = None  # of the network's input; null: 3, or the planes
-    window: tuple[float, float] | None = None  # values that are black and white beyond 8 bits; floats need it
-    task: Literal["binary", "multiclass", "multilabel", "ordinal", "regression"] = "multiclass"
-    target: str | Annotated[list[str], Field(min_length=1)]
-    heads: bool = False  # several target columns: a head for each, their product the composite classes
-    classes: list[str] | None = None  # order of the classes of a label column; null: sorted
-    separator: str | None = None  # where one cell holds several labels
-    empty: str | None = None  # what a cell without any label holds, beside nothing
-    range: tuple[float, float] | None = None  # regression: smallest and largest possible value
-    group: str | None = None  # rows of one group never cross folds
-    # mirror images of which the label is another one, such as left and right: views and transforms then keep off
-    flips_change_labels: Literal["horizontal", "vertical", "both"] | None = None
-    weight: str | None = None  # column of each row's weight in the loss
-    extra: list[Extra] = []
-    solution: str | None = None  # held-back labels of an example, read by its last line alone
+    root: str = key(..., A.NOTHING, "Folder of the competition's files; on Kaggle found under /kaggle/input.")
+    train: str | Annotated[list[str], Field(min_length=1)] = key(
+        "train.csv", A.ROWS, "Training table; several stand one below the other."
+    )
+    test: str | None = key(None, A.ROWS, "Test table; null: the ids come from the sample submission.")
+    sample_submission: str = key("sample_submission.csv", A.ROWS, "The sample submission, whose form is copied.")
+    joins: list[Join] = key([], A.ROWS, "Further tables whose columns are added by a key.")
+    derive: TextKeys[dict[str, str | Derived]] = key(
+        {}, A.ROWS, "New column -> template over columns, or how it comes from one; in order."
+    )
+    where: TextKeys[dict[str, list[str]]] = key({}, A.ROWS, "Training rows that are kept: column -> its cells.")
+    duplicates: Literal["error", "first", "soft"] = key(
+        "error",
+        A.ROWS | A.TRAINING | A.SCORE,
+        "An id in several training rows: refused, the first row taken, or (soft) the mean of their labels.",
+        later=True,
+    )
+    missing: Literal["error", "skip"] = key(
+        "error", A.ROWS, "Absent or damaged images: refused, or (skip) they cost their rows alone."
+    )
+    id: str = key("id", A.ROWS | A.SUBMISSION, "Column of the image ids.")
+    predict_id: str | None = key(
+        None, A.ROWS | A.FOLDS, 'What is predicted, where several images make one: "{patient_id}_{side}".'
+    )
+    pool: Literal["mean", "max"] = key(
+        "mean", A.EPOCH | A.PREDICTION, "How the images of one `predict_id` become one prediction.", later=True
+    )
+    image: Images = key(
+        ..., A.ROWS, 'Template of the image over the row\'s columns, "images/{image_id}.jpg"; one per plane; or arrays.'
+    )
+    test_image: Images | None = key(None, A.ROWS, "The same for test rows, where it differs.")
+    channels: Annotated[int, Field(ge=1, le=16)] | None = key(
+        None, A.IMAGES, "Channels of the network's input; null: 3, or the planes."
+    )
+    window: tuple[float, float] | None = key(
+        None, A.IMAGES, "Values that are black and white, beyond 8 bits; floating point images need it."
+    )
+    task: Literal["binary", "multiclass", "multilabel", "ordinal", "regression"] = key(
+        "multiclass", LABELS | A.NETWORK, "What kind of target it is."
+    )
+    target: str | Annotated[list[str], Field(min_length=1)] = key(
+        ..., LABELS | A.NETWORK, "One label column, or several (one-hot, multilabel, several values, heads)."
+    )
+    heads: bool = key(
+        False,
+        LABELS | A.NETWORK,
+        "Several target columns: a head for each, their product the composite classes.",
+        later=True,
+    )
+    classes: list[str] | None = key(
+        None, A.FOLDS | A.TRAINING | A.NETWORK, "Order of the classes of a label column; null: sorted."
+    )
+    separator: str | None = key(None, LABELS, "What separates several labels in one cell.")
+    empty: str | None = key(None, LABELS, "What a cell without any label holds, beside nothing.", later=True)
+    range: tuple[float, float] | None = key(
+        None, LABELS, "Regression: the smallest and the largest possible value.", later=True
+    )
+    group: str | None = key(None, A.ROWS | A.FOLDS, "Column of the groups, whose rows never cross folds.")
+    flips_change_labels: Literal["horizontal", "vertical", "both"] | None = key(
+        None, A.NOTHING, "Mirror images have another label (left, right): views and transforms that flip are refused."
+    )
+    weight: str | None = key(None, A.ROWS, "Column of each row's weight in the loss.")
+    extra: list[Extra] = key([], A.ROWS, "Tables of further rows to train on, never validated.")
+    solution: str | None = key(None, A.NOTHING, "Held-back labels of an example, read at the very end alone.")
     cache: Cache = Cache()
 
     @field_validator("window")
     @classmethod
     def _wide(cls, value: tuple[float, float] | None) -> tuple[float, float] | None:
         if value is not None and value[0] == value[1]:
-            raise ValueError(f"found {list(value)}, expected two different values")
+            raise Refused(Problem("", f"found {list(value)}", "two different values"))
         return value
 
     @property
@@ -155,13 +206,21 @@ class Data(Section):
 
 
 class Folds(Section):
+    """Who validates whom."""
+
     scheme: Literal["auto", "stratified", "group", "stratified_group", "multilabel", "multilabel_group", "holdout"] = (
-        "auto"
+        key("auto", A.FOLDS, "What is kept together and what is balanced; auto: what the groups and labels ask for.")
     )
-    n: Annotated[int, Field(ge=2)] = 5
-    seed: Seed = 42
-    stratify: str | list[str] | None = None  # further columns beside the target
-    bins: Annotated[int, Field(ge=2)] = 10  # numeric stratify columns are cut into this many quantile bins
-    valid_share: Annotated[float, Field(gt=0, lt=1)] = 0.2  # scheme holdout: share of the rows validated
-    rare: Literal["validate", "train"] = "validate"  # train: rows of rare classes are trained on in every fold
-    rare_below: Annotated[int, Field(ge=2)] | None = None  # rows that make a class no longer rare; null: folds.n
+    n: Annotated[int, Field(ge=2)] = key(5, A.FOLDS, "Number of folds.")
+    seed: Seed = key(42, A.FOLDS, "Seed of the search for even folds.")
+    stratify: str | list[str] | None = key(None, A.FOLDS, "Further columns to balance, beside the target.")
+    bins: Annotated[int, Field(ge=2)] = key(10, A.FOLDS, "Quantile bins into which numeric columns are cut.")
+    valid_share: Annotated[float, Field(gt=0, lt=1)] = key(
+        0.2, A.FOLDS, "Scheme holdout: share of the rows that are validated."
+    )
+    rare: Literal["validate", "train"] = key(
+        "validate", A.FOLDS, "Rows of rare classes: validated like others, or trained on in every fold."
+    )
+    rare_below: Annotated[int, Field(ge=2)] | None = key(
+        None, A.FOLDS, "Rows below which a class is rare; null: `folds.n`."
+    )

@@ -1,4 +1,4 @@
-"""Sections `predict`, `ensemble`, `decision`, `submission` and `medals`: from trained folds to what is handed in."""
+"""Sections `predict`, `ensemble`, `decision`, `submission` and `medals`: from trained folds to what is submitted."""
 
 from __future__ import annotations
 
@@ -6,78 +6,133 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from pipeline.config.sections.section import Count, Section, Seed, Share, TextKeys, one_of
+from pipeline.config.sections.section import Affects, Count, Item, Section, Seed, Share, TextKeys, key, one_of
+from pipeline.errors import Problem, Refused, problems_of
 from pipeline.methods.blenders import BLENDERS
 from pipeline.methods.blenders import find as find_blender
 
+A = Affects
+
 
 class Predict(Section):
-    batch_size: Count = 64
-    # how many classes of a row are kept where they exclude each other: the most probable; null: all;
-    # auto: 100 of more than 2,000, else all
-    top_k: Literal["auto"] | Count | None = "auto"
+    """How networks predict."""
+
+    batch_size: Count = key(64, A.PREDICTION, "Images in a batch.")
+    top_k: Literal["auto"] | Count | None = key(
+        "auto",
+        A.PREDICTION,
+        "How many classes of a row are kept where they exclude each other, the most probable; null: all; auto: 100 "
+        "of more than 2,000, else all.",
+        later=True,
+    )
 
 
 class Smoothing(Section):
-    alpha: Share | Literal["auto"] = 0.0  # auto: chosen on OOF, cross-fitted
-    threshold: Share = 0.9
+    """Smoothing of finished predictions."""
+
+    alpha: Share | Literal["auto"] = key(
+        0.0,
+        A.SUBMISSION,
+        "Rows above the threshold become (1−alpha)·p + alpha/K; auto: chosen on OOF, cross-fitted.",
+    )
+    threshold: Share = key(0.9, A.SUBMISSION, "Largest probability above which a row is smoothed.")
 
 
 class Ensemble(Section):
     """How members become one prediction; what is fitted on OOF is scored on folds it did not see."""
 
-    # a name, or FILE.py:function; auto: the best cross-fitted one where it surely beats the mean, else the mean
-    blender: Annotated[str, one_of("blender", {"auto": None}, BLENDERS, own=find_blender)] = "mean"
-    members: list[str] | None = None  # run names or folders; null: this run alone, or those of train.seeds
-    # data.heads learnt by runs of their own: target column -> run, or several runs to average; one more member
-    compose: Annotated[dict[str, str | Annotated[list[str], Field(min_length=1)]], Field(min_length=1)] | None = None
-    compare: list[str] | None = None  # blenders of the comparison; null: all that the metric admits; []: none
-    views: Literal["all", "select"] = "all"  # select: weight each run's views of `tta` where it surely helps
-    calibrate: Literal["none", "auto", "temperature", "clip"] = "none"  # auto: where it surely helps
+    blender: Annotated[str, one_of("blender", {"auto": None}, BLENDERS, plugin=find_blender)] = key(
+        "mean",
+        A.SUBMISSION,
+        "A name, or FILE.py:function; auto: the best cross-fitted one where its lead over the mean is significant "
+        "(90 %), else the mean.",
+        plugin=True,
+    )
+    members: list[str] | None = key(
+        None, A.SUBMISSION, "Names or folders of runs; null: this run alone, or those of `train.seeds`."
+    )
+    compose: Annotated[dict[str, str | Annotated[list[str], Field(min_length=1)]], Field(min_length=1)] | None = key(
+        None,
+        A.SUBMISSION,
+        "`data.heads` learnt by runs of their own: target column -> run, or several to average; one more member.",
+        later=True,
+    )
+    compare: list[str] | None = key(
+        None, A.SUBMISSION, "Blenders of the comparison; null: all that the metric admits; []: none.", plugin=True
+    )
+    views: Literal["all", "select"] = key(
+        "all", A.SUBMISSION, "select: weigh each run's views of `tta` where the gain is significant (90 %)."
+    )
+    calibrate: Literal["none", "auto", "temperature", "clip"] = key(
+        "none", A.SUBMISSION, "Calibration of the blend; auto: where the gain is significant (90 %)."
+    )
     smoothing: Smoothing = Smoothing()
-    seed: Seed = 42  # of the resamples behind every interval, and of bagged blenders
+    seed: Seed = key(42, A.SUBMISSION, "Seed of the resamples behind every interval, and of bagged blenders.")
 
     @field_validator("compare")
     @classmethod
     def _all_known(cls, value: list[str] | None) -> list[str] | None:
-        problems = []
+        problems: list[Problem] = []
         for name in value or []:
             try:
                 find_blender(name)
             except ValueError as error:
-                problems.append(str(error))
+                problems += problems_of(error)
         if problems:
-            raise ValueError("\n".join(problems))
+            raise Refused(*problems)
         return value
 
 
 class Decision(Section):
     """How probabilities become labels or final values; what is fitted is cross-fitted, as blends are."""
 
-    # auto: what the metric rewards, where it surely beats the plain rule (argmax, cells of at least 1/2)
-    kind: Literal["auto", "plain", "threshold", "thresholds", "cuts", "round"] = "auto"
-    threshold: Share | None = None  # a fixed one for kind threshold; null: fitted
-    min_labels: Annotated[int, Field(ge=0)] = 0  # multilabel: the most probable ones fill up
-    max_labels: Count | None = None
-    alone: str | None = None  # multilabel: a label that excludes all others, as 'healthy' does
-    new_class: str | None = None  # its probability is a constant, fitted: what no class claims more than that
-    clip: tuple[float, float] | None = None  # regression: null: data.range
+    kind: Literal["auto", "plain", "threshold", "thresholds", "cuts", "round"] = key(
+        "auto",
+        A.SUBMISSION,
+        "auto: what the metric rewards, where its lead over the plain rule (argmax, cells of at least ½) is "
+        "significant (90 %).",
+    )
+    threshold: Share | None = key(None, A.SUBMISSION, "A fixed one for kind threshold; null: fitted.")
+    min_labels: Annotated[int, Field(ge=0)] = key(0, A.SUBMISSION, "Multilabel: the most probable labels fill up.")
+    max_labels: Count | None = key(None, A.SUBMISSION, "Multilabel: most labels of a row.")
+    alone: str | None = key(None, A.SUBMISSION, "Multilabel: a label that excludes all others, as 'healthy' does.")
+    new_class: str | None = key(
+        None,
+        A.SUBMISSION,
+        "A class without rows, for what no class claims; its probability is a fitted constant.",
+    )
+    clip: tuple[float, float] | None = key(None, A.SUBMISSION, "Regression: bounds of the values; null: `data.range`.")
 
 
 class Submission(Section):
-    variant: Literal["plain", "tta", "plain_smoothed", "tta_smoothed"] = "tta"
-    id: str | None = None  # the sample's id column; null: data.id, whatever its case
-    columns: dict[str, str] | None = None  # sample column -> class, where the names differ
-    cell: Literal["auto", "probability", "label", "class_id", "top", "value"] = "auto"  # class_id: 0, 1, …
-    top: Count | None = None  # cell top: how many labels, the most probable first; null: the metric's K, else 5
-    joiner: str | None = None  # between the labels of a cell; null: data.separator, or a space
-    labels: TextKeys[dict[str, str]] = {}  # class -> what the cell says, where it differs
-    composite: str | None = None  # data.heads: a template over the heads, "{mask}-{age}"; null: 0, 1, … in order
+    """The file that is submitted."""
+
+    variant: Literal["plain", "tta", "plain_smoothed", "tta_smoothed"] = key(
+        "tta", A.SUBMISSION, "Which of the four variants submission.csv is."
+    )
+    id: str | None = key(None, A.CHECK | A.SUBMISSION, "The sample's id column; null: `data.id`, whatever its case.")
+    columns: dict[str, str] | None = key(
+        None, A.CHECK | A.SUBMISSION, "Sample column -> class, where the names differ."
+    )
+    cell: Literal["auto", "probability", "label", "class_id", "top", "value"] = key(
+        "auto", A.CHECK | A.SUBMISSION, "What a cell holds; class_id: 0, 1, ….; auto: what the sample's cells hold."
+    )
+    top: Count | None = key(
+        None, A.SUBMISSION, "Cell top: how many labels, the most probable first; null: the metric's K, else 5."
+    )
+    joiner: str | None = key(None, A.SUBMISSION, "Between the labels of a cell; null: `data.separator`, or a space.")
+    labels: TextKeys[dict[str, str]] = key({}, A.CHECK | A.SUBMISSION, "Class -> what the cell says, where it differs.")
+    composite: str | None = key(
+        None,
+        A.CHECK | A.SCORE | A.SUBMISSION,
+        '`data.heads`: a template over the heads, "{mask}-{age}"; null: 0, 1, … in order.',
+        later=True,
+    )
 
 
-class Medals(Section):
+class Medals(Item):
     """Scores of the private leaderboard, to compare with: only indicative, as its rows were others."""
 
-    gold: float
-    silver: float
-    bronze: float
+    gold: float = Field(description="Score of the last gold medal.")
+    silver: float = Field(description="Score of the last silver medal.")
+    bronze: float = Field(description="Score of the last bronze medal.")
