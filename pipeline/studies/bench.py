@@ -13,8 +13,8 @@ from pipeline.config.config import Config
 from pipeline.images.cache import open_config
 from pipeline.machine import devices, processes
 from pipeline.models.network import Setting
-from pipeline.studies import effort, measure
-from pipeline.studies.effort import Speeds, duration
+from pipeline.studies import estimate, throughput
+from pipeline.studies.estimate import FoldWork, duration
 
 IMAGES = 1024  # of the competition that are measured
 PREDICT_SECONDS = 3.0  # of one pass over all folds and views
@@ -32,24 +32,24 @@ def run(config: Config, quiet: bool = False, seconds: float = 24.0) -> dict[str,
     Weights are random, so nothing is downloaded. What is decoded on the way stays in the image cache.
     """
     begin = time.perf_counter()
-    competition = load(config)
-    threads = devices.prepare(config.train, processes.count())
-    chosen = measure.spread(len(competition.images), IMAGES)
+    competition, views = load(config), config.views
+    threads, classes = devices.prepare(config.train, processes.count()), competition.classes
+    chosen = throughput.evenly_spread(len(competition.images), IMAGES)
     sources, ids = [competition.images[n] for n in chosen], competition.image_ids[chosen]
-    decode = measure.decoding(config, sources)
+    decode = throughput.decoding(config, sources)
     images = open_config(config, sources, "bench", progress=not quiet)
-    some, classes = Rows(images, ids, competition.targets_NC[competition.rows_I[chosen]]), competition.classes
-    reading = measure.reading(config, some)
-    step = measure.training(config, some, classes, seconds)
-    forward = measure.forward(config, some, classes)
-    own, tests, every = len(competition.images), len(competition.test_images), len(fold_rows.sources(competition))
-    sizes = effort.fold_sizes(config, own, every - own)
-    passes = len(sizes) * len(config.views)
-    few = max(4, min(64, len(sources), round(PREDICT_SECONDS * forward / passes)))
-    originals = Rows(measure.Originals(config, sources[:few]), ids[:few])
-    predict = measure.predicting(config, originals, classes, len(sizes))
+    rows = Rows(images, ids, competition.targets_NC[competition.rows_I[chosen]])
+    reading = throughput.reading(config, rows)
+    step = throughput.training(config, rows, classes, seconds)
+    forward = throughput.forward(config, rows, classes)
+    labelled, tests = len(competition.images), len(competition.test_images)
+    every = len(fold_rows.sources(competition))
+    sizes = estimate.fold_sizes(config, labelled, every - labelled)
+    few = max(4, min(64, len(sources), round(PREDICT_SECONDS * forward / (len(sizes) * len(views)))))
+    originals = Rows(throughput.Originals(config, sources[:few]), ids[:few])
+    predict = throughput.predicting(config, originals, classes, len(sizes))
+    folds = [FoldWork(*size, config.train.epochs, len(views), len(views)) for size in sizes]
     decoded = every * (1 + len(progressive_resizing.smaller(config))) + tests
-    work = effort.whole(config, sizes, tests, decoded)
     return {
         "environment": {**devices.describe(), "threads": threads, "setting": str(Setting.of(config))},
         "config": {
@@ -59,7 +59,7 @@ def run(config: Config, quiet: bool = False, seconds: float = 24.0) -> dict[str,
             "batch_size": config.train.batch_size,
             "epochs": config.train.epochs,
             "folds": len(sizes),
-            "views": config.views,
+            "views": views,
         },
         "images_per_second": {
             "decode": decode,
@@ -71,31 +71,37 @@ def run(config: Config, quiet: bool = False, seconds: float = 24.0) -> dict[str,
             "predict_decoding_each_time": predict.speeds[0],
         },
         "loop_to_step": step.ratio,
-        "loop_to_step_rounds": [b / a for a, b in zip(step.first, step.second, strict=True)],
+        "loop_to_step_rounds": step.rounds,
         "one_pass_to_each_time": predict.ratio,
-        "estimate_seconds": work.seconds(Speeds(decode, step.speeds[1], forward)),
+        "estimate_seconds": estimate.work(config, folds, tests, decoded).seconds(decode, step.speeds[1], forward),
         "measured_in_seconds": time.perf_counter() - begin,
     }
 
 
 def _text(found: dict[str, Any]) -> list[str]:
-    config, speed, estimate = found["config"], found["images_per_second"], found["estimate_seconds"]
-    environment = found["environment"]
-    size, views = "×".join(map(str, config["size"])), len(config["views"])
-    rounds = " ".join(f"{ratio:.2f}" for ratio in found["loop_to_step_rounds"])
+    config, environment, estimated = found["config"], found["environment"], found["estimate_seconds"]
+    size, rounds = "×".join(map(str, config["size"])), " ".join(f"{one:.2f}" for one in found["loop_to_step_rounds"])
+    listed = {
+        "decode": ("decoding originals, all cores", ""),
+        "read_and_augment": ("cached reading + augmentation", "in one process"),
+        "bare_step": ("bare model step", ""),
+        "training_loop": ("training loop", f"{found['loop_to_step']:.2f} of the step ({rounds})"),
+        "forward": ("prediction, one network and view", ""),
+        "predict_decoding_each_time": (
+            "prediction, decoding each time",
+            f"{config['folds']} folds × {len(config['views'])} views",
+        ),
+        "predict_one_pass": ("prediction, one pass", f"{found['one_pass_to_each_time']:.1f} times as fast"),
+    }
+    parts = {"check": "first decoding", "train": "training", "predict": "prediction"}
+    listed_parts = ", ".join(f"{text} {duration(estimated[key])}" for key, text in parts.items())
     return [
         f"{config['name']}: {config['model']} at {size}, batch {config['batch_size']}; {environment['setting']}, "
         f"{environment['threads']} threads, {environment['cpu']}",
         f"{'images/s':>45}",
-        f"{'decoding originals, all cores':<36}{speed['decode']:9.1f}",
-        f"{'cached reading + augmentation':<36}{speed['read_and_augment']:9.1f}  in one process",
-        f"{'bare model step':<36}{speed['bare_step']:9.1f}",
-        f"{'training loop':<36}{speed['training_loop']:9.1f}  {found['loop_to_step']:.2f} of the step ({rounds})",
-        f"{'prediction, one network and view':<36}{speed['forward']:9.1f}",
-        f"{'prediction, decoding each time':<36}{speed['predict_decoding_each_time']:9.2f}  "
-        f"{config['folds']} folds × {views} views",
-        f"{'prediction, one pass':<36}{speed['predict_one_pass']:9.2f}  "
-        f"{found['one_pass_to_each_time']:.1f} times as fast",
-        f"the whole job: about {duration(estimate['total'])} (first decoding {duration(estimate['check'])}, "
-        f"training {duration(estimate['train'])}, prediction {duration(estimate['predict'])})",
+        *(
+            f"{what:<36}{found['images_per_second'][key]:9.{2 if 'predict' in key else 1}f}  {more}".rstrip()
+            for key, (what, more) in listed.items()
+        ),
+        f"the whole job: about {duration(estimated['total'])} ({listed_parts})",
     ]

@@ -32,7 +32,7 @@ def compare(config: Config, paths: list[Path], folds: int, rounds: int = 1) -> d
     from pipeline.models import network
     from pipeline.models.network import Setting
     from pipeline.prediction.predictor import predict
-    from pipeline.studies.measure import Originals
+    from pipeline.studies.throughput import Originals
 
     devices.prepare(config.train)
     setting = Setting.of(config)

@@ -7,9 +7,10 @@ import pytest
 from conftest import several
 
 from pipeline.cli import main
+from pipeline.config.config import Config
 from pipeline.config.loading import load as load_config
-from pipeline.studies import bench, effort, measure
-from pipeline.studies.effort import Speeds, duration
+from pipeline.studies import bench, estimate, throughput
+from pipeline.studies.estimate import FoldWork, Work, duration
 
 QUICK = ["tta=[identity, hflip]", "mix.kind=cutmix", "train.accumulate=2"]
 
@@ -18,7 +19,7 @@ QUICK = ["tta=[identity, hflip]", "mix.kind=cutmix", "train.accumulate=2"]
 def _short(monkeypatch: pytest.MonkeyPatch) -> None:
     """Measure for a moment only."""
     for name, least in (("decoding", 0.05), ("reading", 0.05), ("forward", 0.05), ("training", 0.2)):
-        real = getattr(measure, name)
+        real = getattr(throughput, name)
         position = real.__defaults__
         monkeypatch.setattr(real, "__defaults__", (least, *position[1:]))
     monkeypatch.setattr(bench.run, "__defaults__", (False, 0.2))
@@ -55,36 +56,43 @@ def test_a_competition_smaller_than_a_batch_is_measured(competition: Path) -> No
     assert bench.run(config, quiet=True)["images_per_second"]["training_loop"] > 0
 
 
-def test_effort_counts_every_image(competition: Path) -> None:
+def whole(config: Config, sizes: list[tuple[int, int]], tests: int, decode: int = 0) -> Work:
+    views = len(config.views)
+    return estimate.work(config, [FoldWork(*size, config.train.epochs, views, views) for size in sizes], tests, decode)
+
+
+def test_the_estimate_counts_every_image(competition: Path) -> None:
     settings = ["folds.n=4", "train.epochs=3", "tta=[d4]", "train.keep=best"]
     config = load_config([competition / "config.yaml"], settings)
-    sizes = effort.fold_sizes(config, 48)
+    sizes = estimate.fold_sizes(config, 48)
     assert sizes == [(36, 12)] * 4
-    work = effort.whole(config, sizes, test_images=10, decode=58)
+    work = whole(config, sizes, tests=10, decode=58)
     assert (work.decode, work.train, work.validate) == (58, 3 * 4 * 36, 3 * 48)
     assert work.predict == (2 * 48 + 4 * 10) * 8  # keep: best predicts the last epoch's weights too
-    seconds = work.seconds(Speeds(decode=58, train=432, forward=8))
+    seconds = work.seconds(decode=58, train=432, forward=8)
     assert seconds == {"check": 1, "train": 1 + 144 / 8, "predict": 136, "total": 1 + 19 + 136}
     config = load_config([competition / "config.yaml"], ["folds.scheme=holdout", "folds.valid_share=0.25"])
-    assert effort.fold_sizes(config, 48) == [(36, 12)]
-    assert effort.fold_sizes(load_config([competition / "config.yaml"], ["train.subset=0.5"]), 48, 7) == [(23, 16)] * 3
+    assert estimate.fold_sizes(config, 48) == [(36, 12)]
+    assert (
+        estimate.fold_sizes(load_config([competition / "config.yaml"], ["train.subset=0.5"]), 48, 7) == [(23, 16)] * 3
+    )
 
 
 def test_epochs_of_smaller_images_cost_by_their_pixels(competition: Path) -> None:
     sizes = "train.sizes=[{until: 0.4, size: 16}, {until: 0.7, size: [20, 24]}]"
     config = load_config([competition / "config.yaml"], ["train.epochs=5", sizes])
-    assert effort.epochs(config) == 2 / 4 + 2 * (20 * 24 / 32**2) + 1 and effort.epochs(config, 3) == 1 + 480 / 1024
-    work = effort.whole(config, [(32, 16)] * 3, test_images=12, decode=60)
-    assert (work.train, work.validate) == (effort.epochs(config) * 96, 5 * 48)  # all is validated at 32×32
+    assert estimate.epochs(config) == 2 / 4 + 2 * (20 * 24 / 32**2) + 1 and estimate.epochs(config, 3) == 1 + 480 / 1024
+    work = whole(config, [(32, 16)] * 3, tests=12)
+    assert (work.train, work.validate) == (estimate.epochs(config) * 96, 5 * 48)  # all is validated at 32×32
 
 
 def test_several_images_of_one_id_all_count(competition: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     several(competition)
     counted = []
-    real = effort.whole
-    monkeypatch.setattr(effort, "whole", lambda *given: counted.append(given[1:]) or real(*given))
+    real = estimate.work
+    monkeypatch.setattr(estimate, "work", lambda *given: counted.append(given[1:]) or real(*given))
     bench.run(load_config([competition / "config.yaml"], ["train.sizes=[{until: 0.5, size: 16}]"]), quiet=True)
-    assert counted == [([(32, 16)] * 3, 12, 48 + 48 + 12)]
+    assert counted == [([FoldWork(32, 16, 2, 1, 1)] * 3, 12, 48 + 48 + 12)]
 
 
 def test_durations_are_said_as_people_do() -> None:
@@ -92,5 +100,5 @@ def test_durations_are_said_as_people_do() -> None:
 
 
 def test_a_comparison_takes_the_median_of_its_rounds() -> None:
-    found = measure.Comparison((10.0, 20.0, 10.0), (9.0, 16.0, 1.0))
+    found = throughput.Comparison((10.0, 20.0, 10.0), (9.0, 16.0, 1.0))
     assert found.ratio == 0.8 and found.speeds == (10.0, 9.0)

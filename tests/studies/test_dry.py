@@ -16,7 +16,7 @@ from pipeline.prediction import stage as predict
 from pipeline.report import stage as report
 from pipeline.scoring import stage as score
 from pipeline.studies.dry import describe
-from pipeline.studies.effort import Effort
+from pipeline.studies.estimate import Work
 from pipeline.training import stage as train
 
 SETTINGS = ["train.epochs=1", "folds.n=2"]
@@ -157,9 +157,9 @@ def test_the_time_is_that_of_every_image_at_its_size(competition: Path, monkeypa
     folds.run(config)
     (config.run_dir / "fold0").mkdir(parents=True)
     (config.run_dir / "fold0/epochs.csv").write_text("epoch,images_per_second\n1,400\n2,100\n")
-    asked: list[Effort] = []
-    real = Effort.seconds
-    monkeypatch.setattr(Effort, "seconds", lambda work, speeds: asked.append(work) or real(work, speeds))
+    asked: list[Work] = []
+    real = Work.seconds
+    monkeypatch.setattr(Work, "seconds", lambda work, *speeds: asked.append(work) or real(work, *speeds))
     text = describe(config)
     assert "fold 2: 2 epochs on 8 rows, 32 images" in text and "(100 images/s, as its epochs so far)" in text
-    assert asked == [Effort(decode=0, train=3 * 32 * 1.25, validate=2 * 48, predict=48 + 3 * 12)]
+    assert asked == [Work(decode=0, train=3 * 32 * 1.25, validate=2 * 48, predict=48 + 3 * 12)]

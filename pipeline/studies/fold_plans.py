@@ -1,0 +1,139 @@
+"""Say what is left to do for each fold, by stamps, fingerprints and files alone."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from pipeline.batches import fold_rows, progressive_resizing
+from pipeline.competition.competition import Competition
+from pipeline.competition.image_paths import Source
+from pipeline.config import fingerprints
+from pipeline.config.config import Config
+from pipeline.errors import MismatchError, Problem
+from pipeline.files.artifacts import Predictions
+from pipeline.folds import fold_table
+from pipeline.folds.fold_table import FoldTable
+from pipeline.images.cache import ImageSet, lacking, open_config
+from pipeline.methods.arrays import Array
+from pipeline.models.network import Setting
+from pipeline.prediction import stage as predict
+from pipeline.studies import estimate
+from pipeline.studies.estimate import FoldWork
+from pipeline.training import stage as train
+from pipeline.training.distillation import Lessons
+
+Sizes = tuple[int, int]  # of a fold: to train on, to validate
+
+
+@dataclass(frozen=True)
+class FoldPlan(FoldWork):
+    """Hold what is left to do for one fold, and what to say of its training."""
+
+    number: int
+    text: str
+    valid_rows: int
+
+
+def plans(
+    config: Config, competition: Competition, table: FoldTable | None, only: Sequence[int] | None, force: bool
+) -> list[FoldPlan]:
+    """Return the wanted folds' plans; raise MismatchError for those that were trained with other settings."""
+    lessons = None if table is None else Lessons(config, competition, table)
+    learnt = competition if lessons is None else lessons.competition
+    images, tests = (_cached(config, some) for some in (fold_rows.sources(learnt), competition.test_images))
+    digest = images.digest(fold_rows.names(learnt)) if images else None
+    found: list[FoldPlan] = []
+    problems: list[Problem] = []
+    for number, ((train_rows, valid_rows), (train_images, valid_images)) in enumerate(_sizes(config, learnt, table)):
+        if only is not None and number not in only:
+            continue
+        try:
+            epochs, text = _training(config, table, lessons, number, digest, force)
+        except MismatchError as error:
+            problems += error.problems
+            continue
+        most = "at most " if config.pseudo.teacher is not None else ""  # not all that may be labelled will be
+        more = "" if train_images == train_rows else f", {most}{train_images} images"
+        valid_views = test_views = len(config.views)
+        if table is not None and not epochs:
+            rows = fold_table.row_numbers(competition.ids, table.valid_ids(number))
+            chosen = fold_rows.image_numbers(competition.rows_I, competition.image_ids, rows)
+            names_I, owners_I = competition.image_ids[chosen], competition.ids[competition.rows_I[chosen]]
+            path = config.run_dir / f"fold{number}" / "valid.npz"
+            valid_views -= _kept_views(config, path, names_I, owners_I, images.take(chosen) if images else None)
+            owners_J = competition.test_ids[competition.test_rows_J]
+            test_views -= _kept_views(config, path.with_name("test.npz"), competition.test_image_ids, owners_J, tests)
+        work = (train_images, valid_images, epochs, valid_views, test_views)
+        found.append(FoldPlan(*work, number, text or f"{epochs} epochs on {train_rows} rows{more}", valid_rows))
+    if problems:
+        raise MismatchError(*problems)
+    return found
+
+
+def _sizes(config: Config, learnt: Competition, table: FoldTable | None) -> list[tuple[Sizes, Sizes]]:
+    """Return how many ids, then how many images each fold has; the extra ones are images without an id."""
+    if table is None:
+        labelled, every = len(learnt.images), len(fold_rows.sources(learnt))
+        by_id = estimate.fold_sizes(config, len(learnt.ids))
+        return list(zip(by_id, estimate.fold_sizes(config, labelled, every - labelled), strict=True))
+    found = []
+    for fold in range(table.n):
+        train_ids, valid_ids = table.train_ids(fold, config.train.subset, config.train.seed), table.valid_ids(fold)
+        numbers = fold_rows.train_numbers(learnt, table, fold, train_ids)
+        validated = np.isin(learnt.ids, valid_ids)[learnt.rows_I]
+        found.append(((len(train_ids), len(valid_ids)), (len(numbers), int(validated.sum()))))
+    return found
+
+
+def _cached(config: Config, sources: Sequence[Source]) -> ImageSet | None:
+    """Open the images where the cache holds them all."""
+    if config.data.cache.dir is None or lacking(config, sources):
+        return None
+    return open_config(config, sources, progress=False)
+
+
+def _training(
+    config: Config, table: FoldTable | None, lessons: Lessons | None, number: int, images: str | None, force: bool
+) -> tuple[int, str]:
+    """Return the epochs left and what to say about them, blank for a fold from its beginning."""
+    folder, epochs = config.run_dir / f"fold{number}", config.train.epochs
+    if table is None or lessons is None:
+        return epochs, ""
+    stamped = (fingerprints.read_stamp(config.run_dir, f"train-fold{number}") or {}).get("images")
+    new = train.fields(config, table, str(stamped) if images is None else images, lessons.hashes)
+    if (differs := train.difference(config, number, new)) is not None:
+        if not force:
+            raise MismatchError(differs)
+        return epochs, f"{epochs} epochs; what it holds is replaced"
+    unknown = " if its images have not changed, which the cache cannot tell" if images is None else ""
+    if (folder / "model.safetensors").is_file():
+        return 0, f"trained already, reused{unknown}"
+    done = len(speeds(config, folder)) if (folder / "state" / "last.safetensors").is_file() else 0
+    return epochs - done, f"goes on after epoch {done} of {epochs}{unknown}" if done else ""
+
+
+def speeds(config: Config, folder: Path) -> list[float]:
+    """Return the training speed of each epoch that the fold has finished, images/s of the model's size."""
+    if not (path := folder / "epochs.csv").is_file():
+        return []
+    speeds = pd.read_csv(path)["images_per_second"]
+    return [float(speed) * progressive_resizing.share(config, epoch) for epoch, speed in enumerate(speeds)]
+
+
+def _kept_views(config: Config, path: Path, names_I: Array, owners_I: Array, images: ImageSet | None) -> int:
+    """Return how many of the wanted views are predicted already, with these weights and, where known, these images."""
+    have: Sequence[str] = ()
+    if images is not None and path.is_file():
+        weights, digest = predict.weights_hash(path.parent), predict.image_digest(images, names_I, owners_I)
+        fingerprint = predict.fingerprint_of(config, Setting.of(config), weights, digest)
+        have = list(predict.kept_views(path, fingerprint, predict.owned(owners_I)[0]))
+    elif path.is_file():
+        with contextlib.suppress(MismatchError):
+            have = Predictions.load(path).views
+    return sum(view in have for view in config.views)
