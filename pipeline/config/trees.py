@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from pipeline.errors import InputError
+from pipeline.errors import InputError, Problem
 
 
 class _Loader(yaml.SafeLoader):
@@ -25,13 +25,13 @@ class _Loader(yaml.SafeLoader):
 def read(path: Path) -> dict[str, Any]:
     """Return a YAML file's keys and values; raise InputError where it is none."""
     if not path.is_file():
-        raise InputError(f"{path}: not found, expected a config file; those shipped lie in configs/")
+        raise InputError(Problem(str(path), "not found", "a config file", "those shipped lie in configs/"))
     try:
         tree = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from None
+        raise InputError(Problem(str(path), f"not readable as YAML: {' '.join(str(error).split())}")) from None
     if not isinstance(tree, dict):
-        raise InputError(f"{path}: found {type(tree).__name__}, expected keys and values")
+        raise InputError(Problem(str(path), f"found {type(tree).__name__}", "keys and values"))
     return tree
 
 
@@ -50,19 +50,20 @@ def _overlay(tree: dict[str, Any], other: dict[str, Any]) -> None:
             tree[key] = value
 
 
-def change(tree: dict[str, Any], setting: str) -> str | None:
+def change(tree: dict[str, Any], setting: str) -> Problem | None:
     """Apply one `a.b=v` in place; return what is wrong with it, if anything."""
+    place = f"--set {setting}"
     key, equals, text = setting.partition("=")
     if not equals or not key:
-        return f"--set {setting}: expected key=value, as in --set train.lr=3e-4"
+        return Problem(place, "expected key=value, as in --set train.lr=3e-4")
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError:
-        return f"--set {setting}: the value is not YAML; quote it"
+        return Problem(place, "the value is not YAML", remedy="quote it")
     *parents, last = key.split(".")
     for depth, parent in enumerate(parents):
         tree = tree.setdefault(parent, {})
         if not isinstance(tree, dict):
-            return f"--set {setting}: {'.'.join(parents[: depth + 1])} is a value, not a section"
+            return Problem(place, f"{'.'.join(parents[: depth + 1])} is a value, not a section")
     tree[last] = value
     return None

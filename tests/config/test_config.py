@@ -285,3 +285,30 @@ def test_a_dumped_config_loads_as_the_same(settings: dict[str, object], write: W
 @pytest.mark.parametrize("path", sorted(Path(__file__).parents[2].glob("configs/*.yaml")), ids=lambda path: path.stem)
 def test_the_shipped_configs_are_valid(path: Path) -> None:
     assert load([path]).name
+
+
+def test_what_a_first_problem_hides_is_found_too() -> None:
+    """Unknown keys, wrong values and contradictions between keys come in one go, none that follows from another."""
+    lines = refused(
+        trian={},
+        model__sizee=3,
+        model__thaw_epoch=3,
+        loss__gamma=2,
+        train__epoch=3,
+        train__lr=-1,
+        train__min_lr=0.5,
+        data__flips_change_labels="horizontal",
+        tta=["hflip"],
+    )
+    starts = ("trian: unknown key", "model.sizee: unknown key", "loss.gamma: found 2", "train.lr: found -1")
+    starts += ("train.epoch: unknown key", "model: found thaw_epoch 3, but nothing is frozen", "tta: found hflip")
+    starts += ("augment.train: found 'medium' with HorizontalFlip",)
+    assert len(lines) == len(starts), lines
+    assert all(any(line.startswith(start) for line in lines) for start in starts)
+
+
+def test_a_wrong_task_hides_what_it_admits_and_nothing_else() -> None:
+    lines = refused(data__task="multi", data__flips_change_labels="vertical", tta=["vflip"], loss__name="mse")
+    assert (
+        len(lines) == 2 and lines[0].startswith("data.task: found 'multi'") and lines[1].startswith("tta: found vflip")
+    )

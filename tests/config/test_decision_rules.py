@@ -47,7 +47,7 @@ def test_the_rules_of_a_config() -> None:
         Path("nowhere"), **MULTILABEL, metric="f1_macro", decision__alone="dog", decision__min_labels=1
     )
     found = decisions.rules(config, CLASSES)
-    assert (found.labels, found.alone, found.least, found.most, found.new) == (True, 1, 1, None, None)
+    assert (found.labels, found.exclusive, found.least, found.most, found.new) == (True, 1, 1, None, None)
     assert decisions.obliges(config) and decisions.asked(config) == "auto"
     config = make_config(Path("nowhere"), **VALUES, metric="rmse", data__range=[1, 100])
     assert decisions.rules(config, ("age",)).clip == (1, 100) and decisions.obliges(config)

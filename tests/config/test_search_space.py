@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -13,11 +12,13 @@ import pytest
 import yaml
 
 from pipeline.config.config import Config
+from pipeline.config.keys import KEYS, below
 from pipeline.config.loading import dump, load, parse
 from pipeline.config.search_space.entries import Choice, Fixed
 from pipeline.config.search_space.resolve import FRAME, budget, default, keys, read, settle
 from pipeline.config.search_space.space import params, walk
 from pipeline.config.search_space.space import parse as parse_space
+from pipeline.config.sections.section import Affects
 from pipeline.config.sections.tune import Tune
 from pipeline.errors import InputError
 from pipeline.report import stage as report
@@ -216,13 +217,7 @@ def test_the_study_lies_in_a_folder_of_its_name() -> None:
 
 
 def test_nothing_of_a_study_is_in_a_fingerprint_of_a_stage() -> None:
-    """Stages name the keys that they depend on as texts; the report and ablations take all but some."""
-    files = [path for path in (ROOT / "pipeline").rglob("*.py") if path.parent.name not in ("ablate", "report", "tune")]
-    texts = {
-        node.value for path in files for node in ast.walk(ast.parse(path.read_text())) if type(node) is ast.Constant
-    }
-    assert {"model", "metric"} <= texts  # that is how they name them
-    assert not [text for text in texts if isinstance(text, str) and text.split(".")[0] == "tune"]
+    assert not [name for name in below("tune") if KEYS[name].affects & ~Affects.STUDY]
     one, other = made(), made("train.lr: {float: [0.1, 1]}", tune__seed=3)
     assert one != other and report.fields(one) == report.fields(other)
 

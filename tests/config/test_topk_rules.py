@@ -27,7 +27,7 @@ def test_independent_columns_are_all_kept(tmp_path: Path) -> None:
     changes = {"data__task": "multilabel", "data__separator": " ", "loss__name": "binary_cross_entropy"}
     config = make_config(tmp_path, **changes, metric="f1_micro")
     assert topk_rules.kept(config, 5000) is None
-    with pytest.raises(InputError, match="keeps some of one row"):
+    with pytest.raises(InputError, match="keeps some of the classes"):
         make_config(tmp_path, **changes, metric="f1_micro", predict__top_k=5)
 
 

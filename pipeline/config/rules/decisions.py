@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline.errors import some
+from pipeline.errors import Problem, some
 from pipeline.files.artifacts import read_json
 from pipeline.methods.arrays import Array
 from pipeline.methods.decisions import DECISIONS, Rules, decide, labels
@@ -27,7 +27,7 @@ def rules(config: Config, classes: Sequence[str]) -> Rules:
         regression=_task(config).regression,
         least=own.min_labels,
         most=own.max_labels,
-        alone=number.get(own.alone or ""),
+        exclusive=number.get(own.alone or ""),
         new=number.get(own.new_class or ""),
         clip=own.clip or config.data.range,
         threshold=own.threshold,
@@ -87,40 +87,54 @@ def of_run(folder: Path, config: Config, classes: Sequence[str], probs_NC: Array
     return step.apply(probs_NC, params, _task(config).single_label)
 
 
-def problems(task: Task, config: Config) -> list[str]:
+def problems(task: Task, config: Config) -> list[Problem]:
     """Return what `decision` asks that the task or the metric does not admit."""
     own, several = config.decision, not (task.single_label or task.regression)
     kinds = ["auto", "plain", *(kind for kind in task.decisions if kind != "new_class")]
     found = []
     if own.kind not in kinds:
-        found.append(f"decision.kind: found '{own.kind}', a {task.name} task admits {', '.join(kinds)}")
+        found.append(Problem("decision.kind", f"found '{own.kind}', a {task.name} task admits {', '.join(kinds)}"))
     elif own.kind in task.decisions and not (_rewarded(own.kind, config) or task.regression):
         reads = find(config.metric).reads
-        found.append(f"decision.kind: found '{own.kind}', but {config.metric} reads {reads}, no labels; set auto")
+        found.append(
+            Problem(
+                "decision.kind", f"found '{own.kind}', but {config.metric} reads {reads}, no labels", remedy="set auto"
+            )
+        )
     limits = own.max_labels is not None and own.max_labels < own.min_labels
     checks = {
-        f"decision.min_labels, max_labels, alone: a {task.name} task has one label, or value, in a row": (
+        Problem("decision.min_labels, max_labels, alone", f"a {task.name} task has one label, or value, in a row"): (
             not several and (own.min_labels > 0 or own.max_labels is not None or own.alone is not None)
         ),
-        f"decision.max_labels: found {own.max_labels}, expected at least min_labels, {own.min_labels}": limits,
-        f"decision.new_class: a {task.name} task, or one of several heads, has none": (
+        Problem("decision.max_labels", f"found {own.max_labels}", f"at least min_labels, {own.min_labels}"): limits,
+        Problem("decision.new_class", f"a {task.name} task, or one of several heads, has none"): (
             own.new_class is not None and ("new_class" not in task.decisions or config.data.heads)
         ),
-        "decision.threshold: fixes decision.kind threshold, or the probability of decision.new_class; set one": (
-            own.threshold is not None and own.kind != "threshold" and own.new_class is None
-        ),
-        f"decision.clip: bounds values, a {task.name} task has none": own.clip is not None and not task.regression,
-        "decision.clip: expected the smallest value first": own.clip is not None and own.clip[0] >= own.clip[1],
-        "decision.kind: cuts need one target column": own.kind == "cuts" and _columns(config) > 1 and task.regression,
+        Problem(
+            "decision.threshold",
+            "fixes decision.kind threshold, or the probability of decision.new_class",
+            remedy="set one",
+        ): (own.threshold is not None and own.kind != "threshold" and own.new_class is None),
+        Problem("decision.clip", f"bounds values, a {task.name} task has none"): own.clip is not None
+        and not task.regression,
+        Problem("decision.clip", "expected the smallest value first"): own.clip is not None
+        and own.clip[0] >= own.clip[1],
+        Problem("decision.kind", "cuts need one target column"): own.kind == "cuts"
+        and _columns(config) > 1
+        and task.regression,
     }
     return found + [problem for problem, wrong in checks.items() if wrong]
 
 
-def class_problems(config: Config, classes: Sequence[str]) -> list[str]:
+def class_problems(config: Config, classes: Sequence[str]) -> list[Problem]:
     """Return which classes that `decision` names are none."""
     named = {"alone": config.decision.alone, "new_class": config.decision.new_class}
     return [
-        f"decision.{key}: unknown class '{name}'; known: {some(classes)}; data.classes can name one that has no rows"
+        Problem(
+            f"decision.{key}",
+            f"unknown class '{name}'",
+            remedy=f"known: {some(classes)}; data.classes can name one that has no rows",
+        )
         for key, name in named.items()
         if name is not None and name not in classes
     ]

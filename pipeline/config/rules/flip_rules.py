@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from pipeline.errors import Problem
 from pipeline.methods.presets import PRESETS
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ TRANSFORMS = {
 AXES = {"horizontal": "h", "vertical": "v", "both": "hv"}
 
 
-def problems(config: Config) -> list[str]:
+def problems(config: Config) -> list[Problem]:
     """Return which views and transforms of the config change labels, one line for each key."""
     said = config.data.flips_change_labels
     if said is None:
@@ -34,13 +35,15 @@ def problems(config: Config) -> list[str]:
     views = [view for view in config.views if _changes(VIEWS.get(view, ""), said)]
     transforms = list(dict.fromkeys(name for name in _names(listed) if _changes(TRANSFORMS.get(name, ""), said)))
     why = f"which change the label, as data.flips_change_labels says of {said} flips"
-    found = [f"tta: found {', '.join(views)}, {why}; leave them out"] if views else []
+    found = [Problem("tta", f"found {', '.join(views)}, {why}", remedy="leave them out")] if views else []
     if transforms:
         whose = f"'{train}' with {', '.join(transforms)}" if isinstance(train, str) else ", ".join(transforms)
         free = [
             name for name, own in PRESETS.items() if not any(_changes(TRANSFORMS.get(n, ""), said) for n in _names(own))
         ]
-        found.append(f"augment.train: found {whose}, {why}; leave them out, or choose {', '.join(free)}")
+        found.append(
+            Problem("augment.train", f"found {whose}, {why}", remedy=f"leave them out, or choose {', '.join(free)}")
+        )
     return found
 
 
