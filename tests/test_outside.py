@@ -22,7 +22,7 @@ from pipeline.files.artifacts import Predictions
 from pipeline.folds.fold_table import read as read_folds
 from pipeline.methods import mixing, tta
 from pipeline.methods.blenders import find
-from pipeline.methods.blenders.blender import Goal
+from pipeline.methods.blenders.blender import Objective
 from pipeline.methods.metrics import find as find_metric
 from pipeline.methods.tasks import TASKS
 from pipeline.prediction import stage as predict
@@ -140,7 +140,7 @@ def test_the_loss_and_the_blender_are_called_as_the_formula_says(tmp_path: Path)
         OWN
         + "def weighed(members, weights_M, single_label):\n"
         + "    return sum(w * p for w, p in zip(weights_M, members))\n"
-        + "weighed.fit = lambda members, goal: np.eye(len(members))[np.argmax([*map(goal.score, members)])]\n"
+        + "weighed.fit = lambda members, objective: np.eye(len(members))[np.argmax([*map(objective.score, members)])]\n"
     )
     loss = TASKS["multiclass"].loss(f"{file}:poly")
     logits, targets = torch.tensor([[0.0, 0.0], [2.0, 0.0]]), torch.tensor([[1.0, 0.0], [0.0, 1.0]])
@@ -157,7 +157,7 @@ def test_the_loss_and_the_blender_are_called_as_the_formula_says(tmp_path: Path)
     blender = find(f"{file}:weighed")
     truth_NC = np.eye(2)[[0, 1, 0, 1]]
     members = [np.full((4, 2), 0.5), 0.8 * truth_NC + 0.1]
-    fit = blender.fit(members, Goal(truth_NC, find_metric("log_loss"), True, np.zeros(4)))
+    fit = blender.fit(members, Objective(truth_NC, find_metric("log_loss"), True, np.zeros(4)))
     assert fit.weights_M.tolist() == [0, 1] and blender.fitted
     np.testing.assert_allclose(blender.apply(fit, members, True), members[1])
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.methods.arrays import Array
-from pipeline.methods.metrics.counts import hits
+from pipeline.methods.metrics.counts import true_cells
 
 Score = Callable[[Array], float]  # probs_NC of the rows fitted on -> score, greater is better
 SMALLEST = 1e-15  # an exact 0 has no logarithm
@@ -50,11 +50,11 @@ def fit_temperature(targets_NC: Array, probs_NC: Array, single_label: bool, scor
     """
     from scipy.optimize import minimize_scalar
 
-    hits_NC = hits(targets_NC, single_label)
+    true_NC = true_cells(targets_NC, single_label)
 
     def loss(log_temperature: float) -> float:
         tempered_NC = temper(probs_NC, float(np.exp(log_temperature)), single_label)
-        true = tempered_NC[hits_NC] if single_label else np.where(hits_NC, tempered_NC, 1 - tempered_NC)
+        true = tempered_NC[true_NC] if single_label else np.where(true_NC, tempered_NC, 1 - tempered_NC)
         return float(-np.log(np.clip(true, SMALLEST, 1)).mean())
 
     reach = float(np.log(HOTTEST))

@@ -1,4 +1,4 @@
-"""Turn finished predictions into what is handed in: labels, or final values.
+"""Turn finished predictions into what is submitted: labels, or final values.
 
 A decision is `fit(targets_NC, probs_NC, single_label, score) -> params`, `apply(probs_NC, params, single_label) ->
 decided_NC` and one line in `DECISIONS`; params fit for JSON. What is decided has the shape of the predictions, so
@@ -15,10 +15,9 @@ from typing import Any
 import numpy as np
 
 from pipeline.methods.arrays import Array
-from pipeline.methods.cutpoints import cut, fit_cuts
-from pipeline.methods.metrics.counts import hits, one_hot
-from pipeline.methods.thresholds import fit_threshold, fit_thresholds
-from pipeline.methods.topk import Top, as_array
+from pipeline.methods.metrics.counts import one_hot, true_cells
+from pipeline.methods.thresholds import cut, fit_cuts, fit_threshold, fit_thresholds
+from pipeline.methods.topk import Top
 
 Params = dict[str, Any]
 Score = Callable[[Array], float]  # what is decided on the rows fitted on -> score, greater is better
@@ -33,7 +32,7 @@ class Rules:
     regression: bool = False  # raw values, no probabilities
     least: int = 0  # labels of a row, independent columns
     most: int | None = None
-    alone: int | None = None  # a class that excludes all others
+    exclusive: int | None = None  # a class that excludes all others
     new: int | None = None  # a class whose probability is a constant
     clip: tuple[float, float] | None = None  # of values
     threshold: float | None = None  # a fixed one, of the new class too
@@ -63,29 +62,29 @@ def labels(probs_NC: Array, rules: Rules, single_label: bool, threshold: float |
     """Return the labels as cells of 0 and 1, float32; a threshold for each column broadcasts.
 
     Too few labels are filled up with the most probable ones, of too many those are kept. A label that excludes
-    all others stands where it is the most probable of what is said, and is dropped otherwise. Of rows that hold
+    all others stays where it is the most probable of a row's labels, and is dropped otherwise. Of rows that hold
     their most probable classes alone the first is the label: they come back as they are.
     """
     if isinstance(probs_NC, Top):
         return probs_NC
     if single_label:
         return one_hot(probs_NC.argmax(1), probs_NC.shape[1]).astype(np.float32)
-    said_NC = probs_NC >= threshold
-    counts_N = said_NC.sum(1)
+    labels_NC = probs_NC >= threshold
+    counts_N = labels_NC.sum(1)
     few = np.flatnonzero(counts_N < rules.least)
-    _most_probable(said_NC, few, probs_NC[few], rules.least)
+    _add_most_probable(labels_NC, few, probs_NC[few], rules.least)
     if rules.most is not None:
         many = np.flatnonzero(counts_N > rules.most)
-        kept_NC = np.where(said_NC[many], probs_NC[many], -1)
-        said_NC[many] = False
-        _most_probable(said_NC, many, kept_NC, rules.most)
-    if rules.alone is not None:
-        both = np.flatnonzero(said_NC[:, rules.alone] & (said_NC.sum(1) > 1))
-        wins = np.where(said_NC[both], probs_NC[both], -1).argmax(1) == rules.alone
-        said_NC[both, rules.alone] = False
-        said_NC[both[wins]] = False
-        said_NC[both[wins], rules.alone] = True
-    return said_NC.astype(np.float32)
+        kept_NC = np.where(labels_NC[many], probs_NC[many], -1)
+        labels_NC[many] = False
+        _add_most_probable(labels_NC, many, kept_NC, rules.most)
+    if rules.exclusive is not None:
+        both = np.flatnonzero(labels_NC[:, rules.exclusive] & (labels_NC.sum(1) > 1))
+        wins = np.where(labels_NC[both], probs_NC[both], -1).argmax(1) == rules.exclusive
+        labels_NC[both, rules.exclusive] = False
+        labels_NC[both[wins]] = False
+        labels_NC[both[wins], rules.exclusive] = True
+    return labels_NC.astype(np.float32)
 
 
 def plain(rules: Rules) -> Decision:
@@ -125,7 +124,7 @@ def thresholds(rules: Rules) -> Decision:
             return score(labels(probs_NC, rules, single_label, threshold_C))
 
         common = fit_threshold(probs_NC, lambda value: of(np.asarray(value)))
-        return {"thresholds": fit_thresholds(hits(targets_NC, single_label), probs_NC, common, of).tolist()}
+        return {"thresholds": fit_thresholds(true_cells(targets_NC, single_label), probs_NC, common, of).tolist()}
 
     return Decision(fit, apply)
 
@@ -174,7 +173,7 @@ def new_class(rules: Rules) -> Decision:
 
     def apply(probs_NC: Array, params: Params, single_label: bool) -> Array:
         if isinstance(probs_NC, Top) and rules.new is not None:
-            return as_array(probs_NC.put(rules.new, params["probability"]))
+            return probs_NC.put(rules.new, params["probability"])
         changed_NC = probs_NC.copy()
         changed_NC[:, rules.new] = params["probability"]
         return decide(changed_NC, rules, single_label)
@@ -193,10 +192,10 @@ def expected(probs_NC: Array) -> Array:
     return np.asarray(probs_NC @ np.arange(probs_NC.shape[1]) / np.maximum(probs_NC.sum(1), 1e-12))
 
 
-def _most_probable(said_NC: Array, rows: Array, probs_RC: Array, count: int) -> None:
-    """Say the `count` most probable labels of these rows, the first of equals."""
+def _add_most_probable(labels_NC: Array, rows: Array, probs_RC: Array, count: int) -> None:
+    """Set the `count` most probable labels of these rows, the first of equals."""
     order_RC = np.argsort(-probs_RC, axis=1, kind="stable")[:, :count]
-    said_NC[rows[:, None], order_RC] = True
+    labels_NC[rows[:, None], order_RC] = True
 
 
 def brief(params: Params, most: int = 6) -> str:

@@ -11,15 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cache, partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
-from pipeline.errors import lookup
-from pipeline.plugins import file_of, function_of
+from pipeline import plugins
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+Activation = Literal["softmax", "sigmoid", "identity", "cumulative"]
 TINY = 1e-8  # less than float32 tells from 1; keeps the slope of a power finite at 0
 LOWEST = -3e38  # near float32's lowest; keeps 0 · log p a number
 
@@ -160,7 +159,7 @@ class Loss:
     """Name a loss function and the activation that turns its logits into probabilities, or outputs into values."""
 
     function: Callable[..., Tensor]
-    activation: Literal["softmax", "sigmoid", "identity", "cumulative"]
+    activation: Activation
     options: Mapping[str, float] = field(default_factory=dict)  # keys of `loss` that the function takes
     independent: Callable[..., Tensor] | None = None  # with a sigmoid, where columns are independent
     batch: bool = False  # one value for all rows: it takes weights_B and is not linear in the target
@@ -190,26 +189,21 @@ LOSSES = {
 
 
 def find(name: str) -> Loss:
-    """Return the loss of this name, or the user's own (FILE.py:function); raise ValueError where there is none."""
-    return lookup(LOSSES, name, "loss") if file_of(name) is None else _own(name)
+    """Return the loss of this name, or a plugin's (FILE.py:function); raise ValueError where there is none."""
+    return plugins.find(LOSSES, name, "loss", plugin)
 
 
-@cache
-def _own(name: str) -> Loss:
-    """Return the user's loss; where it names no activation, softmax or, where columns are independent, sigmoid."""
-    function = function_of(name)
-    activation = getattr(function, "activation", None)
-    checked = partial(_checked, function, name)
+def plugin(name: str, function: Callable[[Tensor, Tensor], Tensor]) -> Loss:
+    """Return a plugin's loss; without an attribute `activation` softmax or, where columns are independent, sigmoid."""
+    activation = plugins.attribute(name, function, "activation", (None, "softmax", "sigmoid", "identity"))
+
+    def checked(outputs_BC: Tensor, targets_BC: Tensor) -> Tensor:
+        found = function(outputs_BC, targets_BC)
+        if tuple(found.shape) != (len(outputs_BC),):
+            shape = tuple(found.shape)
+            raise ValueError(f"{name}: returned the shape {shape}, expected a loss for each of {len(outputs_BC)} rows")
+        return found
+
     if activation is None:
         return Loss(checked, "softmax", independent=checked)
-    if activation not in ("softmax", "sigmoid", "identity"):
-        raise ValueError(f"found '{name}' with activation {activation!r}, expected softmax, sigmoid or identity")
-    return Loss(checked, activation)
-
-
-def _checked(function: Callable[..., Tensor], name: str, outputs_BC: Tensor, targets_BC: Tensor) -> Tensor:
-    found = function(outputs_BC, targets_BC)
-    if tuple(found.shape) != (len(outputs_BC),):
-        shape = tuple(found.shape)
-        raise ValueError(f"{name}: returned the shape {shape}, expected a loss for each of {len(outputs_BC)} rows")
-    return found
+    return Loss(checked, cast("Activation", activation))

@@ -13,8 +13,7 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from pipeline.errors import lookup
-from pipeline.plugins import file_of, loaded
+from pipeline import plugins
 
 if TYPE_CHECKING:
     import numpy as np
@@ -96,8 +95,8 @@ MIXERS: dict[str, Callable[..., tuple[Tensor, float]]] = {"cutmix": cutmix, "mix
 
 
 def find(kind: str) -> Callable[..., tuple[Tensor, float]]:
-    """Return a mixer, or the user's own (FILE.py:function); raise ValueError where there is none."""
-    return lookup(MIXERS, kind, "mix kind") if file_of(kind) is None else loaded(kind)
+    """Return a mixer, or a plugin's (FILE.py:function); raise ValueError where there is none."""
+    return plugins.find(MIXERS, kind, "mix kind", plugins.as_it_is)
 
 
 def mix_batch(

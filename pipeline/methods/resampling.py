@@ -22,11 +22,6 @@ LEAST_GROUPS = 20  # below, percentiles of resampled groups are too narrow to be
 CELLS = 2**22  # of one piece of weights: 32 MB
 
 
-def sign(metric: Metric) -> int:
-    """Return 1 where greater is better, else −1: times it, a greater score is always the better one."""
-    return 1 if metric.greater_is_better else -1
-
-
 def comparable(score: float) -> float:
     """Return a score that can be compared, −inf where it is undefined: a search must not end at NaN."""
     return -math.inf if math.isnan(score) else score
@@ -132,18 +127,47 @@ def interval(scores_R: Array, groups: int, level: float = 0.9) -> Interval:
 
     Marked unreliable under 20 groups, or where more than a tenth of the resamples is lost.
     """
-    defined = scores_R[np.isfinite(scores_R)]
-    lost = len(scores_R) - len(defined)
+    lost = int((~np.isfinite(scores_R)).sum())
     reliable = groups >= LEAST_GROUPS and lost <= len(scores_R) / 10
-    if not len(defined) or not groups:
+    if lost == len(scores_R) or not groups:
         return Interval(math.nan, math.nan, lost, False)
-    low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(low), float(high), lost, reliable)
+    return Interval(*_middle(scores_R, level), lost, reliable)
 
 
-def paired(scores_a_R: Array, scores_b_R: Array, sign: int, groups: int, level: float = 0.9) -> Interval:
-    """Return the interval of a − b on the same resamples, turned by `sign` so that above 0 a is the better."""
-    return interval(sign * (scores_a_R - scores_b_R), groups, level)
+def paired(scores_a_R: Array, scores_b_R: Array, metric: Metric, groups: int, level: float = 0.9) -> Interval:
+    """Return the interval of a − b on the same resamples, turned so that above 0 a is the better."""
+    return interval(metric.direction * (scores_a_R - scores_b_R), groups, level)
+
+
+def row_interval(
+    score: Callable[[Array], float], n: int, rng: np.random.Generator, rounds: int = 1000, level: float = 0.95
+) -> tuple[float, float]:
+    """Return the percentile interval of `score(row numbers)` over resamples of n rows.
+
+    Resamples with an undefined score (NaN: a class is absent) are left out; with none left it is NaN.
+    """
+    return _middle(np.asarray([score(rng.integers(0, n, size=n)) for _ in range(rounds)], dtype=np.float64), level)
+
+
+def wilson(share: float, n: int, z: float = 1.959964) -> tuple[float, float]:
+    """Return the interval of a share of n independent rows; unlike ±z·sd it holds near 0 and 1.
+
+    Source: Wilson (1927), JASA 22, 209-212, without continuity correction; z = 1.96 covers 95 %.
+    """
+    if n < 1 or not 0 <= share <= 1:
+        raise ValueError(f"found a share of {share} of {n} rows, expected 0 to 1 of at least one row")
+    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
+    reach = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    return max(0.0, centre - reach), min(1.0, centre + reach)
+
+
+def _middle(scores_R: Array, level: float) -> tuple[float, float]:
+    """Return the ends of the middle `level` of the defined scores, NaN where there are none."""
+    defined_R = scores_R[np.isfinite(scores_R)]
+    if not len(defined_R):
+        return math.nan, math.nan
+    low, high = np.quantile(defined_R, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
 
 
 def cross_fit(
@@ -160,12 +184,7 @@ def cross_fit(
     fitted = [fit(np.flatnonzero(fold_N != fold)) for fold in folds]
     rows = [np.flatnonzero(fold_N == fold) for fold in folds]
     made = [apply(one, row) for one, row in zip(fitted, rows, strict=True)]
-    if isinstance(made[0], topk.Top):
-        return topk.join(made)[np.argsort(np.concatenate(rows))], fitted
-    found = np.empty((len(fold_N), *made[0].shape[1:]), dtype=np.result_type(*made))
-    for row, part in zip(rows, made, strict=True):
-        found[row] = part
-    return found, fitted
+    return topk.join(made)[np.argsort(np.concatenate(rows))], fitted
 
 
 def _groups(fold_N: Array, groups_N: Array | None) -> tuple[Array, Array]:

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.methods.arrays import Array
-from pipeline.methods.topk import OneHot
 
 Blocks = Sequence[tuple[int, int]]
 
@@ -24,7 +23,7 @@ def class_weights(targets_NC: Array, how: str | Mapping[str, float], classes: Se
     exclusive classes the second row counts alone. Soft targets count by their shares, and a class without rows
     weighs as others do.
     """
-    rows, count_C = len(targets_NC), _counts(targets_NC)
+    rows, count_C = len(targets_NC), targets_NC.sum(0, dtype=np.float64)
     weights_2C = np.ones((2, len(count_C)))
     if isinstance(how, Mapping):
         weights_2C[1] = [how.get(name, 1.0) for name in classes]
@@ -49,24 +48,16 @@ def row_shares(targets_NC: Array, how: str, blocks: Blocks) -> Array:
     are a class of their own.
     """
     inverse_C = np.zeros(targets_NC.shape[1])
-    count_C = _counts(targets_NC)
+    count_C = targets_NC.sum(0, dtype=np.float64)
     np.divide(1, count_C, out=inverse_C, where=count_C > 0)
     inverse_C **= _power(how)
-    if isinstance(targets_NC, OneHot):
-        found_N = inverse_C[targets_NC.classes_N]
-    elif blocks:
+    if blocks:
         found_N = targets_NC @ inverse_C
     else:
         found_N = (inverse_C * (targets_NC >= 0.5)).max(1)
         none_N = found_N == 0
         found_N[none_N] = (1 / max(1, none_N.sum())) ** _power(how)
     return np.asarray(found_N / found_N.sum())
-
-
-def _counts(targets_NC: Array) -> Array:
-    if isinstance(targets_NC, OneHot):
-        return targets_NC.sum(0).astype(np.float64)
-    return np.asarray(targets_NC.sum(0, dtype=np.float64))
 
 
 def _power(how: str) -> float:

@@ -1,8 +1,11 @@
-"""Find the thresholds above which a probability becomes a label, by the score of what they decide."""
+"""Find the thresholds above which a probability becomes a label, or a number a level, by the score of what they decide.
+
+Scores have steps, so no slope can lead: each threshold is moved in turn while that helps.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -16,6 +19,7 @@ GRID = 99  # thresholds of each column that counts are made for
 SURE = 10  # positives: a class of so few goes half the way from the common threshold to its own
 STEPS = (0.08, 0.03)  # of each column's threshold in the last search
 MOST_CELLS = 3e8  # that this search may score: on larger tables the counts alone decide
+CUT_STEPS, CUT_ROUNDS = (0.25, 0.1, 0.04, 0.015), 4  # of the distance between two levels; rounds of one step, at most
 ROUNDS = 30  # of the exact search for micro F1, which ends long before
 
 
@@ -44,62 +48,104 @@ def fit_threshold(probs_NC: Array, score: Callable[[float], float]) -> float:
     return float(tried_G[np.where(equal_G, np.abs(grid_G), np.inf).argmin()])
 
 
-def fit_thresholds(hits_NC: Array, probs_NC: Array, common: float, score: Callable[[Array], float]) -> Array:
+def fit_thresholds(true_NC: Array, probs_NC: Array, common: float, score: Callable[[Array], float]) -> Array:
     """Return a threshold for each column, [C]; never worse on these rows than the common one.
 
-    Counts of each column under a grid of thresholds give those that are best for macro F1 (each column alone)
+    Counts of each column under a grid of thresholds give those that are best for macro F1 (each column by itself)
     and for micro F1 (Dinkelbach's fractional programming, exact on the grid). The score, whatever it is, picks
     one of them or the common threshold, and one column after the other is then moved while that helps. A class
     of few positives stays near the common threshold. Source: Dinkelbach (1967), Management Science 13, 492-498.
     """
     grid_G = np.append(np.arange(1, GRID + 1) / (GRID + 1), common)
-    right_CG, said_CG, true_C = _counts(hits_NC, probs_NC, grid_G)
-    macro_C = _nearest(2 * right_CG / np.maximum(said_CG + true_C[:, None], 1), grid_G, common)
+    right_CG, predicted_CG, true_C = _counts(true_NC, probs_NC, grid_G)
+    macro_C = _nearest(2 * right_CG / np.maximum(predicted_CG + true_C[:, None], 1), grid_G, common)
+    micro_C = _micro(right_CG, predicted_CG, true_C, grid_G, common)
     share_C = true_C / (true_C + SURE)
-    starts = [
-        np.full(len(true_C), common),
-        *(
-            common + share_C * (grid_G[picked_C] - common)
-            for picked_C in (macro_C, _micro(right_CG, said_CG, true_C, grid_G, common))
-        ),
-    ]
+    starts = [common + share_C * (grid_G[picked_C] - common) for picked_C in (macro_C, micro_C)]
+    starts.insert(0, np.full(len(true_C), common))
     scores = [comparable(score(start_C)) for start_C in starts]
-    best_C, best = starts[int(np.argmax(scores))].copy(), max(scores)
+    best_C, best = starts[int(np.argmax(scores))], max(scores)
     if 2 * len(STEPS) * probs_NC.size * len(true_C) > MOST_CELLS:
         return np.asarray(best_C)
-    for step in STEPS:
-        for c in range(len(true_C)):
-            for move in (-step, step):
-                moved_C = best_C.copy()
-                moved_C[c] = np.clip(best_C[c] + share_C[c] * move, 0.001, 0.999)
-                if (found := comparable(score(moved_C))) > best + 1e-12:
-                    best_C, best = moved_C, found
-                    break
-    return np.asarray(best_C)
+
+    def moved(values_C: Array, c: int, step: float) -> Array:
+        values_C[c] = np.clip(values_C[c] + share_C[c] * step, 0.001, 0.999)
+        return values_C
+
+    return _climb(best_C, best, score, moved, STEPS, rounds=1)[0]
 
 
-def _counts(hits_NC: Array, probs_NC: Array, grid_G: Array) -> tuple[Array, Array, Array]:
-    """Return how many cells of each column are rightly said, and said, under each threshold [C,G], and true [C]."""
+def cut(place_N: Array, cuts_K: Sequence[float] | Array) -> Array:
+    """Return the level [N] of each number: how many cut points it reaches."""
+    return np.searchsorted(np.asarray(cuts_K, dtype=np.float64), place_N, side="right")
+
+
+def fit_cuts(place_N: Array, true_N: Array, levels_K: Array, score: Callable[[Array], float]) -> Array:
+    """Return the cut points [K−1], ascending, with the greatest score that a search along each of them finds.
+
+    It starts midway between levels, and where the cuts would give the levels as often as the truth has them;
+    never worse on these rows than the midway points.
+    """
+    best_K = middle_K = (levels_K[1:] + levels_K[:-1]) / 2
+    if not len(middle_K):
+        return middle_K.astype(np.float64)
+    best, gap = -np.inf, float(np.diff(levels_K).mean())
+
+    def moved(values_K: Array, k: int, step: float) -> Array | None:
+        values_K[k] += step * gap
+        return None if (np.diff(values_K) < 0).any() else values_K
+
+    below_K = [float((true_N < cut_at).mean()) for cut_at in middle_K]
+    for start_K in (middle_K, np.sort(np.quantile(place_N, below_K))):
+        found_K, found = _climb(start_K, comparable(score(start_K)), score, moved, CUT_STEPS, CUT_ROUNDS)
+        if found > best + 1e-12:
+            best_K, best = found_K, found
+    return np.asarray(best_K, dtype=np.float64)
+
+
+def _climb(
+    best_K: Array,
+    best: float,
+    score: Callable[[Array], float],
+    moved: Callable[[Array, int, float], Array | None],
+    steps: Sequence[float],
+    rounds: int,
+) -> tuple[Array, float]:
+    """Move one value after the other by each step, down or up, while that helps; `moved` changes a copy, or refuses."""
+    for step in steps:
+        for _ in range(rounds):
+            before = best
+            for k in range(len(best_K)):
+                for move in (-step, step):
+                    tried_K = moved(best_K.copy(), k, move)
+                    if tried_K is not None and (found := comparable(score(tried_K))) > best + 1e-12:
+                        best_K, best = tried_K, found
+                        break
+            if best == before:
+                break
+    return best_K, best
+
+
+def _counts(true_NC: Array, probs_NC: Array, grid_G: Array) -> tuple[Array, Array, Array]:
+    """Return how many cells of each column are rightly predicted, and predicted, at each threshold [C,G]; true [C]."""
     classes, size = probs_NC.shape[1], len(grid_G)
-    right_CG, said_CG = np.empty((classes, size)), np.empty((classes, size))
+    right_CG, predicted_CG = np.empty((classes, size)), np.empty((classes, size))
     for c in range(classes):
-        column_N = np.sort(probs_NC[:, c])
-        true_P = np.sort(probs_NC[hits_NC[:, c], c])
-        said_CG[c] = len(column_N) - np.searchsorted(column_N, grid_G, "left")
-        right_CG[c] = len(true_P) - np.searchsorted(true_P, grid_G, "left")
-    return right_CG, said_CG, hits_NC.sum(0).astype(np.float64)
+        for found_CG, probs_X in ((predicted_CG, probs_NC[:, c]), (right_CG, probs_NC[true_NC[:, c], c])):
+            found_CG[c] = len(probs_X) - np.searchsorted(np.sort(probs_X), grid_G, "left")
+    return right_CG, predicted_CG, true_NC.sum(0).astype(np.float64)
 
 
-def _micro(right_CG: Array, said_CG: Array, true_C: Array, grid_G: Array, common: float) -> Array:
+def _micro(right_CG: Array, predicted_CG: Array, true_C: Array, grid_G: Array, common: float) -> Array:
     """Return the places [C] whose micro F1 is the greatest there is on the grid."""
     rows, score = np.arange(len(true_C)), 0.0
     picked_C = np.full(len(true_C), len(grid_G) - 1)
     for _ in range(ROUNDS):
-        reached = 2 * right_CG[rows, picked_C].sum() / max(1.0, (said_CG[rows, picked_C] + true_C).sum())
+        reached = 2 * right_CG[rows, picked_C].sum() / max(1.0, (predicted_CG[rows, picked_C] + true_C).sum())
         if reached <= score:
             break
         score = reached
-        picked_C = _nearest(2 * right_CG - score * said_CG, grid_G, common)
+        picked_C = _nearest(2 * right_CG - score * predicted_CG, grid_G, common)
     return picked_C
 
 

@@ -1,33 +1,38 @@
 """Hold rows of many exclusive classes without a cell per class.
 
-100,000 rows of 20,000 classes are 8 GB as float32. The truth is one number per row, and of a prediction only
-the most probable classes matter to labels, rankings and the true class's probability; what they leave of 1
-is spread evenly over the other classes. Both classes have the few methods of an array [N,C] that metrics
-of exclusive classes use, so that those need not know them.
+100,000 rows of 20,000 classes are 8 GB as float32. The truth is one number per row (`OneHot`), and of a prediction
+only the most probable classes (`Top`) matter to labels, rankings and the true class's probability; what they leave
+of 1 is spread evenly over the other classes. To the type checker both are arrays [N,C], and they have the few methods
+of one that code of exclusive classes uses.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pipeline.methods.arrays import Array
 
 FIELDS = ("columns_NK", "values_NK")
-BLOCK = 2**24  # cells of a temporary: 64 MB of float32
+BLOCK = 2**24  # cells of a temporary: 128 MB of float64
+
+if TYPE_CHECKING:
+    _ArrayLike = Array
+else:
+    _ArrayLike = object
 
 
 @dataclass(frozen=True, eq=False)
-class OneHot:
+class OneHot(_ArrayLike):
     """Hold one true class per row; reads as an array [N,C] of zeros and ones."""
 
     classes_N: Array
     width: int
 
-    @property
+    @property  # type: ignore[misc]
     def shape(self) -> tuple[int, int]:
         """Return (N, C)."""
         return len(self.classes_N), self.width
@@ -35,18 +40,23 @@ class OneHot:
     def __len__(self) -> int:
         return len(self.classes_N)
 
-    def __getitem__(self, rows: Array | slice) -> OneHot:
+    def __getitem__(self, rows: Any) -> OneHot:
         return OneHot(self.classes_N[rows], self.width)
 
-    def argmax(self, axis: int) -> Array:
+    def __matmul__(self, values_C: Any) -> Any:
+        """Return the true class's value [N]."""
+        return np.asarray(values_C[self.classes_N])
+
+    def argmax(self, axis: Any = 1) -> Any:  # type: ignore[override]
         """Return the true class [N]."""
         return self.classes_N
 
-    def sum(self, axis: int) -> Array:
+    def sum(self, axis: Any = None, dtype: Any = None) -> Any:  # type: ignore[override]
         """Return the rows of each class [C], or how many classes a row has [N]."""
-        return np.bincount(self.classes_N, minlength=self.width) if axis == 0 else np.ones(len(self.classes_N))
+        found = np.bincount(self.classes_N, minlength=self.width) if axis == 0 else np.ones(len(self.classes_N))
+        return found.astype(dtype or found.dtype)
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:  # type: ignore[override]
         """Return the cells, for some rows at a time."""
         cells_NC = np.zeros(self.shape, dtype=dtype or np.float32)
         cells_NC[np.arange(len(self)), self.classes_N] = 1
@@ -54,14 +64,14 @@ class OneHot:
 
 
 @dataclass(frozen=True, eq=False)
-class Top:
+class Top(_ArrayLike):
     """Hold the K most probable classes of each row, the most probable first; reads as probabilities [N,C]."""
 
     columns_NK: Array  # int32
     values_NK: Array  # float32
     width: int
 
-    @property
+    @property  # type: ignore[misc]
     def shape(self) -> tuple[int, int]:
         """Return (N, C)."""
         return len(self.columns_NK), self.width
@@ -69,18 +79,22 @@ class Top:
     def __len__(self) -> int:
         return len(self.columns_NK)
 
-    def __getitem__(self, rows: Array | slice) -> Top:
+    def __getitem__(self, rows: Any) -> Top:
         return Top(self.columns_NK[rows], self.values_NK[rows], self.width)
 
-    def argmax(self, axis: int) -> Array:
+    def argmax(self, axis: Any = 1) -> Any:  # type: ignore[override]
         """Return the most probable class [N]."""
         return self.columns_NK[:, 0].astype(np.int64)
 
-    def max(self, axis: int) -> Array:
+    def max(self, axis: Any = 1) -> Any:  # type: ignore[override]
         """Return the greatest probability [N]."""
         return self.values_NK[:, 0]
 
-    def copy(self) -> Top:
+    def astype(self, dtype: Any) -> Any:  # type: ignore[override]
+        """Return itself, in its own type."""
+        return self
+
+    def copy(self) -> Any:  # type: ignore[override]
         """Return itself: its arrays are never written to."""
         return self
 
@@ -105,26 +119,36 @@ class Top:
         """Return fewer of the most probable classes."""
         return Top(self.columns_NK[:, :count], self.values_NK[:, :count], self.width)
 
-    def put(self, column: int, value: float) -> Top:
+    def put(self, column: int, value: float) -> Top:  # type: ignore[override]
         """Return the same with one class of this probability in every row, the others as they are."""
-        ends_N1 = np.full((len(self), 1), column, dtype=self.columns_NK.dtype)
-        columns_NK = np.hstack([self.columns_NK, ends_N1])
-        values_NK = np.hstack([self.values_NK, np.full((len(self), 1), value, dtype=np.float32)])
+        columns_NK = np.pad(self.columns_NK, ((0, 0), (0, 1)), constant_values=column)
+        values_NK = np.pad(self.values_NK, ((0, 0), (0, 1)), constant_values=value)
         values_NK[:, :-1][self.columns_NK == column] = -1
         order_NK = np.lexsort((columns_NK, -values_NK), axis=1)[:, : self.values_NK.shape[1]]
         columns_NK, values_NK = (np.take_along_axis(one, order_NK, axis=1) for one in (columns_NK, values_NK))
         return Top(columns_NK, values_NK, self.width)
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:  # type: ignore[override]
         """Return the cells, for some rows at a time."""
         cells_NC = np.repeat(self.rest_N[:, None], self.width, axis=1).astype(dtype or np.float32)
         np.put_along_axis(cells_NC, self.columns_NK.astype(np.int64), self.values_NK.astype(cells_NC.dtype), axis=1)
         return cells_NC
 
 
-def as_array(held: OneHot | Top) -> Array:
-    """Say that it is read as an array [N,C]; the caller uses the methods of both alone."""
-    return cast("Array", held)
+def is_top(probs_NC: Array) -> bool:
+    """Tell whether these are rows of their most probable classes alone."""
+    return isinstance(probs_NC, Top)
+
+
+def kept(probs_NC: Array) -> int:
+    """Return how many classes of each row are held."""
+    return int((probs_NC.values_NK if isinstance(probs_NC, Top) else probs_NC).shape[1])
+
+
+def finite(probs_NC: Array) -> bool:
+    """Tell whether no value that is held is NaN or infinite."""
+    held = probs_NC.values_NK if isinstance(probs_NC, Top) else probs_NC
+    return bool(np.isfinite(held.sum(dtype=np.float64)))
 
 
 def hard(targets_NC: Array) -> OneHot | None:
@@ -142,42 +166,39 @@ def differ(targets_NC: Array, others_NC: Array) -> Array:
 
 
 def join(parts: Sequence[Array]) -> Array:
-    """Return rows below one another; cells stay away where every part can do without."""
-    held = tops(parts)
-    if held and len(held) == len(parts):
-        columns_NK, values_NK = (np.concatenate([getattr(one, name) for one in held]) for name in FIELDS)
-        return as_array(Top(columns_NK, values_NK, held[0].width))
+    """Return rows below one another; a cell per class is made only where some part has them."""
+    if len(held := tops(parts)) == len(parts) > 0:
+        return _concatenate(held)
     if any(isinstance(part, OneHot) for part in parts):
         known = [named for part in parts if (named := hard(part)) is not None]
         if len(known) == len(parts):
-            return as_array(OneHot(np.concatenate([one.classes_N for one in known]), known[0].width))
+            return OneHot(np.concatenate([one.classes_N for one in known]), known[0].width)
     return np.concatenate([np.asarray(part) for part in parts])
 
 
 def tops(parts: Sequence[Array]) -> list[Top]:
     """Return those that hold their most probable classes alone."""
-    return [cast("Top", part) for part in parts if isinstance(part, Top)]
+    return [part for part in parts if isinstance(part, Top)]
 
 
-def finite(probs_NC: Array) -> bool:
-    """Tell whether no value that is held is NaN or infinite."""
-    return bool(np.isfinite(probs_NC.values_NK if isinstance(probs_NC, Top) else probs_NC).all())
+def first_columns(probs_NC: Array, count: int) -> Array:
+    """Return the `count` most probable columns of each row, the most probable first, the lower first among equals."""
+    count = min(count, probs_NC.shape[1])
+    columns_NK = np.sort(np.argpartition(probs_NC, -count, axis=1)[:, -count:], axis=1)
+    edge_N1 = np.take_along_axis(probs_NC, columns_NK, axis=1).min(1, keepdims=True)
+    tied = np.flatnonzero((probs_NC >= edge_N1).sum(1) > count)  # numpy leaves open which of these are taken
+    columns_NK[tied] = np.sort(np.argsort(-probs_NC[tied], axis=1, kind="stable")[:, :count], axis=1)
+    order_NK = np.argsort(-np.take_along_axis(probs_NC, columns_NK, axis=1), axis=1, kind="stable")
+    return np.take_along_axis(columns_NK, order_NK, axis=1)
 
 
 def top(probs_NC: Array, count: int) -> Top:
     """Return the `count` most probable classes of each row; the lower number first where two are equal."""
     if isinstance(probs_NC, Top):
         return probs_NC.first(count)
-    width = probs_NC.shape[1]
-    count = min(count, width)
     probs_NC = probs_NC.astype(np.float32, copy=False)
-    edge_N1 = np.partition(probs_NC, width - count, axis=1)[:, width - count, None]
-    above_N = (probs_NC > edge_N1).sum(1)
-    columns_NK = np.empty((len(probs_NC), count), dtype=np.int64)
-    for row, (probs_C, edge, above) in enumerate(zip(probs_NC, edge_N1[:, 0], above_N, strict=True)):
-        columns_NK[row, :above] = np.flatnonzero(probs_C > edge)
-        columns_NK[row, above:] = np.flatnonzero(probs_C == edge)[: count - above]
-    return _ordered(columns_NK, np.take_along_axis(probs_NC, columns_NK, axis=1), width, count)
+    columns_NK = first_columns(probs_NC, count)
+    return Top(columns_NK.astype(np.int32), np.take_along_axis(probs_NC, columns_NK, axis=1), probs_NC.shape[1])
 
 
 def mean(members: Sequence[Top], weights_M: Array | None = None) -> Top:
@@ -185,18 +206,14 @@ def mean(members: Sequence[Top], weights_M: Array | None = None) -> Top:
 
     It is that of whole rows: a class that a member does not hold has its even share of that member's rest.
     """
-    first, count = members[0], max(member.values_NK.shape[1] for member in members)
+    count = max(map(kept, members))
     if len(members) == 1:
-        return first
+        return members[0]
     weights = np.full(len(members), 1 / len(members)) if weights_M is None else weights_M
-    columns_NK = np.empty((len(first), count), dtype=np.int32)
-    values_NK = np.empty((len(first), count), dtype=np.float32)
     step = max(1, BLOCK // (8 * len(members) * count))
-    for start in range(0, len(first), step):
-        rows = slice(start, start + step)
-        best = _mean([member[rows] for member in members], weights, count)
-        columns_NK[rows], values_NK[rows] = best.columns_NK, best.values_NK
-    return Top(columns_NK, values_NK, first.width)
+    blocks = [slice(start, start + step) for start in range(0, max(1, len(members[0])), step)]
+    parts = [_mean([member[rows] for member in members], weights, count) for rows in blocks]
+    return _concatenate(parts)
 
 
 def covariance(members: Sequence[Top]) -> Array:
@@ -206,11 +223,11 @@ def covariance(members: Sequence[Top]) -> Array:
     """
     from scipy import sparse
 
-    first, rests_MN = members[0], np.stack([member.rest_N for member in members])
-    rows, width = first.shape
+    rests_MN = np.stack([member.rest_N for member in members])
+    rows, width = members[0].shape
     beyond = []
     for member, rest_N in zip(members, rests_MN, strict=True):
-        starts = np.arange(rows + 1) * member.values_NK.shape[1]
+        starts = np.arange(rows + 1) * kept(member)
         more_NK = member.values_NK - rest_N[:, None]
         beyond.append(sparse.csr_array((more_NK.ravel(), member.columns_NK.ravel(), starts), shape=(rows, width)))
     extra_MN = np.stack([one.sum(1) for one in beyond])
@@ -222,23 +239,23 @@ def covariance(members: Sequence[Top]) -> Array:
     return np.asarray(total_MM)
 
 
+def _concatenate(parts: Sequence[Top]) -> Top:
+    columns_NK, values_NK = (np.concatenate([getattr(one, name) for one in parts]) for name in FIELDS)
+    return Top(columns_NK, values_NK, parts[0].width)
+
+
 def _mean(members: Sequence[Top], weights_M: Array, count: int) -> Top:
     """Sum what each member gives a class beyond its rest over runs of equal columns."""
-    columns_NE = np.hstack([member.columns_NK for member in members]).astype(np.int64)
+    columns_NE = np.hstack([member.columns_NK for member in members])
     beyond = [w * (m.values_NK - m.rest_N[:, None]) for w, m in zip(weights_M.tolist(), members, strict=True)]
     order_NE = np.argsort(columns_NE, axis=1, kind="stable")
     columns_NE = np.take_along_axis(columns_NE, order_NE, axis=1)
     beyond_NE = np.take_along_axis(np.hstack(beyond), order_NE, axis=1)
-    starts_NE = np.ones(columns_NE.shape, dtype=bool)
-    starts_NE[:, 1:] = columns_NE[:, 1:] != columns_NE[:, :-1]
+    starts_NE = np.diff(columns_NE, axis=1, prepend=-1) != 0
     rest_N = sum(w * m.rest_N for w, m in zip(weights_M.tolist(), members, strict=True))
     sums_NE = np.full(columns_NE.shape, -np.inf)
     sums_NE[starts_NE] = np.add.reduceat(beyond_NE.reshape(-1), np.flatnonzero(starts_NE.reshape(-1)))
-    return _ordered(columns_NE, sums_NE + np.reshape(rest_N, (-1, 1)), members[0].width, count)
-
-
-def _ordered(columns_NK: Array, values_NK: Array, width: int, count: int) -> Top:
-    """Return the `count` greatest, the lower column first where two are equal; columns ascend among equals."""
-    order_NK = np.argsort(-values_NK, axis=1, kind="stable")[:, :count]
-    values_NK = np.take_along_axis(values_NK, order_NK, axis=1)
-    return Top(np.take_along_axis(columns_NK, order_NK, axis=1).astype(np.int32), values_NK.astype(np.float32), width)
+    values_NE = sums_NE + np.reshape(rest_N, (-1, 1))
+    order_NK = np.argsort(-values_NE, axis=1, kind="stable")[:, :count]
+    columns_NK, values_NK = (np.take_along_axis(one_NE, order_NK, axis=1) for one_NE in (columns_NE, values_NE))
+    return Top(columns_NK, values_NK.astype(np.float32), members[0].width)

@@ -9,9 +9,9 @@
 - `augment:N`: `augment.0` … `augment.<N-1>`, random training augmentations, which the engine applies.
 
 On images that are not square, the turns by 90° and the transposes swap height and width: convolutional
-networks take either, networks of a fixed size (ViT) do not. To add a view, write a function and one line in
-`VIEWS`; from outside, a function of a file, named FILE.py:function, which gets normalised images. Only
-tensor methods are used, so that reading this table does not import torch.
+networks take either, networks of a fixed size (ViT) do not. A view is one line in `VIEWS`; from outside, a
+function of a file, named FILE.py:function, which gets normalised images. Only tensor methods are used, so that
+reading this table does not import torch.
 """
 
 from __future__ import annotations
@@ -21,53 +21,13 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from pipeline.errors import lookup
-from pipeline.plugins import file_of, loaded
+from pipeline import plugins
+from pipeline.errors import Problem, Refused
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 CROP_SHARE = 0.875  # of each side
-
-
-def identity(images_BCHW: Tensor) -> Tensor:
-    """Return the images as they are."""
-    return images_BCHW
-
-
-def hflip(images_BCHW: Tensor) -> Tensor:
-    """Mirror left and right."""
-    return images_BCHW.flip(-1)
-
-
-def vflip(images_BCHW: Tensor) -> Tensor:
-    """Mirror top and bottom."""
-    return images_BCHW.flip(-2)
-
-
-def rot90(images_BCHW: Tensor) -> Tensor:
-    """Turn by 90° counter-clockwise; height and width change places."""
-    return images_BCHW.rot90(1, (-2, -1))
-
-
-def rot180(images_BCHW: Tensor) -> Tensor:
-    """Turn by 180°: mirrored left-right and top-bottom."""
-    return images_BCHW.flip(-2, -1)
-
-
-def rot270(images_BCHW: Tensor) -> Tensor:
-    """Turn by 270° counter-clockwise; height and width change places."""
-    return images_BCHW.rot90(3, (-2, -1))
-
-
-def transpose(images_BCHW: Tensor) -> Tensor:
-    """Mirror at the diagonal from the top left; height and width change places."""
-    return images_BCHW.transpose(-2, -1)
-
-
-def antitranspose(images_BCHW: Tensor) -> Tensor:
-    """Mirror at the diagonal from the top right; height and width change places."""
-    return images_BCHW.flip(-2, -1).transpose(-2, -1)
 
 
 def crop(images_BCHW: Tensor, corner: int) -> Tensor:
@@ -83,20 +43,18 @@ def crop(images_BCHW: Tensor, corner: int) -> Tensor:
 
 
 VIEWS: dict[str, Callable[[Tensor], Tensor]] = {
-    "identity": identity,
-    "hflip": hflip,
-    "vflip": vflip,
-    "hvflip": rot180,
-    "rot90": rot90,
-    "rot180": rot180,
-    "rot270": rot270,
-    "transpose": transpose,
-    "antitranspose": antitranspose,
+    "identity": lambda images_BCHW: images_BCHW,
+    "hflip": lambda images_BCHW: images_BCHW.flip(-1),
+    "vflip": lambda images_BCHW: images_BCHW.flip(-2),
+    "hvflip": lambda images_BCHW: images_BCHW.flip(-2, -1),
+    "rot90": lambda images_BCHW: images_BCHW.rot90(1, (-2, -1)),
+    "rot180": lambda images_BCHW: images_BCHW.flip(-2, -1),
+    "rot270": lambda images_BCHW: images_BCHW.rot90(3, (-2, -1)),
+    "transpose": lambda images_BCHW: images_BCHW.transpose(-2, -1),
+    "antitranspose": lambda images_BCHW: images_BCHW.flip(-2, -1).transpose(-2, -1),
     **{f"crop5.{corner}": partial(crop, corner=corner) for corner in range(5)},
 }
-
 TURNS = ("rot90", "rot270", "transpose", "antitranspose")  # height and width change places
-
 GROUPS = {
     "d4": ["identity", "hflip", "vflip", "rot90", "rot180", "rot270", "transpose", "antitranspose"],
     "crop5": [f"crop5.{corner}" for corner in range(5)],
@@ -108,19 +66,15 @@ def parse_view(name: str) -> list[str]:
 
     Raises ValueError with the nearest name where it is unknown.
     """
-    if is_augment(name):
-        return [name]
-    if file_of(name) is not None:
-        find(name)
-        return [name]
     if name in GROUPS:
         return list(GROUPS[name])
-    if name.startswith("augment"):
-        count = re.fullmatch(r"augment:([1-9]\d{0,2})", name)
-        if count is None:
-            raise ValueError(f"found '{name}', expected augment:N with N from 1 to 999, as in augment:7")
+    if count := re.fullmatch(r"augment:([1-9]\d{0,2})", name):
         return [f"augment.{number}" for number in range(int(count[1]))]
-    lookup(dict.fromkeys([*VIEWS, *GROUPS, "augment:N"]), name, "view")
+    if is_augment(name):
+        return [name]
+    if name.startswith("augment"):
+        raise Refused(Problem("", f"found '{name}'", "augment:N with N from 1 to 999, as in augment:7"))
+    plugins.find(dict.fromkeys([*VIEWS, *GROUPS, "augment:N"]), name, "view", plugins.as_it_is)
     return [name]
 
 
@@ -130,8 +84,8 @@ def is_augment(name: str) -> bool:
 
 
 def find(name: str) -> Callable[[Tensor], Tensor]:
-    """Return a single view, or the user's own (FILE.py:function); raise ValueError where there is none."""
-    return lookup(VIEWS, name, "view") if file_of(name) is None else loaded(name)
+    """Return a single view, or a plugin's (FILE.py:function); raise ValueError where there is none."""
+    return plugins.find(VIEWS, name, "view", plugins.as_it_is)
 
 
 def apply(name: str, images_BCHW: Tensor) -> Tensor:

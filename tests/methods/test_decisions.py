@@ -11,10 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.methods.cutpoints import cut, fit_cuts
 from pipeline.methods.decisions import DECISIONS, Rules, brief, decide, expected, labels
 from pipeline.methods.metrics import find
-from pipeline.methods.thresholds import fit_threshold, fit_thresholds
+from pipeline.methods.thresholds import cut, fit_cuts, fit_threshold, fit_thresholds
 
 KINDS = [
     ("threshold", True, 2),
@@ -85,9 +84,9 @@ def test_the_number_of_labels_is_kept_by_the_most_probable(
 
 def test_a_label_that_excludes_the_others_stands_alone_or_not_at_all() -> None:
     probs_NC = np.array([[0.9, 0.8, 0.1], [0.6, 0.8, 0.7], [0.7, 0.1, 0.1], [0.1, 0.6, 0.7], [0.2, 0.1, 0.1]])
-    found = labels(probs_NC, Rules(alone=0, least=1), False)
+    found = labels(probs_NC, Rules(exclusive=0, least=1), False)
     np.testing.assert_array_equal(found, [[1, 0, 0], [0, 1, 1], [1, 0, 0], [0, 1, 1], [1, 0, 0]])
-    np.testing.assert_array_equal(labels(probs_NC[:2], Rules(alone=0, most=1), False), [[1, 0, 0], [0, 1, 0]])
+    np.testing.assert_array_equal(labels(probs_NC[:2], Rules(exclusive=0, most=1), False), [[1, 0, 0], [0, 1, 0]])
 
 
 def test_what_reads_no_labels_is_left_and_values_are_clipped() -> None:
@@ -164,8 +163,8 @@ def planted(seed: int = 0, rows: int = 2000) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.mark.parametrize("metric", ["f1_macro", "f1_micro", "f1_samples"])
 def test_each_class_has_its_threshold_and_none_does_much_better(metric: str) -> None:
-    hits_NC, probs_NC = planted()
-    targets_NC = hits_NC.astype(np.float64)
+    true_NC, probs_NC = planted()
+    targets_NC = true_NC.astype(np.float64)
     score = scorer(metric, targets_NC, False)
     one, many = (DECISIONS[kind](Rules()) for kind in ("threshold", "thresholds"))
     common = one.fit(targets_NC, probs_NC, False, score)
@@ -179,22 +178,22 @@ def test_each_class_has_its_threshold_and_none_does_much_better(metric: str) -> 
 
 
 def test_counts_alone_find_the_best_micro_f1_of_the_grid(monkeypatch: pytest.MonkeyPatch) -> None:
-    hits_NC, probs_NC = planted(rows=400)
-    hits_NC, probs_NC = hits_NC[:, :2], probs_NC[:, :2]
-    score = scorer("f1_micro", hits_NC.astype(np.float64), False)
+    true_NC, probs_NC = planted(rows=400)
+    true_NC, probs_NC = true_NC[:, :2], probs_NC[:, :2]
+    score = scorer("f1_micro", true_NC.astype(np.float64), False)
     for name, value in {"MOST_CELLS": 0, "GRID": 19, "SURE": 0}.items():
         monkeypatch.setattr(f"pipeline.methods.thresholds.{name}", value)
-    found = fit_thresholds(hits_NC, probs_NC, 0.5, lambda values: score(labels(probs_NC, Rules(), False, values)))
+    found = fit_thresholds(true_NC, probs_NC, 0.5, lambda values: score(labels(probs_NC, Rules(), False, values)))
     grid = np.arange(1, 20) / 20
     best = max(score(labels(probs_NC, Rules(), False, np.array(pair))) for pair in product(grid, grid))
     assert score(labels(probs_NC, Rules(), False, found)) == pytest.approx(best, abs=1e-12)
 
 
 def test_a_class_of_few_rows_stays_near_the_common_threshold() -> None:
-    hits_NC, probs_NC = planted(rows=400)
-    hits_NC[:, 0] = False
-    hits_NC[:2, 0] = True
-    found = fit_thresholds(hits_NC, probs_NC, 0.5, lambda values: -float(np.abs(values - 0.5).max() > 0.9))
+    true_NC, probs_NC = planted(rows=400)
+    true_NC[:, 0] = False
+    true_NC[:2, 0] = True
+    found = fit_thresholds(true_NC, probs_NC, 0.5, lambda values: -float(np.abs(values - 0.5).max() > 0.9))
     assert abs(found[0] - 0.5) <= 0.5 * 2 / 12 + 1e-9
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.methods.intervals import bootstrap, wilson
+from pipeline.methods.resampling import row_interval, wilson
 
 
 def test_wilson_equals_the_published_example() -> None:
@@ -31,15 +31,15 @@ def test_wilson_refuses_what_is_no_share(share: float, n: int) -> None:
 
 def test_bootstrap_of_a_mean_is_near_the_normal_interval() -> None:
     values = np.random.default_rng(1).normal(size=400)
-    low, high = bootstrap(lambda rows: float(values[rows].mean()), 400, np.random.default_rng(2))
+    low, high = row_interval(lambda rows: float(values[rows].mean()), 400, np.random.default_rng(2))
     reach = 1.96 * values.std() / 20
     assert abs(low - (values.mean() - reach)) < 0.02 and abs(high - (values.mean() + reach)) < 0.02
-    assert bootstrap(lambda rows: float(values[rows].mean()), 400, np.random.default_rng(2)) == (low, high)
+    assert row_interval(lambda rows: float(values[rows].mean()), 400, np.random.default_rng(2)) == (low, high)
 
 
 def test_bootstrap_leaves_out_undefined_resamples() -> None:
     def only_with_row_0(rows: np.ndarray) -> float:
         return 3.0 if 0 in rows else math.nan
 
-    assert bootstrap(only_with_row_0, 5, np.random.default_rng(0)) == (3.0, 3.0)
-    assert all(map(math.isnan, bootstrap(lambda rows: math.nan, 5, np.random.default_rng(0), rounds=9)))
+    assert row_interval(only_with_row_0, 5, np.random.default_rng(0)) == (3.0, 3.0)
+    assert all(map(math.isnan, row_interval(lambda rows: math.nan, 5, np.random.default_rng(0), rounds=9)))

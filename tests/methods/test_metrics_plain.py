@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 from sklearn import metrics as sk
 
 from pipeline.methods.metrics import METRICS, find
-from pipeline.methods.metrics.counts import cell_counts, cell_sums, class_counts
-from pipeline.methods.metrics.rankings import first_columns
-from pipeline.methods.topk import OneHot, top
+from pipeline.methods.metrics.counts import cell_sums, class_counts
+from pipeline.methods.topk import OneHot, first_columns, top
 
 
 def rows_of(seed: int, rows: int, columns: int, single_label: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -124,15 +123,15 @@ def test_labels_that_are_never_true_cost_nothing_in_f1_micro_seen() -> None:
     expected = sk.f1_score(targets_NC[:, :2], probs_NC[:, :2] >= 0.5, average="micro")
     metric = METRICS["f1_micro_seen"]
     assert metric.score(targets_NC, probs_NC, False) == pytest.approx(expected)
-    alone = metric.scores(targets_NC, probs_NC, False, np.array([[1, 0, 0], [0, 0, 2]]))  # each has its own labels
-    assert alone.tolist() == [1.0, 1.0]
+    single_R = metric.scores(targets_NC, probs_NC, False, np.array([[1, 0, 0], [0, 0, 2]]))  # each has its own labels
+    assert single_R.tolist() == [1.0, 1.0]
 
 
 def test_few_true_cells_count_as_many_do() -> None:
     rng = np.random.default_rng(1)
     cells_NC, weights_RN = rng.random((300, 500)) < 0.004, rng.integers(0, 4, (7, 300)).astype(np.float64)
     np.testing.assert_array_equal(cell_sums(cells_NC, weights_RN), weights_RN @ cells_NC)
-    right_RC, said_RC, true_RC, held_C = cell_counts(cells_NC, rng.random((300, 500)), weights_RN)
+    right_RC, said_RC, true_RC, held_C, _ = class_counts(cells_NC, rng.random((300, 500)), weights_RN, False)
     np.testing.assert_array_equal(true_RC, weights_RN @ cells_NC)
     assert (right_RC <= np.minimum(said_RC, true_RC)).all() and (held_C == cells_NC.any(0)).all()
 
@@ -146,10 +145,10 @@ def test_rows_of_many_classes_score_like_whole_ones(name: str) -> None:
     probs_NC = rng.dirichlet(np.full(12, 0.3), 200).astype(np.float32)
     probs_NC[np.arange(200), classes_N] += 0.2
     probs_NC /= probs_NC.sum(1, keepdims=True)
-    wide = OneHot(classes_N, 12), top(probs_NC, 12)
+    kept = OneHot(classes_N, 12), top(probs_NC, 12)
     expected = find(name).scores(np.eye(12)[classes_N], probs_NC, True, weights_RN)
-    np.testing.assert_allclose(find(name).scores(*wide, True, weights_RN), expected, rtol=1e-5)
-    assert class_counts(*wide, weights_RN)[2].shape == (4, 12)
+    np.testing.assert_allclose(find(name).scores(*kept, True, weights_RN), expected, rtol=1e-5)
+    assert class_counts(*kept, weights_RN, True).true_RC.shape == (4, 12)
 
 
 def test_find_knows_tables_families_and_near_names() -> None:
@@ -205,7 +204,7 @@ def test_what_is_wrong_with_an_own_metric_is_told(tmp_path: Path) -> None:
         f"{tmp_path}/absent.py:f": "there is no file",
         f"{broken}:f": "raised ModuleNotFoundError",
         f"{good}:missing": "has no function 'missing'",
-        f"{good}:odd": "odd.reads is 'tea leaves', expected one of labels",
+        f"{good}:odd": "odd.reads is 'tea leaves', expected probabilities, labels, order, ranking or values",
     }
     for name, words in wrong.items():
         with pytest.raises(ValueError, match=words):

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.methods.blenders import BLENDERS, Fit, Goal
+from pipeline.methods.blenders import BLENDERS, Fit, Objective
 from pipeline.methods.metrics import METRICS
 from pipeline.methods.resampling import (
     Interval,
@@ -21,7 +21,6 @@ from pipeline.methods.resampling import (
     mean_of_folds,
     paired,
     resample,
-    sign,
 )
 
 KINDS = [(name, True) for name in METRICS] + [(name, False) for name in METRICS if "multilabel" in METRICS[name].tasks]
@@ -45,7 +44,7 @@ def weights_of(drawn: Resamples, rows: int, cells: int) -> np.ndarray:
 
 
 def test_sign_turns_every_metric_so_that_greater_is_better() -> None:
-    assert (sign(METRICS["roc_auc"]), sign(METRICS["log_loss"])) == (1, -1)
+    assert (METRICS["roc_auc"].direction, METRICS["log_loss"].direction) == (1, -1)
 
 
 def test_primary_score_is_the_mean_over_the_folds_where_it_is_defined() -> None:
@@ -152,8 +151,8 @@ def test_a_fold_without_a_score_is_left_out_and_nothing_left_is_nan() -> None:
         for _, weights_RN in drawn.chunks(np.arange(20))
     ]
     np.testing.assert_array_equal(found, first[0])
-    alone = resample(fold_N[20:], None, np.random.default_rng(0), 30)
-    nothing = bootstrap(METRICS["roc_auc"], targets_NC[20:], probs_NC[20:], True, alone)
+    one_class = resample(fold_N[20:], None, np.random.default_rng(0), 30)
+    nothing = bootstrap(METRICS["roc_auc"], targets_NC[20:], probs_NC[20:], True, one_class)
     assert np.isnan(nothing).all()
     found = interval(nothing, 100)
     assert math.isnan(found.low) and math.isnan(found.high)
@@ -169,11 +168,11 @@ def test_interval_is_the_middle_of_the_scores() -> None:
 
 def test_paired_is_turned_so_that_above_zero_the_first_is_better() -> None:
     low, high = np.array([0.1, 0.2, np.nan, 0.3]), np.array([0.5, 0.6, 0.9, 0.7])
-    better = paired(low, high, -1, groups=50)  # of losses
+    better = paired(low, high, METRICS["log_loss"], groups=50)  # of losses
     assert better.low == pytest.approx(0.4) and better.excludes_zero and better.lost == 1
-    worse = paired(low, high, 1, groups=50)
+    worse = paired(low, high, METRICS["accuracy"], groups=50)
     assert worse.high == pytest.approx(-0.4) and worse.excludes_zero
-    assert not paired(high, high, 1, groups=50).excludes_zero
+    assert not paired(high, high, METRICS["accuracy"], groups=50).excludes_zero
 
 
 @given(st.integers(0, 10_000))
@@ -183,9 +182,12 @@ def test_a_pair_is_antisymmetric_and_of_itself_exactly_zero(seed: int) -> None:
     _, other_NC = predictions(60, 3, seed + 1)
     drawn = resample(np.arange(60) % 3, None, np.random.default_rng(seed), 40)
     one, other = (bootstrap(METRICS["log_loss"], targets_NC, p, True, drawn) for p in (one_NC, other_NC))
-    there, back = paired(one, other, -1, drawn.groups), paired(other, one, -1, drawn.groups)
+    there, back = (
+        paired(one, other, METRICS["log_loss"], drawn.groups),
+        paired(other, one, METRICS["log_loss"], drawn.groups),
+    )
     assert (there.low, there.high) == (pytest.approx(-back.high), pytest.approx(-back.low))
-    assert paired(one, one, -1, drawn.groups) == Interval(0.0, 0.0, 0, True)
+    assert paired(one, one, METRICS["log_loss"], drawn.groups) == Interval(0.0, 0.0, 0, True)
 
 
 @pytest.mark.parametrize(("groups", "size"), [(100, 1), (40, 5), (20, 10)])
@@ -267,7 +269,7 @@ def test_every_row_is_applied_once_by_the_fit_of_the_other_folds() -> None:
 
 def test_a_cross_fitted_choice_among_pure_noise_stays_at_chance() -> None:
     """Fifty coin-flipping members: the best one chosen on all rows looks skilled, the cross-fitted does not."""
-    rng, gains, flattered = np.random.default_rng(0), [], []
+    rng, gains, optimistic = np.random.default_rng(0), [], []
     metric, fold_N = METRICS["accuracy"], np.arange(200) % 5
     for _ in range(40):
         targets_NC = np.eye(2)[rng.integers(0, 2, 200)]
@@ -281,9 +283,9 @@ def test_a_cross_fitted_choice_among_pure_noise_stays_at_chance() -> None:
 
         made_NC, _ = cross_fit(best, chosen, fold_N)
         gains.append(mean_of_folds(metric, targets_NC, made_NC, True, fold_N) - 0.5)
-        flattered.append(metric.score(targets_NC, probs_MNC[best(np.arange(200))], True) - 0.5)
+        optimistic.append(metric.score(targets_NC, probs_MNC[best(np.arange(200))], True) - 0.5)
     error = np.std(gains) / np.sqrt(len(gains))
-    assert abs(np.mean(gains)) < 3 * error < 0.03 < 0.06 < np.mean(flattered)
+    assert abs(np.mean(gains)) < 3 * error < 0.03 < 0.06 < np.mean(optimistic)
 
 
 @pytest.mark.parametrize("name", list(BLENDERS))
@@ -296,9 +298,9 @@ def test_no_blender_sees_the_held_out_fold_through_cross_fitting(name: str) -> N
     held = fold_N == 1
 
     def run(probs_MNC: np.ndarray, targets_NC: np.ndarray) -> tuple[np.ndarray, list[Fit]]:
-        goal = Goal(targets_NC, METRICS["log_loss"], True, fold_N, seed=4)
+        objective = Objective(targets_NC, METRICS["log_loss"], True, fold_N, seed=4)
         return cross_fit(
-            lambda rows: blender.fit(probs_MNC, goal, rows),
+            lambda rows: blender.fit(probs_MNC, objective, rows),
             lambda fit, rows: blender.apply(fit, probs_MNC[:, rows], True, fold_N[rows]),
             fold_N,
         )

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.methods.sampling import DisturbLabels, DisturbValues, class_weights, row_shares
-from pipeline.methods.topk import OneHot, as_array
+from pipeline.methods.topk import OneHot
 
 ALL = ((0, 3),)
 TARGETS_NC = np.eye(3, dtype=np.float32)[[0] * 6 + [1] * 3 + [2]]  # 6, 3 and 1 rows
@@ -21,8 +21,8 @@ def test_balanced_weights_are_scikit_learns() -> None:
     expected_C = compute_class_weight("balanced", classes=np.arange(3), y=TARGETS_NC.argmax(1))
     found_2C = class_weights(TARGETS_NC, "balanced", CLASSES, ALL)
     np.testing.assert_allclose(found_2C[1], expected_C, rtol=1e-6)
-    wide_2C = class_weights(as_array(OneHot(TARGETS_NC.argmax(1), 3)), "balanced", CLASSES, ALL)
-    np.testing.assert_array_equal(found_2C, wide_2C)
+    one_hot_2C = class_weights(OneHot(TARGETS_NC.argmax(1), 3), "balanced", CLASSES, ALL)
+    np.testing.assert_array_equal(found_2C, one_hot_2C)
 
 
 def test_root_and_named_weights() -> None:
@@ -62,7 +62,7 @@ def test_positive_weights_of_columns() -> None:
 def test_shares_draw_each_class_equally_often() -> None:
     shares_N = row_shares(TARGETS_NC, "balanced", ALL)
     np.testing.assert_allclose(TARGETS_NC.T @ shares_N, [1 / 3] * 3)
-    np.testing.assert_array_equal(shares_N, row_shares(as_array(OneHot(TARGETS_NC.argmax(1), 3)), "balanced", ALL))
+    np.testing.assert_array_equal(shares_N, row_shares(OneHot(TARGETS_NC.argmax(1), 3), "balanced", ALL))
     root_C = np.sqrt([6, 3, 1])
     np.testing.assert_allclose(TARGETS_NC.T @ row_shares(TARGETS_NC, "sqrt", ALL), root_C / root_C.sum())
 

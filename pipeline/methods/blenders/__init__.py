@@ -5,12 +5,11 @@ A blender is fitted on some rows and applied to others, so that cross-fitting ne
 
 from __future__ import annotations
 
-from pipeline.errors import lookup
-from pipeline.methods.blenders import greedy, means, own, simplex, stacking
-from pipeline.methods.blenders.blender import Blender, Fit, Goal, Many, column_ranks, equal_weights
-from pipeline.plugins import file_of
+from pipeline import plugins
+from pipeline.methods.blenders import greedy, means, simplex, stacking
+from pipeline.methods.blenders.blender import Blender, Fit, Many, Objective, column_ranks, equal_weights, plugin
 
-__all__ = ["BLENDERS", "Blender", "Fit", "Goal", "Many", "column_ranks", "equal_weights", "find"]
+__all__ = ["BLENDERS", "Blender", "Fit", "Many", "Objective", "column_ranks", "equal_weights", "find"]
 
 BLENDERS: dict[str, Blender] = {
     "mean": Blender(means.mean, regression=True),
@@ -28,5 +27,5 @@ BLENDERS: dict[str, Blender] = {
 
 
 def find(name: str) -> Blender:
-    """Return the blender of this name, or the user's own (FILE.py:function); raise ValueError where there is none."""
-    return lookup(BLENDERS, name, "blender") if file_of(name) is None else own.load(name)
+    """Return the blender of this name, or a plugin's (FILE.py:function); raise ValueError where there is none."""
+    return plugins.find(BLENDERS, name, "blender", plugin)

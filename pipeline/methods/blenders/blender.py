@@ -7,20 +7,20 @@ import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, overload
+from functools import partial
+from typing import Any
 
 import numpy as np
 
-from pipeline.methods import resampling
+from pipeline import plugins
 from pipeline.methods.arrays import Array
 from pipeline.methods.metrics import Metric
-from pipeline.methods.topk import Top
 
 Many = Sequence[Array] | Array  # M members [N,C], stacked or not
 
 
 @dataclass(frozen=True)
-class Goal:
+class Objective:
     """Hold what a blender is fitted to: the rows' truth, the metric, and how the task reads columns.
 
     `fold_N` names the model that made each row: ranks are taken inside it, penalties chosen across it.
@@ -32,19 +32,14 @@ class Goal:
     fold_N: Array
     seed: int = 0
 
-    def of(self, rows_N: Array) -> Goal:
-        """Return the same goal on some of the rows."""
+    def of(self, rows_N: Array) -> Objective:
+        """Return the same on some of the rows."""
         return replace(self, targets_NC=self.targets_NC[rows_N], fold_N=self.fold_N[rows_N])
 
     def score(self, probs_NC: Array) -> float:
         """Return the metric over all rows together, turned so that greater is better; −inf where undefined."""
-        found = self.metric.score(self.targets_NC, probs_NC, self.single_label)
-        return -math.inf if math.isnan(found) else self.sign * found
-
-    @property
-    def sign(self) -> int:
-        """Return 1 where greater is better, else −1."""
-        return resampling.sign(self.metric)
+        found = self.metric.direction * self.metric.score(self.targets_NC, probs_NC, self.single_label)
+        return -math.inf if math.isnan(found) else found
 
 
 @dataclass(frozen=True)
@@ -74,11 +69,7 @@ class Members(Sequence[Array]):
         """Return M."""
         return len(self.order)
 
-    @overload
-    def __getitem__(self, index: int) -> Array: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Array]: ...
-    def __getitem__(self, index: int | slice) -> Array | Sequence[Array]:
+    def __getitem__(self, index: Any) -> Any:
         """Return one member, or fewer members as lazily."""
         if isinstance(index, slice):
             return replace(self, order=self.order[index])
@@ -93,7 +84,7 @@ class Blender:
     """Hold how to apply a fit, how to find one (None: equal weights), and what both see and promise."""
 
     function: Callable[[Fit, Sequence[Array], bool], Array]
-    fitter: Callable[[Sequence[Array], Goal], Fit] | None = None
+    fitter: Callable[[Sequence[Array], Objective], Fit] | None = None
     uses_ranks: bool = False  # ranks inside a column instead of probabilities
     simplex: bool = True  # weights are never negative and sum to 1
     scored: int = 0  # blends that a fit scores for each member, about: what makes a search slow
@@ -101,27 +92,25 @@ class Blender:
 
     @property
     def fitted(self) -> bool:
-        """Tell whether it learns from the truth, so that its in-sample score is flattered."""
+        """Tell whether it learns from the truth, so that its in-sample score is optimistic."""
         return self.fitter is not None
 
-    def fit(self, members: Many, goal: Goal, rows_N: Array | None = None) -> Fit:
-        """Return the fit to these rows of the members [M][N,C] and the goal, or to all; one member needs none.
+    def fit(self, members: Many, objective: Objective, rows_N: Array | None = None) -> Fit:
+        """Return the fit to these rows of the members [M][N,C] and the objective, or to all; one member needs none.
 
         Members are sorted by their content first, so that neither ties nor draws depend on their order.
         """
-        count, shapes = len(members), {probs_NC.shape for probs_NC in members}
-        if shapes != {goal.targets_NC.shape} or len(goal.fold_N) != len(goal.targets_NC):
-            raise ValueError(
-                f"found members {sorted(shapes)}, targets {goal.targets_NC.shape}, folds {goal.fold_N.shape}"
-            )
+        count, targets_NC, fold_N = len(members), objective.targets_NC, objective.fold_N
+        shapes = {probs_NC.shape for probs_NC in members}
+        if shapes != {targets_NC.shape} or len(fold_N) != len(targets_NC):
+            raise ValueError(f"found members {sorted(shapes)}, targets {targets_NC.shape}, folds {fold_N.shape}")
         if self.fitter is None or count == 1:
             return Fit(equal_weights(count))
-        fold_N = goal.fold_N
         if rows_N is not None:
             rows_N = np.flatnonzero(rows_N) if rows_N.dtype == bool else rows_N
-            goal = goal.of(rows_N)
+            objective = objective.of(rows_N)
         order = _content_order(Members(members, range(count), rows_N))
-        found = self.fitter(Members(members, order, rows_N, self.uses_ranks, fold_N), goal)
+        found = self.fitter(Members(members, order, rows_N, self.uses_ranks, fold_N), objective)
         weights_M = np.empty(count)
         weights_M[order] = found.weights_M
         trace = [{**step, "member": order[step["member"]]} for step in found.trace]
@@ -153,7 +142,7 @@ class Blender:
             raise ValueError(f"found weights {weights_M.tolist()}, expected {expected}")
         shown = self.shown(members, fold_N, rows_N)
         if len(shown) == 1 and not self.uses_ranks:
-            return shown[0] if isinstance(shown[0], Top) else shown[0].astype(np.float64)
+            return shown[0].astype(np.float64)
         return self.function(fit, shown, single_label)
 
 
@@ -186,3 +175,39 @@ def column_ranks(probs_NC: Array, fold_N: Array | None = None) -> Array:
         return (frame.rank().to_numpy(np.float64) - 0.5) / len(frame)
     _, index_N, sizes = np.unique(fold_N, return_inverse=True, return_counts=True)
     return (frame.groupby(index_N).rank().to_numpy(np.float64) - 0.5) / sizes[index_N][:, None]
+
+
+FLAGS = {"uses_ranks": "uses_ranks", "simplex": "simplex", "values": "regression"}  # of a plugin: field
+
+
+def plugin(name: str, function: Callable[..., Any]) -> Blender:
+    """Return the blender of a plugin, called as function(members, weights_M, single_label) -> probs_NC.
+
+    Its attributes say the rest: `fit(members, objective) -> weights_M` where it learns from the truth, whose
+    `objective.score(probs_NC)` is better the greater; `uses_ranks`, `simplex` (True where absent) and `values`, for a
+    regression's. Raises ValueError where one is of another kind.
+    """
+    choices = {flag: (True, False) if flag == "simplex" else (False, True) for flag in FLAGS}
+    flags = {field: plugins.attribute(name, function, flag, choices[flag]) for flag, field in FLAGS.items()}
+    fit = getattr(function, "fit", None)
+    if fit is not None and not callable(fit):
+        found = f"found '{name}', {name.rpartition(':')[2]}.fit is {fit!r}"
+        raise ValueError(f"{found}, expected a function (members, objective) -> weights_M")
+    return Blender(partial(_plugin_blend, function, name), fit and partial(_plugin_fit, fit, name), **flags)
+
+
+def _plugin_blend(
+    function: Callable[..., Any], name: str, fit: Fit, members: Sequence[Array], single_label: bool
+) -> Array:
+    made = np.asarray(function(members, fit.weights_M, single_label), dtype=np.float64)
+    if made.shape != members[0].shape or not np.isfinite(made).all():
+        what = "NaN or infinity" if made.shape == members[0].shape else f"the shape {made.shape}"
+        raise ValueError(f"{name}: returned {what}, expected finite numbers of the shape {members[0].shape}")
+    return made
+
+
+def _plugin_fit(fit: Callable[..., Any], name: str, members: Sequence[Array], objective: Objective) -> Fit:
+    weights_M = np.asarray(fit(members, objective), dtype=np.float64)
+    if weights_M.shape != (len(members),):
+        raise ValueError(f"{name}: fit returned the shape {weights_M.shape}, expected {len(members)} weights")
+    return Fit(weights_M)

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from pipeline.methods.arrays import Array
-from pipeline.methods.blenders.blender import Fit, Goal, equal_weights
+from pipeline.methods.blenders.blender import Fit, Objective, equal_weights
 from pipeline.methods.blenders.means import weighted_sum
-from pipeline.methods.blenders.scorers import Cells, Scorer, read_all, scorer
+from pipeline.methods.blenders.scorers import Cells, Scorer, scorer
 
 STEPS = 50
 BAGS = 10
@@ -26,33 +26,38 @@ PROBE = 0.05  # every member is tried with this share first
 FINALISTS = 5  # and the best of them with every share
 
 
-def greedy(members: Sequence[Array], goal: Goal) -> Fit:
+def greedy(members: Sequence[Array], objective: Objective) -> Fit:
     """Return the best blend on the way of `STEPS` additions with replacement, starting from nothing."""
-    judge = scorer(goal)
-    counts_M, trace = search(judge, read_all(judge, members), STEPS)
+    scores = scorer(objective)
+    counts_M, trace = search(scores, scores.read_all(members), STEPS)
     if not trace:
         return Fit(equal_weights(len(members)))
-    return Fit(counts_M / counts_M.sum(), trace=[{**step, "score": goal.sign * step["score"]} for step in trace])
+    return Fit(
+        counts_M / counts_M.sum(),
+        trace=[{**step, "score": objective.metric.direction * step["score"]} for step in trace],
+    )
 
 
-def greedy_bagged(members: Sequence[Array], goal: Goal) -> Fit:
+def greedy_bagged(members: Sequence[Array], objective: Objective) -> Fit:
     """Return the mean weights of `BAGS` searches, each in its own random half of the members.
 
     A member that overfits is then missing from half of the searches, which tempers what noise can win.
     """
-    judge = scorer(goal)
-    cells, rng = read_all(judge, members), np.random.default_rng([goal.seed, len(members)])
+    scores = scorer(objective)
+    cells, rng = scores.read_all(members), np.random.default_rng([objective.seed, len(members)])
     size, weights_M = max(2, -(-len(members) // 2)), np.zeros(len(members))
     for _ in range(BAGS):
         bag = sorted(rng.permutation(len(members))[:size].tolist())
-        counts_B, trace = search(judge, cells[bag] if isinstance(cells, np.ndarray) else [cells[m] for m in bag], STEPS)
+        counts_B, trace = search(
+            scores, cells[bag] if isinstance(cells, np.ndarray) else [cells[m] for m in bag], STEPS
+        )
         if not trace:
             return Fit(equal_weights(len(members)), {"bags": 0})
         weights_M[bag] += counts_B / counts_B.sum() / BAGS
     return Fit(weights_M, {"bags": BAGS})
 
 
-def search(judge: Scorer, cells: Cells, steps: int) -> tuple[Array, list[dict[str, Any]]]:
+def search(by: Scorer, cells: Cells, steps: int) -> tuple[Array, list[dict[str, Any]]]:
     """Return how often each member was added up to the best step [M], and the steps there were.
 
     Steps hold member and score (greater is better). Quick float32 scores choose the few candidates that
@@ -61,14 +66,14 @@ def search(judge: Scorer, cells: Cells, steps: int) -> tuple[Array, list[dict[st
     total_X, counts_M = np.zeros(len(cells[0])), np.zeros(len(cells), dtype=np.int64)
     trace: list[dict[str, Any]] = []
     for count in range(1, steps + 1):
-        scores_M = judge.candidates(cells, total_X, count)
+        scores_M = by.candidates(cells, total_X, count)
         if not np.isfinite(scores_M).any():
             break
-        close = np.flatnonzero(scores_M >= scores_M.max() - judge.noise)
+        close = np.flatnonzero(scores_M >= scores_M.max() - by.noise)
         close = np.sort(close[np.argsort(-scores_M[close], kind="stable")[:CLOSE]])
         exact = scores_M[close]
-        if judge.noise:
-            exact = np.asarray([judge.score((total_X + cells[m]) / count) for m in close.tolist()])
+        if by.noise:
+            exact = np.asarray([by.score((total_X + cells[m]) / count) for m in close.tolist()])
         tied = close[exact >= exact.max() - SAME]
         best = int(next((m for m in tied if counts_M[m]), tied[0]))  # few members are easier to keep than many
         counts_M[best] += 1
@@ -79,23 +84,23 @@ def search(judge: Scorer, cells: Cells, steps: int) -> tuple[Array, list[dict[st
     return np.bincount([step["member"] for step in trace[:end]], minlength=len(cells)), trace
 
 
-def greedy_negative(members: Sequence[Array], goal: Goal) -> Fit:
+def greedy_negative(members: Sequence[Array], objective: Objective) -> Fit:
     """Return weights that may be negative: each step mixes in the member and the share that help most.
 
     A member with a negative weight cancels what it has in common with others, and overfits the more easily.
     Weights sum to 1; the search ends where no share of any member helps.
     """
-    judge, views = scorer(goal), list(members)
+    by, views = scorer(objective), list(members)
 
     def score(blend_NC: Array) -> float:
-        return judge.score(judge.read(valid(blend_NC, goal.single_label)))
+        return by.score(by.read(valid(blend_NC, objective.single_label)))
 
     single = [score(probs_NC.astype(np.float64)) for probs_NC in views]
     best, reached = int(np.argmax(single)), float(np.max(single))
     if not math.isfinite(reached):
         return Fit(equal_weights(len(views)))
     weights_M = np.eye(len(views))[best]
-    trace = [{"step": 1, "member": best, "share": 1.0, "score": goal.sign * reached}]
+    trace = [{"step": 1, "member": best, "share": 1.0, "score": objective.metric.direction * reached}]
     blend_NC = views[best].astype(np.float64)
     for step in range(2, STEPS + 1):
         quick_NC = blend_NC.astype(np.float32)
@@ -118,7 +123,7 @@ def greedy_negative(members: Sequence[Array], goal: Goal) -> Fit:
         reached, weights_M = found, (1 - share) * weights_M
         weights_M[best] += share
         blend_NC = (1 - share) * blend_NC + share * views[best]
-        trace.append({"step": step, "member": best, "share": share, "score": goal.sign * found})
+        trace.append({"step": step, "member": best, "share": share, "score": objective.metric.direction * found})
     return Fit(weights_M, trace=trace)
 
 

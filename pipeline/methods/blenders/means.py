@@ -8,7 +8,7 @@ import numpy as np
 
 from pipeline.methods import topk
 from pipeline.methods.arrays import Array
-from pipeline.methods.blenders.blender import Fit, Goal, equal_weights
+from pipeline.methods.blenders.blender import Fit, Objective, equal_weights
 
 SMALLEST = 1e-15  # a member's exact 0 would veto a class for good
 EXPONENTS = (1.0, 0.75, 1.5, 0.5, 2.0, 0.25, 0.0, 3.0, -0.5, 4.0, -1.0, 6.0, 8.0)  # nearest the plain mean first
@@ -30,7 +30,7 @@ def mean(fit: Fit, members: Sequence[Array], single_label: bool) -> Array:
     most probable classes alone give such a mean.
     """
     if tops := topk.tops(members):
-        return topk.as_array(topk.mean(tops, fit.weights_M))
+        return topk.mean(tops, fit.weights_M)
     low_NC, high_NC = members[0].copy(), members[0].copy()
     for probs_NC in members[1:]:
         np.minimum(low_NC, probs_NC, out=low_NC)
@@ -61,11 +61,11 @@ def power_mean(fit: Fit, members: Sequence[Array], single_label: bool) -> Array:
     return np.asarray(yes_NC / (yes_NC + _power(fit.weights_M, members, exponent, lambda probs_NC: 1 - probs_NC)))
 
 
-def fit_power(members: Sequence[Array], goal: Goal) -> Fit:
+def fit_power(members: Sequence[Array], objective: Objective) -> Fit:
     """Return equal weights and the exponent of `EXPONENTS` with the best score; ties go to the nearest to 1."""
     weights_M = equal_weights(len(members))
     fits = [Fit(weights_M, {"exponent": exponent}) for exponent in EXPONENTS]
-    scores = [goal.score(power_mean(fit, members, goal.single_label)) for fit in fits]
+    scores = [objective.score(power_mean(fit, members, objective.single_label)) for fit in fits]
     return fits[int(np.argmax(scores))]
 
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from pipeline.methods.arrays import Array
-from pipeline.methods.blenders.blender import Fit, Goal, equal_weights
-from pipeline.methods.blenders.scorers import EPS, Cells, LogLoss, read_all, scorer
+from pipeline.methods.blenders.blender import Fit, Objective, equal_weights
+from pipeline.methods.blenders.scorers import EPS, Cells, LogLoss, scorer
 
 TRIALS = 200  # evaluations of Nelder-Mead per member, up to
 MOST_TRIALS = 2000
@@ -20,7 +20,7 @@ SAME = 1e-12  # of a score: rounding
 WORST = 1e9  # stands for an undefined score, as the search cannot order infinities
 
 
-def slsqp(members: Sequence[Array], goal: Goal) -> Fit:
+def slsqp(members: Sequence[Array], objective: Objective) -> Fit:
     """Return the weights with the least log loss, whatever the metric; the problem is convex, so they are the best.
 
     The metric may only have steps, log loss has a slope: −g with g = mean(cells of m ÷ blend). max(g) − 1 bounds what
@@ -29,7 +29,7 @@ def slsqp(members: Sequence[Array], goal: Goal) -> Fit:
     """
     from scipy.optimize import minimize
 
-    cells_MX = np.asarray(read_all(LogLoss(goal), members))
+    cells_MX = np.asarray(LogLoss(objective).read_all(members))
     count, rows = cells_MX.shape
 
     def loss(weights_M: Array) -> tuple[float, Array]:
@@ -54,7 +54,7 @@ def slsqp(members: Sequence[Array], goal: Goal) -> Fit:
     return Fit(best_M)
 
 
-def nelder_mead(members: Sequence[Array], goal: Goal) -> Fit:
+def nelder_mead(members: Sequence[Array], objective: Objective) -> Fit:
     """Return weights with a good value of the metric itself, which needs no gradient; never worse than equal ones.
 
     Starts a little way from the equal weights towards each member, then again from the best. It is a local
@@ -63,16 +63,16 @@ def nelder_mead(members: Sequence[Array], goal: Goal) -> Fit:
     """
     from scipy.optimize import minimize
 
-    judge = scorer(goal)
-    cells = read_all(judge, members)
+    by = scorer(objective)
+    cells = by.read_all(members)
     count = len(members)
     equal_M = equal_weights(count)
-    best = (judge.score(combine(equal_M, cells)), equal_M)
+    best = (by.score(combine(equal_M, cells)), equal_M)
 
     def loss(free: Array) -> float:  # all weights but the last
         nonlocal best
         weights_M = to_simplex(np.append(free, 1 - free.sum()))
-        score = judge.score(combine(weights_M, cells))
+        score = by.score(combine(weights_M, cells))
         if score > best[0] + SAME:
             best = (score, weights_M)
         return -score if np.isfinite(score) else WORST

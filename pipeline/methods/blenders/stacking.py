@@ -6,16 +6,15 @@ Weights per class and member as well would be classes times as many, which OOF r
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from pipeline.methods.arrays import Array
-from pipeline.methods.blenders.blender import Fit, Goal
+from pipeline.methods.blenders.blender import Fit, Objective
 from pipeline.methods.blenders.greedy import valid
 from pipeline.methods.blenders.means import weighted_sum
-from pipeline.methods.metrics.counts import hits
+from pipeline.methods.metrics.counts import true_cells
 
 SMALLEST = 1e-6  # an exact 0 or 1 would be an infinite logit
 STRENGTHS = (1e3, 1e2, 1e1, 1.0, 1e-1, 1e-2, 1e-3, 1e-4)  # of ridge's penalty per row; ties go to the strongest
@@ -42,7 +41,7 @@ def logistic_probs(fit: Fit, members: Sequence[Array], single_label: bool) -> Ar
     return _activate(stacked(fit, members, single_label), single_label)
 
 
-def fit_logistic(members: Sequence[Array], goal: Goal) -> Fit:
+def fit_logistic(members: Sequence[Array], objective: Objective) -> Fit:
     """Return the weights and offsets with the least penalised log loss, which is convex.
 
     The penalty draws weights to 1/M, so to the geometric mean: a prior of variance 1/M each, so that many
@@ -50,19 +49,19 @@ def fit_logistic(members: Sequence[Array], goal: Goal) -> Fit:
     """
     from scipy.optimize import minimize
 
-    seen_MNC = np.stack([logits(probs_NC, goal.single_label).astype(np.float32) for probs_NC in members])
-    hits_NC, count = hits(goal.targets_NC, goal.single_label), len(seen_MNC)
-    rows, classes = hits_NC.shape
+    seen_MNC = np.stack([logits(probs_NC, objective.single_label).astype(np.float32) for probs_NC in members])
+    true_NC, count = true_cells(objective.targets_NC, objective.single_label), len(seen_MNC)
+    rows, classes = true_NC.shape
 
     def loss(values: Array) -> tuple[float, Array]:
         weights_M, offsets_C = values[:count], values[count:]
         sums_NC = weighted_sum(weights_M, list(seen_MNC)) + offsets_C
-        probs_NC = _activate(sums_NC, goal.single_label)
-        if goal.single_label:
-            total = -np.log(probs_NC[hits_NC].clip(1e-300)).sum()
+        probs_NC = _activate(sums_NC, objective.single_label)
+        if objective.single_label:
+            total = -np.log(probs_NC[true_NC].clip(1e-300)).sum()
         else:
-            total = np.logaddexp(0, np.where(hits_NC, -sums_NC, sums_NC)).sum()
-        wrong_NC = probs_NC - hits_NC
+            total = np.logaddexp(0, np.where(true_NC, -sums_NC, sums_NC)).sum()
+        wrong_NC = probs_NC - true_NC
         drawn_M = weights_M - 1 / count
         total += (count * drawn_M @ drawn_M + offsets_C @ offsets_C) / 2
         flat_X = wrong_NC.astype(np.float32).ravel()
@@ -81,68 +80,52 @@ def ridge_probs(fit: Fit, members: Sequence[Array], single_label: bool) -> Array
     return valid(stacked(fit, members, single_label).clip(floor, 1 - floor), single_label)
 
 
-def fit_ridge(members: Sequence[Array], goal: Goal) -> Fit:
+def fit_ridge(members: Sequence[Array], objective: Objective) -> Fit:
     """Return the least squares weights towards the 0/1 truth, with the penalty that predicts left-out folds best.
 
     Sums of products per fold are all it needs, so that neither folds nor penalties cost another pass. Ridge
     knows no probabilities: cells stay above 1/(N+2), as N rows tell nothing of what is rarer.
     """
-    hits_NC = hits(goal.targets_NC, goal.single_label).astype(np.float64)
-    seen_MNC = np.stack([logits(probs_NC, goal.single_label).astype(np.float32) for probs_NC in members])
-    folds = [_Sums.of(seen_MNC[:, rows], hits_NC[rows]) for rows in (goal.fold_N == k for k in np.unique(goal.fold_N))]
-    whole = sum(folds[1:], folds[0])
-    strength = 1.0
+    true_NC = true_cells(objective.targets_NC, objective.single_label).astype(np.float64)
+    seen_MNC = np.stack([logits(probs_NC, objective.single_label).astype(np.float32) for probs_NC in members])
+    folds = [objective.fold_N == fold for fold in np.unique(objective.fold_N)]
+    sums = np.asarray([_sums(seen_MNC[:, rows], true_NC[rows]) for rows in folds], dtype=object)  # [K,6], each added
+    whole, strength = sums.sum(0), 1.0
     if len(folds) > 1:
-        errors = [sum(fold.error(*(whole - fold).solve(tried)) for fold in folds) for tried in STRENGTHS]
+        errors = [sum(_error(fold, *_solve(whole - fold, tried)) for fold in sums) for tried in STRENGTHS]
         strength = STRENGTHS[int(np.argmin(errors))]
-    weights_M, offsets_C = whole.solve(strength)
-    floor = 1 / (len(hits_NC) + 2)
+    weights_M, offsets_C = _solve(whole, strength)
+    floor = 1 / (len(true_NC) + 2)
     return Fit(weights_M, {"offsets": offsets_C.tolist(), "strength": strength, "floor": floor})
 
 
-@dataclass(frozen=True)
-class _Sums:
-    """Hold sums over rows of logits z and truth y, which add and subtract like the rows themselves."""
+def _sums(seen_MNC: Array, true_NC: Array) -> list[Any]:
+    """Return the rows and their sums of zz [M,M], z [M,C], zy [M], y [C] and yy: z the logits, y the truth."""
+    members = len(seen_MNC)
+    zz_MM, zy_M = np.zeros((members, members)), np.zeros(members)
+    for start in range(0, len(true_NC), BLOCK):
+        block_MX = seen_MNC[:, start : start + BLOCK].reshape(members, -1).astype(np.float64)
+        zz_MM += block_MX @ block_MX.T
+        zy_M += block_MX @ true_NC[start : start + BLOCK].ravel()
+    z_MC = seen_MNC.sum(1, dtype=np.float64)
+    return [float(len(true_NC)), zz_MM, z_MC, zy_M, true_NC.sum(0), float((true_NC**2).sum())]
 
-    rows: float
-    zz_MM: Array
-    z_MC: Array
-    zy_M: Array
-    y_C: Array
-    yy: float
 
-    @classmethod
-    def of(cls, seen_MNC: Array, hits_NC: Array) -> _Sums:
-        members = len(seen_MNC)
-        zz_MM, zy_M = np.zeros((members, members)), np.zeros(members)
-        for start in range(0, len(hits_NC), BLOCK):
-            block_MX = seen_MNC[:, start : start + BLOCK].reshape(members, -1).astype(np.float64)
-            zz_MM += block_MX @ block_MX.T
-            zy_M += block_MX @ hits_NC[start : start + BLOCK].ravel()
-        z_MC = seen_MNC.sum(1, dtype=np.float64)
-        return cls(len(hits_NC), zz_MM, z_MC, zy_M, hits_NC.sum(0), float((hits_NC**2).sum()))
+def _solve(sums: Array, strength: float) -> tuple[Array, Array]:
+    """Return weights [M] and offsets [C], which are not penalised."""
+    rows, zz_MM, z_MC, zy_M, y_C, _ = sums
+    inner_MM = zz_MM - z_MC @ z_MC.T / rows
+    right_M = zy_M - z_MC @ y_C / rows
+    weights_M = np.linalg.solve(inner_MM + strength * rows * np.eye(len(inner_MM)), right_M)
+    return weights_M, (y_C - weights_M @ z_MC) / rows
 
-    def __add__(self, other: _Sums) -> _Sums:
-        return _Sums(*(mine + theirs for mine, theirs in zip(self._all(), other._all(), strict=True)))
 
-    def __sub__(self, other: _Sums) -> _Sums:
-        return _Sums(*(mine - theirs for mine, theirs in zip(self._all(), other._all(), strict=True)))
-
-    def _all(self) -> tuple[Any, ...]:
-        return self.rows, self.zz_MM, self.z_MC, self.zy_M, self.y_C, self.yy
-
-    def solve(self, strength: float) -> tuple[Array, Array]:
-        """Return weights [M] and offsets [C], which are not penalised."""
-        inner_MM = self.zz_MM - self.z_MC @ self.z_MC.T / self.rows
-        right_M = self.zy_M - self.z_MC @ self.y_C / self.rows
-        weights_M = np.linalg.solve(inner_MM + strength * self.rows * np.eye(len(inner_MM)), right_M)
-        return weights_M, (self.y_C - weights_M @ self.z_MC) / self.rows
-
-    def error(self, weights_M: Array, offsets_C: Array) -> float:
-        """Return the sum of squares over these rows."""
-        fitted = weights_M @ self.zz_MM @ weights_M - 2 * weights_M @ self.zy_M + self.yy
-        moved = 2 * offsets_C @ (weights_M @ self.z_MC - self.y_C) + self.rows * offsets_C @ offsets_C
-        return float(fitted + moved)
+def _error(sums: Array, weights_M: Array, offsets_C: Array) -> float:
+    """Return the sum of squares over these rows."""
+    rows, zz_MM, z_MC, zy_M, y_C, yy = sums
+    fitted = weights_M @ zz_MM @ weights_M - 2 * weights_M @ zy_M + yy
+    moved = 2 * offsets_C @ (weights_M @ z_MC - y_C) + rows * offsets_C @ offsets_C
+    return float(fitted + moved)
 
 
 def _activate(sums_NC: Array, single_label: bool) -> Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,23 +14,36 @@ BLOCK = 2**24  # cells of a temporary: 128 MB
 SPARSE = 32  # of the cells one in so many: below, cells one by one are quicker than a product of matrices
 
 
-def class_counts(targets_NC: Array, probs_NC: Array, weights_RN: Array) -> tuple[Array, Array, Array, Array]:
-    """Return the weight per class that is rightly predicted, predicted, true, [R,C], and which the rows hold."""
-    truth_N, said_N, count = true_classes(targets_NC), probs_NC.argmax(1), targets_NC.shape[1]
-    right = np.flatnonzero(truth_N == said_N)
-    return (
-        _sums(weights_RN.take(right, axis=1), truth_N[right], count),
-        _sums(weights_RN, said_N, count),
-        _sums(weights_RN, truth_N, count),
-        np.bincount(truth_N, minlength=count) > 0,
+class Counts(NamedTuple):
+    """Hold the weight of each class under each weighting, [R,C], and which classes the rows hold, [C]."""
+
+    right_RC: Array  # true positives
+    predicted_RC: Array
+    true_RC: Array
+    in_truth_C: Array
+    in_predictions_C: Array
+
+
+def class_counts(targets_NC: Array, probs_NC: Array, weights_RN: Array, single_label: bool) -> Counts:
+    """Count the most probable class of each row, or the independent columns of at least ½."""
+    if not single_label:
+        true_NC, predicted_NC = at_least_half(targets_NC), at_least_half(probs_NC)
+        return Counts(
+            cell_sums(true_NC & predicted_NC, weights_RN),
+            cell_sums(predicted_NC, weights_RN),
+            cell_sums(true_NC, weights_RN),
+            np.asarray(true_NC.any(0)),
+            np.asarray(predicted_NC.any(0)),
+        )
+    true_N, predicted_N, count = true_classes(targets_NC), probs_NC.argmax(1), targets_NC.shape[1]
+    right = np.flatnonzero(true_N == predicted_N)
+    return Counts(
+        _sums(weights_RN.take(right, axis=1), true_N[right], count),
+        _sums(weights_RN, predicted_N, count),
+        _sums(weights_RN, true_N, count),
+        np.bincount(true_N, minlength=count) > 0,
+        np.bincount(predicted_N, minlength=count) > 0,
     )
-
-
-def cell_counts(targets_NC: Array, probs_NC: Array, weights_RN: Array) -> tuple[Array, Array, Array, Array]:
-    """Return the same for independent columns."""
-    hits_NC, said_NC = true_cells(targets_NC), true_cells(probs_NC)
-    right_RC, said_RC, true_RC = (cell_sums(cells_NC, weights_RN) for cells_NC in (hits_NC & said_NC, said_NC, hits_NC))
-    return right_RC, said_RC, true_RC, np.asarray(hits_NC.any(0))
 
 
 def cell_sums(cells_NC: Array, weights_RN: Array) -> Array:
@@ -45,19 +59,9 @@ def cell_sums(cells_NC: Array, weights_RN: Array) -> Array:
     return found_RC
 
 
-def row_wise(function: Callable[[Array, Array], Array], targets_NC: Array, probs_NC: Array) -> Array:
-    """Return `function(targets, probs)`, one number per row [N], asked for as many rows at a time as fit in memory."""
-    step = max(1, BLOCK // probs_NC.shape[1])
-    starts = range(0, len(probs_NC), step)
-    parts = [function(targets_NC[start : start + step], np.asarray(probs_NC[start : start + step])) for start in starts]
-    return np.concatenate(parts)
-
-
 def probability_of(probs_NC: Array, classes_N: Array) -> Array:
     """Return each row's probability of one class, [N]."""
-    if isinstance(probs_NC, Top):
-        return probs_NC.of(classes_N)
-    return np.asarray(probs_NC[np.arange(len(classes_N)), classes_N])
+    return probs_NC.of(classes_N) if isinstance(probs_NC, Top) else probs_NC[np.arange(len(classes_N)), classes_N]
 
 
 def places(probs_NC: Array, classes_N: Array) -> Array:
@@ -66,11 +70,27 @@ def places(probs_NC: Array, classes_N: Array) -> Array:
         return probs_NC.place(classes_N)
 
     def of_rows(classes_B1: Array, probs_BC: Array) -> Array:
-        own_B1 = np.take_along_axis(probs_BC, classes_B1, axis=1)
+        value_B1 = np.take_along_axis(probs_BC, classes_B1, axis=1)
         earlier_BC = np.arange(probs_BC.shape[1]) < classes_B1
-        return np.asarray(((probs_BC > own_B1) | ((probs_BC == own_B1) & earlier_BC)).sum(1))
+        return np.asarray(((probs_BC > value_B1) | ((probs_BC == value_B1) & earlier_BC)).sum(1))
 
     return row_wise(of_rows, classes_N[:, None], probs_NC)
+
+
+def tied_places(probs_NC: Array, classes_N: Array) -> tuple[Array, Array]:
+    """Return how many classes are more probable than one of each row, and how many as probable, itself included."""
+    if isinstance(probs_NC, Top):  # which holds no ties beyond its last class
+        return probs_NC.place(classes_N), np.ones(len(classes_N), dtype=np.int64)
+    value_N = probability_of(probs_NC, classes_N)[:, None]
+    above_N = row_wise(lambda value_B1, probs_BC: (probs_BC > value_B1).sum(1), value_N, probs_NC)
+    return above_N, row_wise(lambda value_B1, probs_BC: (probs_BC == value_B1).sum(1), value_N, probs_NC)
+
+
+def row_wise(function: Callable[[Array, Array], Array], targets_NX: Array, probs_NC: Array) -> Array:
+    """Return `function(targets, probs)`, one number per row [N], asked for as many rows at a time as fit in memory."""
+    step = max(1, BLOCK // probs_NC.shape[1])
+    blocks = [slice(start, start + step) for start in range(0, len(probs_NC), step)]
+    return np.concatenate([function(targets_NX[rows], np.asarray(probs_NC[rows])) for rows in blocks])
 
 
 def row_mean(values_N: Array, weights_RN: Array) -> Array:
@@ -90,9 +110,9 @@ def true_classes(targets_NC: Array) -> Array:
     return np.asarray(targets_NC.argmax(1))
 
 
-def hits(targets_NC: Array, single_label: bool) -> Array:
+def true_cells(targets_NC: Array, single_label: bool) -> Array:
     """Return the truth as a boolean [N,C]; rows of a single label are read by their largest cell."""
-    return one_hot(true_classes(targets_NC), targets_NC.shape[1]) if single_label else true_cells(targets_NC)
+    return one_hot(true_classes(targets_NC), targets_NC.shape[1]) if single_label else at_least_half(targets_NC)
 
 
 def one_hot(classes_N: Array, count: int) -> Array:
@@ -100,8 +120,8 @@ def one_hot(classes_N: Array, count: int) -> Array:
     return np.asarray(classes_N[:, None] == np.arange(count))
 
 
-def true_cells(values_NC: Array) -> Array:
-    """Return which cells of independent columns are true, or said to be."""
+def at_least_half(values_NC: Array) -> Array:
+    """Return which cells of independent columns are true, or predicted."""
     return np.asarray(values_NC >= 0.5)
 
 

@@ -2,50 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 
 from pipeline.methods.arrays import Array
-from pipeline.methods.metrics.counts import hits, ratio, true_classes
+from pipeline.methods.metrics.counts import ratio, true_cells, true_classes
 
 BLOCK = 2**18  # cells of a temporary that should stay in the processor's cache
 BANDS = ((0.0, 0.4, 2.0), (0.4, 1.0, 1.0))  # of the true positive rate: from, to, weight
 
 
-def roc_auc(targets_NC: Array, probs_NC: Array, weights_RN: Array) -> Array:
-    """Return the area under the ROC curve: of the second column where there are two, else one-vs-rest macro.
+def roc_auc(targets_NC: Array, probs_NC: Array, weights_RN: Array, single_label: bool) -> Array:
+    """Return the area under the ROC curve: of the second of two exclusive columns, else one-vs-rest macro.
 
     With two columns the first is left out on purpose: 1 − p rounds small p together and makes ties.
     """
-    if targets_NC.shape[1] == 2:
+    if single_label and targets_NC.shape[1] == 2:
         return column_auc(true_classes(targets_NC) == 1, probs_NC[:, 1], weights_RN)
-    return mean_column_auc(targets_NC, probs_NC, weights_RN)
+    return mean_column_auc(targets_NC, probs_NC, weights_RN, single_label)
 
 
-def mean_column_auc(targets_NC: Array, probs_NC: Array, weights_RN: Array) -> Array:
-    """Return the mean over the columns of their areas under the ROC curve."""
-    return _mean_auc(hits(targets_NC, True), probs_NC, weights_RN)
+def mean_column_auc(targets_NC: Array, probs_NC: Array, weights_RN: Array, single_label: bool) -> Array:
+    """Return the mean over the columns of their areas under the ROC curve; those of one value are left out."""
+    true_NC = true_cells(targets_NC, single_label)
+    return _column_mean(column_auc, true_NC, probs_NC, weights_RN, np.asarray(true_NC.any(0) & ~true_NC.all(0)))
 
 
-def independent_auc(targets_NC: Array, probs_NC: Array, weights_RN: Array) -> Array:
-    """Return the same for independent columns."""
-    return _mean_auc(hits(targets_NC, False), probs_NC, weights_RN)
-
-
-def average_precision(targets_NC: Array, probs_NC: Array, weights_RN: Array) -> Array:
-    """Return the average precision: of the second column where there are two, else the mean over the columns."""
-    if targets_NC.shape[1] == 2:
+def average_precision(targets_NC: Array, probs_NC: Array, weights_RN: Array, single_label: bool) -> Array:
+    """Return the average precision: of the second of two exclusive columns, else the mean over the columns."""
+    if single_label and targets_NC.shape[1] == 2:
         return column_precision(true_classes(targets_NC) == 1, probs_NC[:, 1], weights_RN)
-    return _mean_precision(hits(targets_NC, True), probs_NC, weights_RN)
+    true_NC = true_cells(targets_NC, single_label)
+    return _column_mean(column_precision, true_NC, probs_NC, weights_RN, np.asarray(true_NC.any(0)))
 
 
-def independent_average_precision(targets_NC: Array, probs_NC: Array, weights_RN: Array) -> Array:
-    """Return the mean over independent columns of their average precisions."""
-    return _mean_precision(hits(targets_NC, False), probs_NC, weights_RN)
-
-
-def weighted_auc(targets_NC: Array, probs_NC: Array, weights_RN: Array) -> Array:
+def weighted_auc(targets_NC: Array, probs_NC: Array, weights_RN: Array, single_label: bool) -> Array:
     """Return the area under the ROC curve of the second column, true positive rates up to 0.4 counted twice.
 
     Scaled so that 1 is perfect. Source: ALASKA2's grader, from which it differs where a straight piece of the
@@ -54,20 +46,20 @@ def weighted_auc(targets_NC: Array, probs_NC: Array, weights_RN: Array) -> Array
     return _curve_area(true_classes(targets_NC) == 1, probs_NC[:, 1], weights_RN, _band_area)
 
 
-def column_auc(hit_N: Array, probs_N: Array, weights_RN: Array) -> Array:
+def column_auc(true_N: Array, probs_N: Array, weights_RN: Array) -> Array:
     """Return one column's area under the ROC curve, [R]; NaN where its weighted truth is all 0 or all 1.
 
     Mann and Whitney's count: a positive gains the weight of the negatives below it and half of its ties.
     Integer weights give exact counts. Source: Mann & Whitney (1947), Ann. Math. Statist. 18, 50-60.
     """
-    positive, negative = np.flatnonzero(hit_N), np.flatnonzero(hit_N == 0)
+    positive, negative = np.flatnonzero(true_N), np.flatnonzero(true_N == 0)
     positive = positive[np.argsort(probs_N[positive])]  # for the processor's cache alone
     negative = negative[np.argsort(probs_N[negative])]  # order among ties does not matter
     lower_Q, score_P = probs_N[negative], probs_N[positive]
     below_P, upto_P = (np.searchsorted(lower_Q, score_P, side) for side in ("left", "right"))
     tied = bool((below_P != upto_P).any())
     found_R = np.full(len(weights_RN), np.nan)
-    step = max(1, BLOCK // len(hit_N))
+    step = max(1, BLOCK // len(true_N))
     for start in range(0, len(weights_RN), step):
         block_BN = weights_RN[start : start + step]
         weight_BP = block_BN.take(positive, axis=1)
@@ -81,53 +73,35 @@ def column_auc(hit_N: Array, probs_N: Array, weights_RN: Array) -> Array:
     return found_R
 
 
-def column_precision(hit_N: Array, probs_N: Array, weights_RN: Array) -> Array:
+def column_precision(true_N: Array, probs_N: Array, weights_RN: Array) -> Array:
     """Return one column's average precision, [R]; NaN where nothing of weight is true.
 
     The sum over distinct scores of the precision down to it × the recall it adds, without interpolation.
     """
-    return _curve_area(hit_N, probs_N, weights_RN, _precision_area)
-
-
-def _mean_auc(hits_NC: Array, probs_NC: Array, weights_RN: Array) -> Array:
-    return _column_mean(column_auc, hits_NC, probs_NC, weights_RN, np.flatnonzero(hits_NC.any(0) & ~hits_NC.all(0)))
-
-
-def _mean_precision(hits_NC: Array, probs_NC: Array, weights_RN: Array) -> Array:
-    return _column_mean(column_precision, hits_NC, probs_NC, weights_RN, np.flatnonzero(hits_NC.any(0)))
+    return _curve_area(true_N, probs_N, weights_RN, _precision_area)
 
 
 def _column_mean(
-    area: Callable[[Array, Array, Array], Array], hits_NC: Array, probs_NC: Array, weights_RN: Array, columns: Array
+    area: Callable[[Array, Array, Array], Array], true_NC: Array, probs_NC: Array, weights_RN: Array, asked_C: Array
 ) -> Array:
-    total_R = np.zeros(len(weights_RN))
+    total_R, columns = np.zeros(len(weights_RN)), np.flatnonzero(asked_C)
     for c in columns:
-        total_R += area(hits_NC[:, c], probs_NC[:, c], weights_RN)
+        total_R += area(true_NC[:, c], probs_NC[:, c], weights_RN)
     return total_R / len(columns) if len(columns) else np.full(len(weights_RN), np.nan)
 
 
-def _curve_area(hit_N: Array, probs_N: Array, weights_RN: Array, area: Callable[[Array, Array], Array]) -> Array:
-    """Return `area` of the weights of positives and negatives down to each distinct score, [R]."""
-    found_R = np.full(len(weights_RN), np.nan)
-    for rows, positive_BU, negative_BU in _curves(hit_N, probs_N, weights_RN):
-        found_R[rows] = area(positive_BU, negative_BU)
-    return found_R
-
-
-def _curves(hit_N: Array, probs_N: Array, weights_RN: Array) -> Iterator[tuple[slice, Array, Array]]:
-    """Yield which weightings, and the weight of their positives and negatives at and above each distinct score."""
+def _curve_area(true_N: Array, probs_N: Array, weights_RN: Array, area: Callable[[Array, Array], Array]) -> Array:
+    """Return `area` of the weights of positives and negatives at and above each distinct score, [R]."""
     order = np.argsort(-probs_N)  # order among ties does not matter
-    sorted_N, hit_N = probs_N[order], hit_N[order].astype(np.float64)
+    sorted_N, true_N = probs_N[order], true_N[order].astype(np.float64)
     ends = np.append(np.flatnonzero(np.diff(sorted_N)), len(order) - 1)
-    step = max(1, BLOCK // len(order))
+    found_R, step = np.full(len(weights_RN), np.nan), max(1, BLOCK // len(order))
     for start in range(0, len(weights_RN), step):
         rows = slice(start, start + step)
         weight_BN = weights_RN[rows].take(order, axis=1)
-        yield (
-            rows,
-            np.cumsum(weight_BN * hit_N, axis=1).take(ends, axis=1),
-            np.cumsum(weight_BN * (1 - hit_N), axis=1).take(ends, axis=1),
-        )
+        sums = (np.cumsum(weight_BN * side_N, axis=1).take(ends, axis=1) for side_N in (true_N, 1 - true_N))
+        found_R[rows] = area(*sums)
+    return found_R
 
 
 def _precision_area(positive_BU: Array, negative_BU: Array) -> Array:

@@ -4,31 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from functools import partial
+from typing import Any, Literal, get_args
 
 import numpy as np
 
+from pipeline import plugins
+from pipeline.methods import topk
 from pipeline.methods.arrays import Array
-from pipeline.methods.topk import Top
 
-Function = Callable[[Array, Array, Array], Array]
-Reads = Literal["labels", "probabilities", "order", "ranking", "values"]
+Function = Callable[[Array, Array, Array, bool], Array]
+Reads = Literal["probabilities", "labels", "order", "ranking", "values"]
+TASKS = ("binary", "multiclass", "ordinal", "multilabel", "regression")
 
 
 @dataclass(frozen=True)
 class Metric:
-    """Hold a metric's functions, its direction, the tasks that admit it and what it reads.
+    """Hold a metric's function, its direction, the tasks that admit it and what it reads.
 
     `reads`: `labels` are decisions, `probabilities` must be calibrated, `order` is that of rows in a column,
     `ranking` that of columns in a row, `values` are a regression's.
     """
 
-    function: Function
+    function: Function  # (targets_NC, probs_NC, weights_RN, single_label) -> scores_R
     greater_is_better: bool
     tasks: tuple[str, ...]
     reads: Reads
-    independent: Function | None = None  # the same for independent columns, where it differs
     usual: tuple[str, ...] = ()  # tasks whose every score report shows it, whatever the config's metric is
+
+    @property
+    def direction(self) -> int:
+        """Return 1 where greater is better, else −1: times it, a greater score is always the better one."""
+        return 1 if self.greater_is_better else -1
 
     def score(self, targets_NC: Array, probs_NC: Array, single_label: bool) -> float:
         """Return the metric, NaN on no rows.
@@ -45,8 +52,7 @@ class Metric:
         """
         if targets_NC.shape != probs_NC.shape:
             raise ValueError(f"found targets {targets_NC.shape} and probabilities {probs_NC.shape}")
-        held = probs_NC.values_NK if isinstance(probs_NC, Top) else probs_NC
-        if not np.isfinite(held.sum(dtype=np.float64)):
+        if not topk.finite(probs_NC):
             raise ValueError("found NaN or infinity among the probabilities")
         if weights_RN.ndim != 2 or weights_RN.shape[1] != len(targets_NC):
             raise ValueError(f"found weights {weights_RN.shape}, expected any number of rows of {len(targets_NC)}")
@@ -55,5 +61,35 @@ class Metric:
         weights_RN = np.ascontiguousarray(weights_RN, dtype=np.float64)
         if not np.isfinite(weights_RN.sum()) or weights_RN.min(initial=0) < 0:
             raise ValueError("found a weight that is negative or not finite")
-        function = self.function if single_label else self.independent or self.function
-        return np.asarray(function(targets_NC, probs_NC, weights_RN), dtype=np.float64)
+        return np.asarray(self.function(targets_NC, probs_NC, weights_RN, single_label), dtype=np.float64)
+
+
+def plugin(name: str, function: Callable[[Array, Array], Any]) -> Metric:
+    """Return the metric of a plugin, called as function(targets_NC, probs_NC) -> float.
+
+    Its attributes say the rest: `greater_is_better` (True where absent) and `reads` ("probabilities").
+    """
+    greater = plugins.attribute(name, function, "greater_is_better", (True, False))
+    reads = plugins.attribute(name, function, "reads", get_args(Reads))
+    return Metric(partial(_plugin_scores, function, name), greater, TASKS, reads)
+
+
+def _plugin_scores(
+    function: Callable[[Array, Array], Any], name: str, targets_NC: Array, probs_NC: Array, weights_RN: Array, _: bool
+) -> Array:
+    """Repeat rows as often as they weigh; a resample that the function refuses (ValueError) is undefined."""
+    counts_RN, targets_NC = weights_RN.astype(np.int64), np.asarray(targets_NC)  # the function knows arrays alone
+    if (counts_RN != weights_RN).any():
+        raise ValueError(f"{name}: found weights that are no whole numbers, it can only repeat rows")
+    found_R = np.full(len(weights_RN), np.nan)
+    for r, count_N in enumerate(counts_RN):
+        plain = bool((count_N == 1).all())
+        rows = np.arange(len(count_N)) if plain else np.repeat(np.arange(len(count_N)), count_N)
+        if not len(rows):
+            continue
+        try:
+            found_R[r] = float(function(targets_NC[rows], probs_NC[rows]))
+        except ValueError as error:
+            if plain:
+                raise ValueError(f"{name}: raised ValueError: {error}; return NaN where it is undefined") from error
+    return found_R

@@ -10,23 +10,23 @@ from pipeline.methods.metrics.counts import row_mean
 LEAST = 1e-12  # of a sum's own size: below, what is left of a difference is rounding
 
 
-def mae(targets_NC: Array, values_NC: Array, weights_RN: Array) -> Array:
+def mae(targets_NC: Array, values_NC: Array, weights_RN: Array, single_label: bool) -> Array:
     """Return the mean absolute error."""
     return row_mean(np.abs(_errors(targets_NC, values_NC)).mean(1), weights_RN)
 
 
-def mse(targets_NC: Array, values_NC: Array, weights_RN: Array) -> Array:
+def mse(targets_NC: Array, values_NC: Array, weights_RN: Array, single_label: bool) -> Array:
     """Return the mean squared error."""
     return row_mean(np.square(_errors(targets_NC, values_NC)).mean(1), weights_RN)
 
 
-def rmse(targets_NC: Array, values_NC: Array, weights_RN: Array) -> Array:
+def rmse(targets_NC: Array, values_NC: Array, weights_RN: Array, single_label: bool) -> Array:
     """Return the square root of the mean squared error of a column, the mean over columns."""
     squares_CN = np.square(_errors(targets_NC, values_NC)).T
     return np.asarray(np.sqrt([row_mean(square_N, weights_RN) for square_N in squares_CN]).mean(0))
 
 
-def r2(targets_NC: Array, values_NC: Array, weights_RN: Array) -> Array:
+def r2(targets_NC: Array, values_NC: Array, weights_RN: Array, single_label: bool) -> Array:
     """Return the share of the truth's variance that is explained, the mean over columns; NaN where it has none."""
     total_R1 = weights_RN.sum(1)[:, None]
     truth_NC = targets_NC.astype(np.float64) - targets_NC.mean(0, dtype=np.float64)
