@@ -11,7 +11,7 @@ import numpy as np
 
 from pipeline.methods import resampling
 from pipeline.methods.arrays import Array
-from pipeline.methods.blenders import Goal
+from pipeline.methods.blenders import Objective
 from pipeline.methods.metrics import Metric
 from pipeline.methods.resampling import Interval, defined
 
@@ -52,9 +52,9 @@ class Judge:
     seed: int
 
     @property
-    def goal(self) -> Goal:
+    def goal(self) -> Objective:
         """Return what blenders are fitted to."""
-        return Goal(self.targets_NC, self.metric, self.single_label, self.fold_N, self.seed)
+        return Objective(self.targets_NC, self.metric, self.single_label, self.fold_N, self.seed)
 
     @cached_property
     def part_N(self) -> Array:
@@ -80,7 +80,7 @@ class Judge:
 
     def gain(self, probs_NC: Array, rows: Array | slice = slice(None)) -> float:
         """Return the score turned so that greater is better."""
-        return resampling.sign(self.metric) * self.score(probs_NC, rows)
+        return self.metric.direction * self.score(probs_NC, rows)
 
     def cross_fit(
         self,
@@ -118,16 +118,15 @@ class Judge:
 
     def paired(self, one: Scored, other: Scored) -> Interval:
         """Return the interval of one's lead over the other."""
-        sign = resampling.sign(self.metric)
-        return resampling.paired(one.scores_R, other.scores_R, sign, self.resamples.groups, LEVEL)
+        return resampling.paired(one.scores_R, other.scores_R, self.metric, self.resamples.groups, LEVEL)
 
     def lead(self, one: Scored, other: Scored) -> float:
         """Return by how much one is better than the other."""
-        return resampling.sign(self.metric) * (one.cross_fitted - other.cross_fitted)
+        return self.metric.direction * (one.cross_fitted - other.cross_fitted)
 
     def choose(self, tried: Mapping[str, Scored], neutral: str) -> str:
         """Return the best cross-fitted one if the interval of its lead over the neutral one excludes 0, else that."""
-        sign = resampling.sign(self.metric)
+        sign = self.metric.direction
         leader = max(tried, key=lambda name: resampling.comparable(sign * tried[name].cross_fitted))
         sure = leader != neutral and self.paired(tried[leader], tried[neutral]).low > 0
         return leader if sure else neutral
@@ -138,7 +137,7 @@ class Judge:
         return {
             "in_sample": defined(one.in_sample),
             "cross_fitted": defined(one.cross_fitted),
-            "gap": defined(resampling.sign(self.metric) * (one.in_sample - one.cross_fitted)),
+            "gap": defined(self.metric.direction * (one.in_sample - one.cross_fitted)),
             **_described(spread),
         }
 

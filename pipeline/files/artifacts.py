@@ -210,7 +210,7 @@ class Predictions:
     def view(self, name: str) -> Array:
         """Return one view's probabilities [N,C] float32; a Top where not all classes are kept."""
         found = self.tops([name])
-        return topk.as_array(found[0]) if found else self.probs_NVC[:, self.views.index(name)]
+        return found[0] if found else self.probs_NVC[:, self.views.index(name)]
 
     def tops(self, views: Sequence[str]) -> list[Top]:
         """Return the most probable classes under each of these views; none where all classes are kept."""
@@ -225,7 +225,7 @@ class Predictions:
         if missing:
             raise MismatchError(f"views {', '.join(missing)} are not predicted; run: foldline predict")
         if self.top_NVK is not None:
-            return topk.as_array(topk.mean(self.tops(views)))
+            return topk.mean(self.tops(views))
         wanted = [self.views.index(view) for view in views]
         return np.asarray(self.probs_NVC[:, wanted].mean(axis=1, dtype=np.float64))
 

@@ -162,7 +162,7 @@ def _average(
                 rows = Rows(Decoded(batch), new.image_ids[n + 1 - len(batch) : n + 1])
                 found = predict(networks, rows, config.tta, here, setting, normalize, augment=augment, outputs=outputs)
                 if count is not None:
-                    means.append(topk.as_array(topk.top(_mean(found, outputs), count)))
+                    means.append(topk.top(_mean(found, outputs), count))
                 elif several:
                     kept.append(found)
                 else:
@@ -176,7 +176,7 @@ def _average(
         print(f"{len(skipped)} unreadable images are predicted as mid-gray, first {skipped[0]}")
     if count is not None:
         images = topk.tops([topk.join(means)])[0]
-        return topk.as_array(pool_tops(images, new.rows_J, len(new.ids)))
+        return pool_tops(images, new.rows_J, len(new.ids))
     if not several:
         return np.concatenate(means)
     whole = [np.concatenate(parts) for parts in zip(*kept, strict=True)]

@@ -100,5 +100,5 @@ def pool_tops(found: Top, rows_I: Array, count: int) -> Top:
     for times in np.unique(times_N).tolist():
         rows.append(np.flatnonzero(times_N == times))
         members = [found[images_I[starts_N[rows[-1]] + n]] for n in range(times)]
-        parts.append(topk.as_array(topk.mean(members)))
+        parts.append(topk.mean(members))
     return topk.tops([topk.join(parts)[np.argsort(np.concatenate(rows))]])[0]

@@ -14,7 +14,6 @@ from pipeline.config.config import Config
 from pipeline.config.rules import topk_rules
 from pipeline.files.artifacts import FIXED, read_json, read_text_table
 from pipeline.folds import fold_table
-from pipeline.methods import topk
 from pipeline.methods.arrays import Array
 from pipeline.methods.tasks import TASKS
 
@@ -77,7 +76,7 @@ class Run:
         number = {name: c for c, name in enumerate(self.classes)}
         if topk_rules.is_short(table.columns[len(FIXED) :].tolist()):
             truth_N = table["target"].map(number).to_numpy(np.int64)
-            return table["id"].tolist(), truth_N, topk.as_array(topk_rules.read_table(table, self.classes))
+            return table["id"].tolist(), truth_N, topk_rules.read_table(table, self.classes)
         truth_NC = np.zeros((len(table), len(number)), np.float32)
         for row, text in enumerate(table["target"]):
             for name in [text] if self.task.single_label else text.split("|"):

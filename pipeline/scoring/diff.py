@@ -104,10 +104,10 @@ def compare(config: Config, table: FoldTable, first: Side, second: Side) -> Foun
     both = [side.probs_NC[row] for side, row in zip((first, second), rows, strict=True)]
     scores_2K = np.stack([resampling.fold_scores(metric, targets_NC, probs, single_label, fold_N) for probs in both])
     resampled = [resampling.bootstrap(metric, targets_NC, probs, single_label, resamples) for probs in both]
-    sign = resampling.sign(metric)
+    sign = metric.direction
     leads_K = sign * (scores_2K[1] - scores_2K[0])
     lead = float(leads_K[np.isfinite(leads_K)].mean()) if np.isfinite(leads_K).any() else float("nan")
-    interval = resampling.paired(resampled[1], resampled[0], sign, resamples.groups, LEVEL)
+    interval = resampling.paired(resampled[1], resampled[0], metric, resamples.groups, LEVEL)
     return Found(folds.tolist(), scores_2K, leads_K, lead, interval, resamples.groups)
 
 

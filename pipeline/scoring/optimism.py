@@ -17,7 +17,7 @@ from pipeline.files.artifacts import Predictions, read_text_table, texts
 from pipeline.folds import fold_table
 from pipeline.methods.arrays import Array
 from pipeline.methods.metrics import find
-from pipeline.methods.resampling import Resamples, bootstrap, interval, mean_of_folds, resample, sign
+from pipeline.methods.resampling import Resamples, bootstrap, interval, mean_of_folds, resample
 from pipeline.methods.tasks import TASKS
 from pipeline.prediction import runs
 from pipeline.scoring.scores import truth
@@ -66,8 +66,8 @@ def _lead(config: Config, targets_NC: Array, pairs: list[list[Array]], drawn: Re
     for pair in pairs:
         one, other = (mean_of_folds(metric, targets_NC, probs_NC, single_label, drawn.fold_N) for probs_NC in pair)
         one_R, other_R = (bootstrap(metric, targets_NC, probs_NC, single_label, drawn) for probs_NC in pair)
-        leads.append(sign(metric) * (other - one))
-        leads_R.append(sign(metric) * (other_R - one_R))
+        leads.append(metric.direction * (other - one))
+        leads_R.append(metric.direction * (other_R - one_R))
     return float(np.mean(leads)), np.asarray(np.mean(leads_R, axis=0))
 
 

@@ -14,7 +14,7 @@ from pipeline.config.rules import topk_rules
 from pipeline.errors import InputError, MismatchError
 from pipeline.files.artifacts import read_json, read_text_table, write_json, write_table
 from pipeline.methods.arrays import Array
-from pipeline.methods.intervals import bootstrap, wilson
+from pipeline.methods.resampling import row_interval, wilson
 from pipeline.methods.tasks import TASKS
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def held_back(config: Config) -> Path | None:
     if config.metric == "accuracy":
         interval = wilson(score, n)
     else:
-        interval = bootstrap(scored, n, np.random.default_rng(config.train.seed))
+        interval = row_interval(scored, n, np.random.default_rng(config.train.seed))
     ensemble = read_json(config.run_dir / "ensemble.json")
     cv = ensemble["variants"][ensemble["submitted"]]
     found = {

@@ -289,14 +289,14 @@ class Fit:
         network, valid, way = self._evaluated(), self.fold.valid, (self.config, self.setting, self.normalize)
         if (count := topk_rules.kept(self.config, len(self.fold.classes))) is not None:
             loss, top = validate(network, valid, *way, count, self.output)
-            return loss, topk.as_array(top)
+            return loss, top
         logits = torch.from_numpy(predict([network], valid, ["identity"], *way, as_logits=True)[0][:, 0])
         losses_I = self.output.losses(logits, self.output.learned(torch.from_numpy(np.asarray(targets_IC))))
         return float(losses_I.mean()), self.output.activate(logits).numpy().astype(np.float64)
 
     def _pooled(self, found_IC: Array, rows_I: Array, count: int) -> Array:
         if isinstance(found_IC, topk.Top):
-            return topk.as_array(pool_tops(found_IC, rows_I, count))
+            return pool_tops(found_IC, rows_I, count)
         pooled_NVC = pool(found_IC[:, None], rows_I, count, self.config.data.pool, self.output.blocks)
         return pooled_NVC[:, 0].astype(np.float64)
 

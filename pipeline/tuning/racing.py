@@ -13,7 +13,7 @@ import numpy as np
 
 from pipeline.methods.arrays import Array
 from pipeline.methods.metrics import Metric
-from pipeline.methods.resampling import LEAST_GROUPS, Resamples, bootstrap, fold_scores, paired, resample, sign
+from pipeline.methods.resampling import LEAST_GROUPS, Resamples, bootstrap, fold_scores, paired, resample
 
 MOST_LOST = 0.1  # share of resamples that may lack a class
 
@@ -52,7 +52,7 @@ def race(
     of freedom and the bootstrap's standard error, by rows where that of so few groups came out smaller. Without
     two groups in any fold nothing is known, and nothing pruned.
     """
-    turn, predicted = sign(metric), (trial_NC, incumbent_NC)
+    turn, predicted = metric.direction, (trial_NC, incumbent_NC)
     trial_K, incumbent_K = (fold_scores(metric, targets_NC, probs_NC, single_label, fold_N) for probs_NC in predicted)
     differences_K = turn * (trial_K - incumbent_K)
 
@@ -61,7 +61,7 @@ def race(
 
     resamples = resample(fold_N, groups_N, rng, rounds)
     trial_R, incumbent_R = scores(resamples)
-    between = paired(trial_R, incumbent_R, turn, resamples.groups, level)
+    between = paired(trial_R, incumbent_R, metric, resamples.groups, level)
     low, high, freedom = between.low, between.high, _freedom(resamples)
     enough = freedom > 0 and between.lost <= MOST_LOST * rounds
     if enough and resamples.groups < LEAST_GROUPS:

@@ -47,13 +47,13 @@ def make(folder: Path, members: int, rows: int, classes: int) -> None:
 
 def foldline(probs_MNC: np.ndarray, truth_N: np.ndarray, metric: str, steps: int) -> list[float]:
     """Return the weights that the blender `greedy` finds."""
-    from pipeline.methods.blenders import BLENDERS, Goal, greedy
+    from pipeline.methods.blenders import BLENDERS, Objective, greedy
     from pipeline.methods.metrics import METRICS
 
     greedy.STEPS = steps
     targets_NC = np.eye(probs_MNC.shape[2], dtype=np.float32)[truth_N]
-    goal = Goal(targets_NC, METRICS[metric], True, np.zeros(len(truth_N), np.int64))
-    return list(BLENDERS["greedy"].fit(probs_MNC, goal).weights_M)
+    objective = Objective(targets_NC, METRICS[metric], True, np.zeros(len(truth_N), np.int64))
+    return list(BLENDERS["greedy"].fit(probs_MNC, objective).weights_M)
 
 
 def autogluon(probs_MNC: np.ndarray, truth_N: np.ndarray, metric: str, steps: int) -> list[float]:

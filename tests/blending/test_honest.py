@@ -18,7 +18,7 @@ from pipeline.config.config import Config
 from pipeline.files.artifacts import Predictions
 from pipeline.folds import fold_table
 from pipeline.folds.fold_table import FoldTable
-from pipeline.methods.blenders import BLENDERS, Fit, Goal, equal_weights
+from pipeline.methods.blenders import BLENDERS, Fit, Objective, equal_weights
 from pipeline.methods.metrics import METRICS
 from pipeline.prediction import runs
 
@@ -69,10 +69,10 @@ def test_every_admitted_blender_is_compared_and_scored_on_folds_it_did_not_see(t
         assert low < one["cross_fitted"] < high, name
         assert one["lost"] == 0 and one["reliable"]
     probs_MNC = np.stack([oof_of(config, table, f"m{seed}") for seed in range(3)])
-    goal = Goal(truth_NC, METRICS["mean_column_auc"], True, table.fold, config.ensemble.seed)
+    objective = Objective(truth_NC, METRICS["mean_column_auc"], True, table.fold, config.ensemble.seed)
     expected = np.zeros((ROWS, 3))
     for fold in range(table.n):
-        fit = BLENDERS["greedy"].fit(probs_MNC, goal, np.flatnonzero(table.fold != fold))
+        fit = BLENDERS["greedy"].fit(probs_MNC, objective, np.flatnonzero(table.fold != fold))
         expected[table.fold == fold] = BLENDERS["greedy"].apply(fit, probs_MNC[:, table.fold == fold], True)
     np.testing.assert_allclose(numbers(made.run_dir / "blend_oof.csv"), expected, atol=1e-9)
 

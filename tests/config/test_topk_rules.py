@@ -41,7 +41,7 @@ def test_independent_columns_are_all_kept(tmp_path: Path) -> None:
 def test_metrics_that_can_do_with_five_classes(metric: str, fits: bool) -> None:
     assert topk_rules.admits(metric, 5) is fits
     assert topk_rules.admits(metric, None)
-    some = topk.as_array(topk.top(np.eye(8), 5))
+    some = topk.top(np.eye(8), 5)
     if fits:
         topk_rules.check_metric(metric, some)
     else:
@@ -61,7 +61,7 @@ def test_all_that_needs_every_class_is_told_at_once(tmp_path: Path) -> None:
 def test_a_table_shows_the_first_classes_and_is_read_again() -> None:
     classes = [f"c{n}" for n in range(8)]
     some = topk.top(np.random.default_rng(0).dirichlet(np.ones(8), 4).astype(np.float32), 6)
-    made = topk_rules.table([np.arange(4)], ["id"], topk.as_array(some), classes)
+    made = topk_rules.table([np.arange(4)], ["id"], some, classes)
     assert made.columns.tolist() == ["id", *(f"{what}{k}" for k in range(1, 6) for what in ("top", "p"))]
     assert topk_rules.is_short(made.columns[1:].tolist())
     found = topk_rules.read_table(made, classes)
