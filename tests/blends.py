@@ -14,8 +14,10 @@ from pipeline.blending import stage as ensemble
 from pipeline.blending.member import Member
 from pipeline.config.config import Config
 from pipeline.config.loading import dump
-from pipeline.files.artifacts import Predictions, read_text_table, write_text
+from pipeline.files.atomic import write_text
+from pipeline.files.tables import read_text_table
 from pipeline.folds.fold_table import FoldTable
+from pipeline.prediction.predictions import Predictions
 
 ROWS = 240
 WIDE = "id,cat,dog,eel\n" + "".join(f"{name},0,0,0\n" for name in TEST_IDS)

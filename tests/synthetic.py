@@ -12,9 +12,10 @@ import pandas as pd
 
 from pipeline.config import loading as configs
 from pipeline.config.config import Config
-from pipeline.files.artifacts import Predictions, write_text
+from pipeline.files.atomic import write_text
 from pipeline.folds import fold_table
 from pipeline.folds.fold_table import FoldTable
+from pipeline.prediction.predictions import Predictions
 
 CLASSES = ("cat", "dog", "eel")
 TEST_IDS = np.array(["0900", "0901", "0902", "0903", "0904"])

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from pipeline.files.artifacts import read_json
+from pipeline.files.atomic import read_json
 
 Refuse = Callable[..., list[str]]
 

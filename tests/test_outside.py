@@ -18,7 +18,6 @@ from pipeline.config.config import Config
 from pipeline.config.fingerprints import fields
 from pipeline.config.loading import load, parse
 from pipeline.errors import InputError
-from pipeline.files.artifacts import Predictions
 from pipeline.folds.fold_table import read as read_folds
 from pipeline.methods import mixing, tta
 from pipeline.methods.blenders import find
@@ -26,6 +25,7 @@ from pipeline.methods.blenders.blender import Objective
 from pipeline.methods.metrics import find as find_metric
 from pipeline.methods.tasks import TASKS
 from pipeline.prediction import stage as predict
+from pipeline.prediction.predictions import Predictions
 from pipeline.training import stage as train
 
 OWN = '''

@@ -15,7 +15,7 @@ from pipeline.checking import stage as check
 from pipeline.config.config import Config
 from pipeline.config.loading import load as load_config
 from pipeline.errors import InputError
-from pipeline.files.artifacts import read_text_table
+from pipeline.files.tables import read_text_table
 from pipeline.folds import stage as folds
 from pipeline.prediction import stage as predict
 from pipeline.prediction.new_images import predict_new

@@ -9,7 +9,7 @@ import numpy as np
 from pipeline.batches.loader import Rows, subset
 from pipeline.competition.competition import Competition
 from pipeline.competition.image_paths import Source
-from pipeline.config import fingerprints
+from pipeline.files import checksums
 from pipeline.folds import fold_table
 from pipeline.folds.fold_table import FoldTable
 from pipeline.images.cache import ImageSet
@@ -89,15 +89,15 @@ def hashes(competition: Competition) -> dict[str, str]:
     order_N = np.argsort(competition.ids, kind="stable")
     found: dict[str, str] = {}
     if competition.weights_N is not None:
-        found["weights"] = fingerprints.array_hash(competition.weights_N[order_N])
+        found["weights"] = checksums.array_hash(competition.weights_N[order_N])
     if len(competition.images) != len(competition.ids):
         order_I = np.argsort(competition.image_ids, kind="stable")
         owners = competition.ids[competition.rows_I[order_I]]
-        found["image_rows"] = fingerprints.array_hash(competition.image_ids[order_I], owners)
+        found["image_rows"] = checksums.array_hash(competition.image_ids[order_I], owners)
     if (extra := competition.extra) is not None:
         order_E = np.argsort(extra.ids, kind="stable")
         targets_EC = extra.targets_EC
         targets = targets_EC.classes_N if isinstance(targets_EC, topk.OneHot) else targets_EC
         columns = [extra.ids, targets, extra.weights_E, *([] if extra.groups is None else [extra.groups])]
-        found["extra"] = fingerprints.array_hash(*(column[order_E] for column in columns))
+        found["extra"] = checksums.array_hash(*(column[order_E] for column in columns))
     return found

@@ -14,7 +14,7 @@ from pipeline.config import loading as configs
 from pipeline.config.config import Config
 from pipeline.config.rules import topk_rules
 from pipeline.errors import FoldlineError, InputError, MismatchError
-from pipeline.files.artifacts import FIXED, read_text_table, texts
+from pipeline.files.tables import FIXED, read_text_table, texts
 from pipeline.folds.fold_table import FoldTable
 from pipeline.methods.arrays import Array
 from pipeline.methods.tasks import TASKS

@@ -22,7 +22,9 @@ from pipeline.config.loading import dump
 from pipeline.config.rules import topk_rules
 from pipeline.config.sections.section import Affects
 from pipeline.errors import InputError
-from pipeline.files.artifacts import read_json, write_json, write_table, write_text
+from pipeline.files import checksums
+from pipeline.files.atomic import read_json, write_json, write_text
+from pipeline.files.tables import write_table
 from pipeline.folds import fold_table
 from pipeline.methods.blenders import find as find_blender
 from pipeline.methods.metrics import find
@@ -57,12 +59,12 @@ def run(config: Config) -> Path:
 
 def fields(config: Config, table: fold_table.FoldTable, sample: pd.DataFrame) -> fingerprints.Fields:
     """Return what the blend depends on."""
-    inputs = {name: fingerprints.file_hash(path) for name, path in members.files(config, table).items()}
+    inputs = {name: checksums.file_hash(path) for name, path in members.files(config, table).items()}
     return fingerprints.fields(
         config,
         affecting(Affects.SUBMISSION),
-        folds=fingerprints.file_hash(config.folds_path),
-        sample=fingerprints.digest({"csv": sample.to_csv(index=False)}),
+        folds=checksums.file_hash(config.folds_path),
+        sample=checksums.digest({"csv": sample.to_csv(index=False)}),
         **inputs,
     )
 

@@ -16,7 +16,7 @@ from pipeline.config import fingerprints
 from pipeline.config.keys import affecting
 from pipeline.config.sections.section import Affects
 from pipeline.errors import InputError
-from pipeline.files.artifacts import write_json, write_text
+from pipeline.files.atomic import write_json, write_text
 
 if TYPE_CHECKING:
     from pipeline.config.config import Config

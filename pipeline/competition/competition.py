@@ -19,7 +19,7 @@ from pipeline.competition.rows.rows import SHOWN, Defects, Rows, check_columns, 
 from pipeline.competition.sample_submission import check_sample
 from pipeline.config.rules import topk_rules
 from pipeline.errors import InputError
-from pipeline.files.artifacts import texts
+from pipeline.files.tables import texts
 from pipeline.methods.arrays import Array
 from pipeline.methods.tasks import TASKS
 

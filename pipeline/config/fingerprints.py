@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from pipeline.config import plugin_files
 from pipeline.config.config import Config
 from pipeline.config.keys import KEYS
-from pipeline.files.artifacts import read_json, write_json
+from pipeline.files.atomic import read_json, write_json
+from pipeline.files.checksums import array_hash, file_hash
 
 # Raised whenever the same config and files would give other numbers; part of every fingerprint.
 ENGINE_VERSION = 1
@@ -39,30 +37,11 @@ def fields(config: Config, keys: Iterable[str], **files: str) -> Fields:
     return found
 
 
-def array_hash(*arrays: np.ndarray[Any, Any] | Sequence[str]) -> str:
-    """Return the SHA-256 over texts and numbers, in their order."""
-    listed = [[str(value) for value in np.asarray(array).ravel().tolist()] for array in arrays]
-    return hashlib.sha256(json.dumps(listed, ensure_ascii=False).encode()).hexdigest()
-
-
-def digest(found: Mapping[str, Any]) -> str:
-    """Return the SHA-256 of the fields as 64 hexadecimal digits."""
-    return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()
-
-
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """Return one line per field that differs, came or went: key: old -> new."""
     before, after = ({key: repr(value) for key, value in one.items()} for one in (old, new))
     pairs = {key: (before.get(key, "absent"), after.get(key, "absent")) for key in sorted({*old, *new})}
     return [f"{key}: {one} -> {other}" for key, (one, other) in pairs.items() if one != other]
-
-
-def file_hash(path: Path) -> str:
-    """Return the SHA-256 of a file, or `missing`."""
-    if not path.is_file():
-        return "missing"
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def is_done(run_dir: Path, stage: str, found: Fields) -> bool:

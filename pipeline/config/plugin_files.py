@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.config.keys import KEYS, plugins
 from pipeline.config.sections.section import Affects
-from pipeline.files.artifacts import write_text
+from pipeline.files.atomic import write_text
 from pipeline.plugins import file_of
 
 if TYPE_CHECKING:

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.errors import MismatchError
-from pipeline.files.artifacts import read_json, read_text_table, texts, write_json, write_table
+from pipeline.files.atomic import read_json, write_json
+from pipeline.files.tables import read_text_table, texts, write_table
 from pipeline.methods.arrays import Array
 
 if TYPE_CHECKING:

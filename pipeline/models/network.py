@@ -18,7 +18,7 @@ from pipeline.config.config import Config
 from pipeline.config.plugin_files import FOLDER
 from pipeline.config.sections.section import square
 from pipeline.errors import InputError, MismatchError, Problem
-from pipeline.files.artifacts import atomic
+from pipeline.files.atomic import atomic
 from pipeline.machine import devices
 from pipeline.methods.seeding import seed64
 from pipeline.methods.tasks import TASKS

@@ -26,7 +26,7 @@ from pipeline.config.config import Config
 from pipeline.config.loading import load
 from pipeline.config.rules import decisions, topk_rules
 from pipeline.errors import InputError, MismatchError
-from pipeline.files.artifacts import write_table
+from pipeline.files.tables import write_table
 from pipeline.images.cache import decode_config, size_for
 from pipeline.images.decoding import blank
 from pipeline.machine import devices, processes

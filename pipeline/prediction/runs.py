@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.errors import FoldlineError, InputError, MismatchError
-from pipeline.files.artifacts import Predictions
 from pipeline.folds.fold_table import FoldTable
 from pipeline.methods import heads as together
 from pipeline.methods import topk
 from pipeline.methods.arrays import Array
 from pipeline.methods.heads import Heads
+from pipeline.prediction.predictions import Predictions
 
 
 @dataclass(frozen=True)

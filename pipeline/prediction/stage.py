@@ -20,7 +20,9 @@ from pipeline.config.loading import dump
 from pipeline.config.rules import topk_rules
 from pipeline.config.sections.section import Affects
 from pipeline.errors import MismatchError
-from pipeline.files.artifacts import Predictions, lock, write_text
+from pipeline.files import checksums
+from pipeline.files.atomic import write_text
+from pipeline.files.locks import lock
 from pipeline.folds import fold_table
 from pipeline.images.cache import open_config, size_for
 from pipeline.images.decoding import DECODE_VERSION
@@ -30,6 +32,7 @@ from pipeline.methods.arrays import Array
 from pipeline.models import network
 from pipeline.models.network import Setting
 from pipeline.models.outputs import Output, pool
+from pipeline.prediction.predictions import Predictions
 from pipeline.prediction.predictor import Options, predict
 from pipeline.prediction.topk_predictor import pool_tops, predict_tops
 
@@ -206,7 +209,7 @@ def image_digest(images: Images, image_ids: Array, owners_I: Array) -> str:
 
 def weights_hash(folder: Path) -> str:
     """Return the SHA-256 of a fold's weights."""
-    return fingerprints.file_hash(folder / "model.safetensors")
+    return checksums.file_hash(folder / "model.safetensors")
 
 
 def fingerprint_of(config: Config, setting: Setting, weights: str, images: str) -> str:
@@ -221,13 +224,13 @@ def fingerprint_of(config: Config, setting: Setting, weights: str, images: str) 
         setting=str(setting),
         **_view_files(config),
     )
-    return fingerprints.digest(found)
+    return checksums.digest(found)
 
 
 def _view_files(config: Config) -> dict[str, str]:
     """Return the hash of the files that the user's own views come from, where there are such."""
     held = plugin_files.files({"tta": config.views}).get("tta", [])
-    return {"views' files": fingerprints.array_hash([fingerprints.file_hash(file) for file in held])} if held else {}
+    return {"views' files": checksums.array_hash([checksums.file_hash(file) for file in held])} if held else {}
 
 
 def kept_views(path: Path, fingerprint_: str, ids: Array) -> dict[str, Array]:

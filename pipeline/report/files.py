@@ -12,7 +12,8 @@ from pipeline.competition.competition import Competition, load
 from pipeline.competition.labels import class_names
 from pipeline.config.config import Config
 from pipeline.config.rules import topk_rules
-from pipeline.files.artifacts import FIXED, read_json, read_text_table
+from pipeline.files.atomic import read_json
+from pipeline.files.tables import FIXED, read_text_table
 from pipeline.folds import fold_table
 from pipeline.methods.arrays import Array
 from pipeline.methods.tasks import TASKS

@@ -10,7 +10,8 @@ from pipeline.config import fingerprints
 from pipeline.config.config import Config
 from pipeline.config.keys import KEYS, below
 from pipeline.errors import FoldlineError, MismatchError
-from pipeline.files.artifacts import atomic, write_text
+from pipeline.files import checksums
+from pipeline.files.atomic import atomic, write_text
 from pipeline.report import blend_cards, image_cards, page, plots, score_cards, training_cards
 from pipeline.report.files import Card, Run
 
@@ -88,7 +89,7 @@ def fields(config: Config) -> fingerprints.Fields:
     paths = [*(config.run_dir / name for name in READ), *sorted(config.run_dir.glob("fold*/epochs.csv"))]
     paths += [config.folds_path, config.folds_path.with_suffix(".json")]
     hashes = {
-        f"file {path.name if path.parent == config.run_dir else path}": fingerprints.file_hash(path) for path in paths
+        f"file {path.name if path.parent == config.run_dir else path}": checksums.file_hash(path) for path in paths
     }
     shown = [name for name in KEYS if name not in below("tune", "studies_dir")]
     return fingerprints.fields(config, shown, **hashes)

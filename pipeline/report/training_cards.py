@@ -10,7 +10,7 @@ import pandas as pd
 
 from pipeline.competition.labels import class_names, encode_targets
 from pipeline.config.loading import dump
-from pipeline.files.artifacts import read_json
+from pipeline.files.atomic import read_json
 from pipeline.folds.strata import strata
 from pipeline.methods.arrays import Array
 from pipeline.report import page, plots

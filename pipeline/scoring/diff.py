@@ -14,7 +14,8 @@ from pipeline.config.config import Config
 from pipeline.config.keys import KEYS
 from pipeline.config.rules import topk_rules
 from pipeline.errors import FoldlineError, MismatchError
-from pipeline.files.artifacts import Predictions, read_text_table
+from pipeline.files import checksums
+from pipeline.files.tables import read_text_table
 from pipeline.folds import fold_table
 from pipeline.folds.fold_table import FoldTable
 from pipeline.methods import resampling
@@ -23,6 +24,7 @@ from pipeline.methods.metrics import find
 from pipeline.methods.resampling import Interval
 from pipeline.methods.tasks import TASKS
 from pipeline.prediction import runs
+from pipeline.prediction.predictions import Predictions
 from pipeline.scoring.scores import truth
 
 LEVEL, ROUNDS = 0.9, 1000
@@ -135,7 +137,7 @@ def _read(folder: Path, config: Config, table: FoldTable) -> Side:
     if not path.is_file():
         raise MismatchError(f"{folder}: has neither fold<k>/valid.npz nor blend_oof.csv; run: foldline predict")
     stamp = fingerprints.read_stamp(folder, "ensemble") or {}
-    if stamp.get("folds") != fingerprints.file_hash(table.path):
+    if stamp.get("folds") != checksums.file_hash(table.path):
         raise MismatchError(f"{folder}: not blended on {table.path} as it is now; run again: foldline ensemble")
     cells = read_text_table(path).sort_values("id", ignore_index=True)
     ids = np.asarray(cells["id"].tolist(), dtype=np.str_)

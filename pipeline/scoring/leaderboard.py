@@ -14,7 +14,7 @@ import numpy as np
 
 from pipeline.config import loading as configs
 from pipeline.errors import InputError, MismatchError
-from pipeline.files.artifacts import read_json
+from pipeline.files.atomic import read_json
 from pipeline.methods.blenders import find as find_blender
 from pipeline.methods.metrics import find
 from pipeline.prediction import runs

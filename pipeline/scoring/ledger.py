@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import LockedError, MismatchError
-from pipeline.files.artifacts import lock, read_text_table, write_table
+from pipeline.files.locks import lock
+from pipeline.files.tables import read_text_table, write_table
 from pipeline.methods.metrics import find
 
 if TYPE_CHECKING:

@@ -13,13 +13,14 @@ import numpy as np
 
 from pipeline.competition.data_root import find_root
 from pipeline.competition.labels import encode_targets
-from pipeline.files.artifacts import Predictions, read_text_table, texts
+from pipeline.files.tables import read_text_table, texts
 from pipeline.folds import fold_table
 from pipeline.methods.arrays import Array
 from pipeline.methods.metrics import find
 from pipeline.methods.resampling import Resamples, bootstrap, interval, mean_of_folds, resample
 from pipeline.methods.tasks import TASKS
 from pipeline.prediction import runs
+from pipeline.prediction.predictions import Predictions
 from pipeline.scoring.scores import truth
 from pipeline.training import teacher
 

@@ -15,7 +15,9 @@ from pipeline.config.config import Config
 from pipeline.config.keys import affecting
 from pipeline.config.rules import topk_rules
 from pipeline.config.sections.section import Affects
-from pipeline.files.artifacts import FIXED, read_json, write_json, write_table
+from pipeline.files import checksums
+from pipeline.files.atomic import read_json, write_json
+from pipeline.files.tables import FIXED, write_table
 from pipeline.folds import fold_table
 from pipeline.methods.arrays import Array
 from pipeline.methods.metrics import METRICS, find, per_class
@@ -58,8 +60,8 @@ def fields(config: Config, folds: Sequence[int]) -> fingerprints.Fields:
     return fingerprints.fields(
         config,
         affecting(Affects.SCORE),
-        folds=fingerprints.file_hash(config.folds_path),
-        **{str(file.relative_to(folder)): fingerprints.file_hash(file) for file in files},
+        folds=checksums.file_hash(config.folds_path),
+        **{str(file.relative_to(folder)): checksums.file_hash(file) for file in files},
     )
 
 

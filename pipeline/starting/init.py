@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pipeline.competition.data_root import find_root
 from pipeline.errors import InputError
-from pipeline.files.artifacts import write_text
+from pipeline.files.atomic import write_text
 from pipeline.starting import writing
 from pipeline.starting.folder import look
 from pipeline.starting.guess import guess, name_of

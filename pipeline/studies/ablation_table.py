@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 
 from pipeline.config.config import Config
-from pipeline.files.artifacts import write_table, write_text
+from pipeline.files.atomic import write_text
+from pipeline.files.tables import write_table
 from pipeline.folds import fold_table
 from pipeline.folds.fold_table import FoldTable
 from pipeline.methods import resampling

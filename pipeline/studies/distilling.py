@@ -11,7 +11,7 @@ import yaml
 
 from pipeline.config.config import Config
 from pipeline.config.loading import load
-from pipeline.files.artifacts import write_text
+from pipeline.files.atomic import write_text
 
 SECTIONS = ("distill", "pseudo")
 

@@ -16,13 +16,13 @@ from pipeline.competition.image_paths import Source
 from pipeline.config import fingerprints
 from pipeline.config.config import Config
 from pipeline.errors import MismatchError, Problem
-from pipeline.files.artifacts import Predictions
 from pipeline.folds import fold_table
 from pipeline.folds.fold_table import FoldTable
 from pipeline.images.cache import ImageSet, lacking, open_config
 from pipeline.methods.arrays import Array
 from pipeline.models.network import Setting
 from pipeline.prediction import stage as predict
+from pipeline.prediction.predictions import Predictions
 from pipeline.studies import estimate
 from pipeline.studies.estimate import FoldWork
 from pipeline.training import stage as train

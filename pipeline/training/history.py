@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 
 from pipeline.config.config import Config
-from pipeline.files.artifacts import atomic, write_table, write_text
+from pipeline.files.atomic import atomic, write_text
+from pipeline.files.tables import write_table
 from pipeline.machine import processes
 from pipeline.methods.metrics import find
 

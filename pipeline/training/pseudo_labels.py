@@ -16,7 +16,7 @@ from pipeline.config.keys import affecting
 from pipeline.config.rules import topk_rules
 from pipeline.config.sections.section import Affects
 from pipeline.errors import InputError, MismatchError
-from pipeline.files.artifacts import Predictions
+from pipeline.files import checksums
 from pipeline.folds.fold_table import FoldTable
 from pipeline.images.cache import open_config, size_for
 from pipeline.machine import devices, processes
@@ -25,6 +25,7 @@ from pipeline.models import network
 from pipeline.models.network import Setting
 from pipeline.models.outputs import Output, pool
 from pipeline.prediction import runs
+from pipeline.prediction.predictions import Predictions
 from pipeline.prediction.predictor import predict
 from pipeline.training import teacher
 
@@ -41,7 +42,7 @@ def answers(config: Config, new: NewImages, fold: int, table: FoldTable, classes
         raise InputError("pseudo.images: needs a teacher that keeps all classes of a row; set its predict.top_k: null")
     images = open_config(own, new.images, "unlabelled images")
     shown = images.digest([f"{new.ids[row]}\x1f{name}" for row, name in zip(new.rows_J, new.image_ids, strict=True)])
-    print_ = fingerprints.digest({"teacher": fingerprint_of(config, [fold]), "images": shown, "size": size_for(own)})
+    print_ = checksums.digest({"teacher": fingerprint_of(config, [fold]), "images": shown, "size": size_for(own)})
     kept = Predictions.load(path) if processes.is_main() and path.is_file() else None
     if kept is not None and kept.meta["fingerprint"] != print_:
         kept = None
@@ -77,7 +78,7 @@ def fingerprint_of(config: Config, folds: Iterable[int]) -> str:
     paths: list[Path] = [folder / f"fold{fold}" / "model.safetensors" for fold in folds]
     if missing := [path for path in paths if not path.is_file()]:
         raise MismatchError(*(f"{path}: missing; train the teacher with: foldline train" for path in missing))
-    files = {path.parent.name: fingerprints.file_hash(path) for path in paths}
-    return fingerprints.digest(
+    files = {path.parent.name: checksums.file_hash(path) for path in paths}
+    return checksums.digest(
         fingerprints.fields(own, [*affecting(Affects.PREDICTION), "tta"], **files, setting=str(Setting.of(own)))
     )

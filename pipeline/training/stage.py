@@ -19,7 +19,9 @@ from pipeline.config.keys import affecting
 from pipeline.config.loading import dump
 from pipeline.config.sections.section import Affects
 from pipeline.errors import InputError, MismatchError
-from pipeline.files.artifacts import lock, write_json, write_text
+from pipeline.files import checksums
+from pipeline.files.atomic import write_json, write_text
+from pipeline.files.locks import lock
 from pipeline.folds import fold_table
 from pipeline.folds.fold_table import FoldTable
 from pipeline.images.cache import ImageSet, size_for
@@ -229,5 +231,5 @@ def fields(
         decode=str(DECODE_VERSION),
     )
     if isinstance(config.model.pretrained, str):
-        found["model.pretrained"] = fingerprints.file_hash(Path(config.model.pretrained))
+        found["model.pretrained"] = checksums.file_hash(Path(config.model.pretrained))
     return found | dict(further or {})

@@ -11,12 +11,12 @@ import numpy as np
 
 from pipeline.config import loading as configs
 from pipeline.errors import FoldlineError, InputError, MismatchError
-from pipeline.files.artifacts import Predictions
 from pipeline.folds import fold_table
 from pipeline.folds.fold_table import FoldTable
 from pipeline.methods.arrays import Array
 from pipeline.methods.topk import Top
 from pipeline.prediction import runs
+from pipeline.prediction.predictions import Predictions
 
 if TYPE_CHECKING:
     from pipeline.competition.competition import Competition

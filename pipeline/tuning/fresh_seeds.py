@@ -10,7 +10,7 @@ import numpy as np
 
 from pipeline.config.config import Config
 from pipeline.config.search_space.space import Space
-from pipeline.files.artifacts import read_json, write_json
+from pipeline.files.atomic import read_json, write_json
 from pipeline.folds import fold_table
 from pipeline.tuning import inputs, trial_names
 from pipeline.tuning.locks import turn

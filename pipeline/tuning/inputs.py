@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from pipeline.config import fingerprints
 from pipeline.config.config import Config
 from pipeline.errors import MismatchError
+from pipeline.files import checksums
 from pipeline.tuning.trial_names import without_places
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def hold(study: Study, made: Config, fold: int) -> None:
     if not found:
         return
     tree = without_places(made)
-    name = f"data {fingerprints.digest({section: tree[section] for section in SECTIONS})[:12]}"
+    name = f"data {checksums.digest({section: tree[section] for section in SECTIONS})[:12]}"
     old = study.user_attrs.get(name)
     if old is None:
         study.set_user_attr(name, found)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pipeline.errors import LockedError
-from pipeline.files.artifacts import lock
+from pipeline.files.locks import lock
 
 
 def sweep(folder: Path) -> None:

@@ -14,7 +14,8 @@ import yaml
 from pipeline.config.search_space import space as spaces
 from pipeline.config.search_space.entries import Range
 from pipeline.config.search_space.space import Space
-from pipeline.files.artifacts import atomic, write_table, write_text
+from pipeline.files.atomic import atomic, write_text
+from pipeline.files.tables import write_table
 from pipeline.report import plots
 from pipeline.tuning import plots as study_plots
 from pipeline.tuning import trial_names

@@ -17,7 +17,7 @@ import numpy as np
 from pipeline.config.config import Config
 from pipeline.config.search_space.space import Space, suggest
 from pipeline.errors import InputError, LockedError
-from pipeline.files.artifacts import lock
+from pipeline.files.locks import lock
 from pipeline.methods import samplers
 from pipeline.tuning import trial_names
 from pipeline.tuning.locks import turn

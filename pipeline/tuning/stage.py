@@ -18,7 +18,7 @@ from pipeline.config.search_space.resolve import read as read_space
 from pipeline.config.search_space.resolve import settle
 from pipeline.config.search_space.space import Space
 from pipeline.errors import FoldlineError, InputError, TrainingError
-from pipeline.files.artifacts import write_text
+from pipeline.files.atomic import write_text
 from pipeline.folds import fold_table
 from pipeline.tuning import fresh_seeds, outputs, storage, worker_pool
 from pipeline.tuning.locks import sweep, turn

@@ -15,6 +15,7 @@ from pipeline.config.search_space.resolve import default
 from pipeline.config.search_space.resolve import read as read_space
 from pipeline.config.sections.section import Affects
 from pipeline.errors import InputError, MismatchError, SpaceError
+from pipeline.files import checksums
 from pipeline.folds.fold_table import FoldTable
 from pipeline.methods.metrics import find
 from pipeline.tuning.trial_names import weights
@@ -142,7 +143,7 @@ def identity(config: Config, table: FoldTable) -> fingerprints.Fields:
     }
     entries = config.tune.space if config.tune.space is not None else default(config)
     space: fingerprints.Fields = {f"tune.space.{key}": entry for key, entry in entries.items()}
-    space |= {f"tune.space's {file}": fingerprints.file_hash(file) for file in _files(config)}
+    space |= {f"tune.space's {file}": checksums.file_hash(file) for file in _files(config)}
     stored: fingerprints.Fields = json.loads(json.dumps({**fixed, **space}))  # as the database gives it back
     return stored
 

@@ -10,6 +10,7 @@ from pipeline.config import fingerprints
 from pipeline.config.config import Config
 from pipeline.config.keys import plugins
 from pipeline.config.search_space.resolve import settle
+from pipeline.files import checksums
 
 PLACES = ("name", "run", "runs_dir", "folds_dir", "studies_dir", "ensemble", "submission", "predict", "tune")
 ELSEWHERE = {  # may differ between machines, or are no matter of validation
@@ -35,7 +36,7 @@ def named(config: Config, made: Config, run: str, **changes: Any) -> Config:
 def weights(made: Config) -> bool | str:
     """Return which weights a trial starts from: a file by what it holds, as its path may change."""
     given = made.model.pretrained
-    return given if isinstance(given, bool) else fingerprints.file_hash(Path(given))
+    return given if isinstance(given, bool) else checksums.file_hash(Path(given))
 
 
 def without_places(made: Config) -> dict[str, Any]:
@@ -52,7 +53,7 @@ def digest(made: Config) -> str:
     tree = without_places(made)
     tree["data"]["cache_size"] = made.data.cache.size
     tree["model"]["pretrained"] = weights(made)
-    return fingerprints.digest({**tree, **own_files(made)})[:12]
+    return checksums.digest({**tree, **own_files(made)})[:12]
 
 
 def own_files(made: Config) -> fingerprints.Fields:

@@ -14,12 +14,12 @@ from pipeline.config.config import Config
 from pipeline.config.loading import load
 from pipeline.config.rules import topk_rules
 from pipeline.errors import MismatchError
-from pipeline.files.artifacts import Predictions
 from pipeline.folds.fold_table import FoldTable
 from pipeline.methods.arrays import Array
 from pipeline.methods.metrics import find
 from pipeline.methods.tasks import TASKS
 from pipeline.prediction import runs
+from pipeline.prediction.predictions import Predictions
 from pipeline.scoring.scores import truth
 from pipeline.tuning.trial_states import ranked
 

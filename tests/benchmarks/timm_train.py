@@ -31,7 +31,7 @@ from pipeline.competition.competition import Competition
 from pipeline.competition.competition import load as load_competition
 from pipeline.config.config import Config
 from pipeline.config.loading import dump, load
-from pipeline.files.artifacts import write_table
+from pipeline.files.tables import write_table
 from pipeline.folds import fold_table
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -126,7 +126,7 @@ def copy_rows(config: Config, full: Competition, rows: int, root: Path) -> None:
     write_table(root / data.tables[0], full.table.iloc[train])
     write_table(root / data.sample_submission, full.sample[full.sample[data.id].isin(kept)])
     if data.test is not None:
-        from pipeline.files.artifacts import read_text_table
+        from pipeline.files.tables import read_text_table
 
         table = read_text_table(source / data.test)
         write_table(root / data.test, table[table[data.id].isin(kept)])

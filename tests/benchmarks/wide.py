@@ -55,8 +55,9 @@ def draw(truth_N: np.ndarray, rows_N: np.ndarray, classes: int, top: int, seed: 
 def make(folder: Path, asked: argparse.Namespace) -> list[Path]:
     """Write folds, sample and every member's predictions; return the members' configs and the blend's."""
     from pipeline.config import loading as configs
-    from pipeline.files.artifacts import Predictions, write_text
+    from pipeline.files.atomic import write_text
     from pipeline.folds import fold_table
+    from pipeline.prediction.predictions import Predictions
 
     rng = np.random.default_rng(0)
     share_C = 1 / (np.arange(asked.classes) + 10)

@@ -14,10 +14,12 @@ from synthetic import CLASSES, TEST_IDS, make_config, make_folds, make_sample
 from pipeline.blending import stage as ensemble
 from pipeline.config.config import Config
 from pipeline.config.loading import dump
-from pipeline.files.artifacts import Predictions, read_text_table, write_text
+from pipeline.files.atomic import write_text
+from pipeline.files.tables import read_text_table
 from pipeline.methods.decisions import DECISIONS, Rules
 from pipeline.methods.metrics import find
 from pipeline.methods.resampling import mean_of_folds
+from pipeline.prediction.predictions import Predictions
 from pipeline.scoring import leaderboard, ledger
 from pipeline.scoring import stage as score
 

@@ -21,12 +21,13 @@ from pipeline.blending.stacking import Stack
 from pipeline.config.config import Config
 from pipeline.config.loading import dump
 from pipeline.errors import InputError, MismatchError
-from pipeline.files.artifacts import Predictions, read_text_table
+from pipeline.files.tables import read_text_table
 from pipeline.folds.fold_table import FoldTable
 from pipeline.methods.blenders import BLENDERS
 from pipeline.methods.calibration import CALIBRATIONS
 from pipeline.methods.metrics import METRICS
 from pipeline.methods.tasks import TASKS
+from pipeline.prediction.predictions import Predictions
 from pipeline.scoring import stage as score
 
 

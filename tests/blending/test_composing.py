@@ -15,9 +15,11 @@ from pipeline.blending import stage as ensemble
 from pipeline.config.config import Config
 from pipeline.config.loading import dump, load
 from pipeline.errors import InputError, MismatchError
-from pipeline.files.artifacts import Predictions, read_text_table, write_text
+from pipeline.files.atomic import write_text
+from pipeline.files.tables import read_text_table
 from pipeline.folds import fold_table
 from pipeline.folds import stage as folds
+from pipeline.prediction.predictions import Predictions
 
 SHAPES, ROUND = ("cross", "disk", "square"), ("no", "yes")
 TEST_IDS = np.asarray([f"{i:04d}" for i in range(48, 60)])

@@ -19,8 +19,9 @@ from pipeline.config import loading as configs
 from pipeline.config.config import Config
 from pipeline.config.loading import dump
 from pipeline.errors import InputError, MismatchError
-from pipeline.files.artifacts import Predictions, read_text_table
+from pipeline.files.tables import read_text_table
 from pipeline.folds.fold_table import FoldTable
+from pipeline.prediction.predictions import Predictions
 from pipeline.scoring import stage as score
 
 VARIANTS = ["plain", "tta", "plain_smoothed", "tta_smoothed"]

@@ -15,12 +15,12 @@ from pipeline.blending.choosing import compare
 from pipeline.blending.judging import Judge
 from pipeline.blending.stacking import Stack
 from pipeline.config.config import Config
-from pipeline.files.artifacts import Predictions
 from pipeline.folds import fold_table
 from pipeline.folds.fold_table import FoldTable
 from pipeline.methods.blenders import BLENDERS, Fit, Objective, equal_weights
 from pipeline.methods.metrics import METRICS
 from pipeline.prediction import runs
+from pipeline.prediction.predictions import Predictions
 
 
 def test_auto_takes_what_surely_beats_the_mean(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

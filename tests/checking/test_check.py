@@ -12,7 +12,7 @@ from pipeline.checking import stage as check
 from pipeline.competition.competition import load as load_competition
 from pipeline.config.loading import load as load_config
 from pipeline.errors import InputError
-from pipeline.files.artifacts import read_json
+from pipeline.files.atomic import read_json
 from pipeline.images import filling
 
 

@@ -11,7 +11,7 @@ from synthetic import CLASSES, make_config
 
 from pipeline.config.rules import decisions
 from pipeline.errors import InputError
-from pipeline.files.artifacts import write_json
+from pipeline.files.atomic import write_json
 
 MULTILABEL = {"data__task": "multilabel", "data__separator": " ", "loss__name": "binary_cross_entropy"}
 ORDINAL = {"data__task": "ordinal", "metric": "quadratic_weighted_kappa"}

@@ -14,6 +14,7 @@ from pipeline.config.fingerprints import ENGINE_VERSION
 from pipeline.config.keys import below
 from pipeline.config.loading import parse
 from pipeline.errors import MismatchError
+from pipeline.files import checksums
 
 
 def config(**sections: Any) -> Config:
@@ -42,15 +43,15 @@ def test_fields_are_the_named_keys_the_files_and_the_engine() -> None:
 
 def test_only_what_is_read_changes_the_digest() -> None:
     keys = below("train.lr", "model")
-    same = fingerprints.digest(fingerprints.fields(config(), keys))
+    same = checksums.digest(fingerprints.fields(config(), keys))
     assert len(same) == 64
-    assert same == fingerprints.digest(fingerprints.fields(config(run="other", runs_dir="/elsewhere"), keys))
-    assert same != fingerprints.digest(fingerprints.fields(config(train={"lr": 1e-3}), keys))
-    assert same != fingerprints.digest(fingerprints.fields(config(), keys, images="1"))
+    assert same == checksums.digest(fingerprints.fields(config(run="other", runs_dir="/elsewhere"), keys))
+    assert same != checksums.digest(fingerprints.fields(config(train={"lr": 1e-3}), keys))
+    assert same != checksums.digest(fingerprints.fields(config(), keys, images="1"))
 
 
 def test_the_digest_does_not_depend_on_the_order() -> None:
-    assert fingerprints.digest({"a": 1, "b": 2.5}) == fingerprints.digest({"b": 2.5, "a": 1})
+    assert checksums.digest({"a": 1, "b": 2.5}) == checksums.digest({"b": 2.5, "a": 1})
 
 
 def test_an_unknown_key_is_a_bug() -> None:
@@ -102,6 +103,6 @@ def test_a_damaged_stamp_is_said(tmp_path: Path) -> None:
 def test_file_hashes_are_of_the_content(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"weights")
     (tmp_path / "b").write_bytes(b"weights")
-    assert fingerprints.file_hash(tmp_path / "a") == fingerprints.file_hash(tmp_path / "b")
-    assert fingerprints.file_hash(tmp_path / "a") == hashlib.sha256(b"weights").hexdigest()
-    assert fingerprints.file_hash(tmp_path / "gone") == "missing"
+    assert checksums.file_hash(tmp_path / "a") == checksums.file_hash(tmp_path / "b")
+    assert checksums.file_hash(tmp_path / "a") == hashlib.sha256(b"weights").hexdigest()
+    assert checksums.file_hash(tmp_path / "gone") == "missing"

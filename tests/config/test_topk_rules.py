@@ -11,8 +11,8 @@ from synthetic import make_config
 from pipeline.competition import labels
 from pipeline.config.rules import topk_rules
 from pipeline.errors import InputError, MismatchError
-from pipeline.files.artifacts import Predictions
 from pipeline.methods import topk
+from pipeline.prediction.predictions import Predictions
 
 
 @pytest.mark.parametrize(

@@ -16,16 +16,10 @@ import pandas as pd
 import pytest
 
 from pipeline.errors import LockedError, MismatchError, SpaceError
-from pipeline.files.artifacts import (
-    Predictions,
-    atomic,
-    lock,
-    read_json,
-    read_text_table,
-    write_json,
-    write_table,
-    write_text,
-)
+from pipeline.files.atomic import atomic, read_json, write_json, write_text
+from pipeline.files.locks import lock
+from pipeline.files.tables import read_text_table, write_table
+from pipeline.prediction.predictions import Predictions
 
 
 @pytest.fixture
@@ -52,7 +46,7 @@ def kill(process: subprocess.Popen[str]) -> None:
 HALF_WRITTEN = """
 import sys, time
 from pathlib import Path
-from pipeline.files.artifacts import atomic
+from pipeline.files.atomic import atomic
 with atomic(Path(sys.argv[1])) as beside:
     with beside.open("w") as stream:
         stream.write("half of the new")
@@ -189,7 +183,7 @@ def test_damaged_and_missing_predictions(tmp_path: Path, predictions: Prediction
 HOLD = """
 import sys, time
 from pathlib import Path
-from pipeline.files.artifacts import lock
+from pipeline.files.locks import lock
 with lock(Path(sys.argv[1])):
     print("ready", flush=True)
     time.sleep(60)

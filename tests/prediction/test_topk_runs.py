@@ -17,11 +17,13 @@ from pipeline.competition import labels
 from pipeline.config import loading as configs
 from pipeline.config.config import Config
 from pipeline.errors import InputError, MismatchError
-from pipeline.files.artifacts import Predictions, read_text_table, write_text
+from pipeline.files.atomic import write_text
+from pipeline.files.tables import read_text_table
 from pipeline.folds import stage as folds
 from pipeline.folds.fold_table import FoldTable
 from pipeline.methods import topk
 from pipeline.prediction import stage as predict
+from pipeline.prediction.predictions import Predictions
 from pipeline.report import stage as report
 from pipeline.scoring import diff
 from pipeline.scoring import stage as score

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from pipeline.config.loading import load
-from pipeline.files.artifacts import Predictions
 from pipeline.folds import stage as folds
 from pipeline.prediction import stage as predict
+from pipeline.prediction.predictions import Predictions
 from pipeline.scoring import stage as score
 from pipeline.training import stage as train
 

@@ -18,9 +18,10 @@ from pipeline.competition.competition import load as load_competition
 from pipeline.config.config import Config
 from pipeline.config.loading import dump, load
 from pipeline.errors import MismatchError
-from pipeline.files.artifacts import Predictions, read_json, write_json
+from pipeline.files.atomic import read_json, write_json
 from pipeline.folds import fold_table
 from pipeline.folds import stage as folds
+from pipeline.prediction.predictions import Predictions
 from pipeline.report import stage as report
 from pipeline.report.files import Run
 from pipeline.scoring import stage as score

@@ -13,9 +13,9 @@ from pipeline.blending import stage as ensemble
 from pipeline.config.config import Config
 from pipeline.config.loading import dump
 from pipeline.errors import InputError, MismatchError
-from pipeline.files.artifacts import Predictions
 from pipeline.folds import fold_table
 from pipeline.folds.fold_table import FoldTable
+from pipeline.prediction.predictions import Predictions
 from pipeline.scoring import diff
 from pipeline.scoring import stage as score
 

@@ -16,10 +16,10 @@ from conftest import SHAPES
 from pipeline.blending import stage as ensemble
 from pipeline.config.config import Config
 from pipeline.config.loading import load
-from pipeline.files.artifacts import Predictions
 from pipeline.folds import fold_table
 from pipeline.folds import stage as folds
 from pipeline.prediction import stage as predict
+from pipeline.prediction.predictions import Predictions
 from pipeline.report import stage as report
 from pipeline.scoring import stage as score
 from pipeline.training import stage as train

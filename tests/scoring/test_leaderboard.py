@@ -14,7 +14,7 @@ from pipeline.cli import main
 from pipeline.config import loading as configs
 from pipeline.config.config import Config
 from pipeline.errors import InputError, MismatchError
-from pipeline.files.artifacts import write_json
+from pipeline.files.atomic import write_json
 from pipeline.scoring import leaderboard, ledger
 from pipeline.scoring import stage as score
 

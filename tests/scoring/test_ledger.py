@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import LockedError, MismatchError
-from pipeline.files.artifacts import lock
+from pipeline.files.locks import lock
 from pipeline.scoring import ledger
 from pipeline.scoring.ledger import COLUMNS, NAME, Entry
 

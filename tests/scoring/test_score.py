@@ -15,9 +15,10 @@ from synthetic import CLASSES, TEST_IDS, command, make_config, make_folds, make_
 from pipeline.config.config import Config
 from pipeline.config.loading import dump
 from pipeline.errors import MismatchError
-from pipeline.files.artifacts import Predictions, read_text_table
+from pipeline.files.tables import read_text_table
 from pipeline.folds import fold_table
 from pipeline.folds.fold_table import FoldTable
+from pipeline.prediction.predictions import Predictions
 from pipeline.scoring import stage as score
 
 

@@ -13,7 +13,8 @@ import pipeline
 from pipeline.competition.competition import load
 from pipeline.config.loading import load as load_config
 from pipeline.errors import InputError, MismatchError
-from pipeline.files.artifacts import read_json, read_text_table, write_json
+from pipeline.files.atomic import read_json, write_json
+from pipeline.files.tables import read_text_table
 from pipeline.starting import example
 
 DIGITS = """

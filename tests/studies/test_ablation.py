@@ -15,7 +15,7 @@ from synthetic import make_config, make_folds, make_run, pets
 
 from pipeline.config.loading import load
 from pipeline.errors import InputError
-from pipeline.files.artifacts import write_text
+from pipeline.files.atomic import write_text
 from pipeline.studies import ablation, ablation_table, variants
 from pipeline.studies.variants import BASE
 from pipeline.training import stage as train

@@ -17,9 +17,10 @@ from synthetic import CLASSES, TEST_IDS, make_config, make_folds, make_run, pets
 from pipeline.cli import main
 from pipeline.config.config import Config
 from pipeline.config.loading import load
-from pipeline.files.artifacts import Predictions, write_table
+from pipeline.files.tables import write_table
 from pipeline.folds import stage as folds
 from pipeline.prediction import stage as predict
+from pipeline.prediction.predictions import Predictions
 from pipeline.scoring import optimism
 from pipeline.training import stage as train
 

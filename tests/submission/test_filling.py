@@ -15,7 +15,7 @@ from synthetic import make_config, make_sample
 
 from pipeline.competition.sample_submission import check_sample, read_sample
 from pipeline.errors import InputError, MismatchError
-from pipeline.files.artifacts import read_text_table
+from pipeline.files.tables import read_text_table
 from pipeline.submission.filling import build
 
 IDS = np.array(["007", "008", "009"])

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from pipeline.config.config import Config
 from pipeline.config.loading import parse
 from pipeline.errors import InputError, MismatchError
-from pipeline.files.artifacts import atomic
+from pipeline.files.atomic import atomic
 from pipeline.training.checkpoint import Checkpoint
 from pipeline.training.trainer import optimizer
 

@@ -17,9 +17,11 @@ from pipeline.competition.competition import load
 from pipeline.config.config import Config
 from pipeline.config.loading import dump, parse
 from pipeline.errors import InputError, MismatchError
-from pipeline.files.artifacts import Predictions, write_table, write_text
+from pipeline.files.atomic import write_text
+from pipeline.files.tables import write_table
 from pipeline.folds.fold_table import FoldTable
 from pipeline.images.cache import open_config
+from pipeline.prediction.predictions import Predictions
 from pipeline.training.distillation import Lessons, Taught
 
 ROWS = 30

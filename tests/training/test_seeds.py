@@ -15,8 +15,9 @@ from pipeline.config.loading import load
 from pipeline.config.search_space.resolve import read as read_space
 from pipeline.config.search_space.resolve import settle
 from pipeline.errors import InputError
-from pipeline.files.artifacts import Predictions, read_text_table
+from pipeline.files.tables import read_text_table
 from pipeline.prediction.new_images import predict_new
+from pipeline.prediction.predictions import Predictions
 from pipeline.studies import dry
 from pipeline.training import stage as train
 

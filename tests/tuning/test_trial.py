@@ -18,11 +18,13 @@ from pipeline.config.config import Config
 from pipeline.config.loading import dump
 from pipeline.config.search_space.resolve import read as read_space
 from pipeline.errors import MismatchError, TrainingError
-from pipeline.files.artifacts import Predictions, write_table, write_text
+from pipeline.files.atomic import write_text
+from pipeline.files.tables import write_table
 from pipeline.folds import fold_table
 from pipeline.folds import stage as folds
 from pipeline.folds.fold_table import FoldTable
 from pipeline.methods.metrics import METRICS
+from pipeline.prediction.predictions import Predictions
 from pipeline.tuning import fresh_seeds, outputs, storage, trial, worker
 from pipeline.tuning.trial_results import Setup, find_rival, fold_score
 from pipeline.tuning.trial_states import kinds, ranked, reason

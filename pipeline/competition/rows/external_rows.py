@@ -14,7 +14,7 @@ from pipeline.competition.rows import train_rows
 from pipeline.competition.rows.reader import Reader
 from pipeline.competition.rows.rows import Rows, check_columns, check_ids
 from pipeline.competition.tables import duplicates
-from pipeline.files.artifacts import texts
+from pipeline.files.tables import texts
 from pipeline.methods import topk
 from pipeline.methods.arrays import Array
 from pipeline.methods.tasks import TASKS

@@ -16,7 +16,7 @@ from pipeline.competition.sample_submission import find_sample
 from pipeline.competition.tables import columns, duplicates
 from pipeline.errors import InputError
 from pipeline.files.archives import NAMED
-from pipeline.files.artifacts import texts
+from pipeline.files.tables import texts
 from pipeline.methods.arrays import Array
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from pipeline.competition.sample_submission import id_name
 from pipeline.competition.tables import columns, json_arrays
 from pipeline.competition.templates import fill
 from pipeline.config.sections.data import Arrays
-from pipeline.files.artifacts import texts
+from pipeline.files.tables import texts
 from pipeline.methods.arrays import Array
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from pipeline.competition.tables import file_names
 from pipeline.competition.tables.json_records import read_json
 from pipeline.competition.templates import nearest
 from pipeline.files import archives
-from pipeline.files.artifacts import read_text_table
+from pipeline.files.tables import read_text_table
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -13,10 +13,10 @@ import numpy as np
 
 from pipeline.competition.rows.rows import Defects, Origin, Rows
 from pipeline.competition.tables.json_records import RECORD, frame
-from pipeline.config.fingerprints import digest, file_hash
 from pipeline.config.sections.data import Arrays
 from pipeline.errors import SpaceError
-from pipeline.files.artifacts import UNWRITABLE, read_json, write_json
+from pipeline.files.atomic import UNWRITABLE, read_json, write_json
+from pipeline.files.checksums import digest, file_hash
 
 if TYPE_CHECKING:
     from pipeline.config.config import Config

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipeline.errors import Problem, some
-from pipeline.files.artifacts import read_json
+from pipeline.files.atomic import read_json
 from pipeline.methods.arrays import Array
 from pipeline.methods.decisions import DECISIONS, Rules, decide, labels
 from pipeline.methods.metrics import find

@@ -1,137 +1,20 @@
-"""Write and read our own files: whole or not at all, never pickled, joined by id."""
+"""Hold, write and read predictions by id, view and class: never pickled, refused where they are no numbers."""
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import json
-import os
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
-import pandas as pd
 
-from pipeline.errors import LockedError, MismatchError, SpaceError
+from pipeline.errors import MismatchError
+from pipeline.files.atomic import atomic
 from pipeline.methods import topk
 from pipeline.methods.arrays import Array
 from pipeline.methods.topk import Top
-
-FIXED = ["id", "fold", "target"]  # the first columns of oof.csv; test.csv has id alone
-UNWRITABLE = {
-    errno.ENOSPC,
-    errno.EDQUOT,
-    errno.EACCES,
-    errno.EROFS,
-    errno.EPERM,
-    errno.EEXIST,  # a file stands where a folder is wanted
-    errno.ENOTDIR,
-}
-
-
-@contextlib.contextmanager
-def atomic(path: Path) -> Iterator[Path]:
-    """Yield a path beside `path` to write to; flush it and rename it when the block ends well.
-
-    Raises SpaceError where the disk is full or the folder cannot be written.
-    """
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield beside
-        with beside.open("rb") as stream:
-            os.fsync(stream.fileno())
-        beside.replace(path)
-    except OSError as error:
-        if error.errno in UNWRITABLE:
-            raise SpaceError(_unwritable(path, error)) from error
-        raise
-    finally:
-        with contextlib.suppress(OSError):  # the reason it cannot be removed is the one being raised
-            beside.unlink()
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file atomically."""
-    with atomic(path) as beside:
-        beside.write_text(text, encoding="utf-8")
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON atomically; NaN is refused."""
-    write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
-
-
-def read_json(path: Path) -> Any:
-    """Read JSON; raise MismatchError where it is not."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise MismatchError(f"{path}: not readable as JSON ({error}); delete it and run the stage again") from None
-
-
-def write_table(path: Path, table: pd.DataFrame) -> None:
-    """Write a CSV atomically; floats with as many digits as restore them."""
-    with atomic(path) as beside:
-        table.to_csv(beside, index=False, lineterminator="\n")
-
-
-def read_text_table(path: Path | IO[bytes], separator: str = ",") -> pd.DataFrame:
-    """Read a CSV with every cell as text: 007 stays 007, an empty cell is ''.
-
-    Raises ValueError where it is no CSV. Lines longer than the header are refused too, as pandas would
-    take their first cell for an index and shift all columns.
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", pd.errors.ParserWarning)
-        try:
-            return pd.read_csv(
-                path,
-                sep=separator,
-                dtype=str,
-                keep_default_na=False,
-                na_filter=False,
-                encoding="utf-8-sig",
-                index_col=False,
-            )
-        except pd.errors.ParserWarning:
-            raise ValueError("its lines have more cells than its header") from None
-
-
-def texts(column: pd.Series[str]) -> Array:
-    """Return a column as an array of text."""
-    return np.asarray(column.tolist(), dtype=np.str_)
-
-
-@contextlib.contextmanager
-def lock(folder: Path) -> Iterator[None]:
-    """Hold the folder for this process; raise LockedError where another one holds it.
-
-    The lock is the kernel's (flock): it goes with the process, also after a kill. Taking it twice in one
-    process fails too. Raises SpaceError where the folder cannot be written.
-    """
-    import fcntl
-
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        held = (folder / ".lock").open("a+")
-    except OSError as error:
-        raise SpaceError(_unwritable(folder, error)) from error
-    with held as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            stream.seek(0)
-            holder = stream.read().strip() or "unknown"
-            remedy = "wait for it, or choose another `run`"
-            raise LockedError(f"{folder}: locked by process {holder}; {remedy}") from None
-        stream.truncate(0)
-        stream.write(str(os.getpid()))
-        stream.flush()
-        yield
 
 
 @dataclass(frozen=True)
@@ -210,7 +93,7 @@ class Predictions:
     def view(self, name: str) -> Array:
         """Return one view's probabilities [N,C] float32; a Top where not all classes are kept."""
         found = self.tops([name])
-        return found[0] if found else self.probs_NVC[:, self.views.index(name)]
+        return topk.as_array(found[0]) if found else self.probs_NVC[:, self.views.index(name)]
 
     def tops(self, views: Sequence[str]) -> list[Top]:
         """Return the most probable classes under each of these views; none where all classes are kept."""
@@ -225,10 +108,6 @@ class Predictions:
         if missing:
             raise MismatchError(f"views {', '.join(missing)} are not predicted; run: foldline predict")
         if self.top_NVK is not None:
-            return topk.mean(self.tops(views))
+            return topk.as_array(topk.mean(self.tops(views)))
         wanted = [self.views.index(view) for view in views]
         return np.asarray(self.probs_NVC[:, wanted].mean(axis=1, dtype=np.float64))
-
-
-def _unwritable(path: Path, error: OSError) -> str:
-    return f"{path}: cannot be written: {error.strerror}; free space or choose another folder"

@@ -1,0 +1,48 @@
+"""Write and read tables as CSV: every cell is text, floats keep their digits."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import pandas as pd
+
+from pipeline.files.atomic import atomic
+from pipeline.methods.arrays import Array
+
+FIXED = ["id", "fold", "target"]  # the first columns of oof.csv; test.csv has id alone
+
+
+def write_table(path: Path, table: pd.DataFrame) -> None:
+    """Write a CSV atomically; floats with as many digits as restore them."""
+    with atomic(path) as beside:
+        table.to_csv(beside, index=False, lineterminator="\n")
+
+
+def read_text_table(path: Path | IO[bytes], separator: str = ",") -> pd.DataFrame:
+    """Read a CSV with every cell as text: 007 stays 007, an empty cell is ''.
+
+    Raises ValueError where it is no CSV. Lines longer than the header are refused too, as pandas would
+    take their first cell for an index and shift all columns.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", pd.errors.ParserWarning)
+        try:
+            return pd.read_csv(
+                path,
+                sep=separator,
+                dtype=str,
+                keep_default_na=False,
+                na_filter=False,
+                encoding="utf-8-sig",
+                index_col=False,
+            )
+        except pd.errors.ParserWarning:
+            raise ValueError("its lines have more cells than its header") from None
+
+
+def texts(column: pd.Series[str]) -> Array:
+    """Return a column as an array of text."""
+    return np.asarray(column.tolist(), dtype=np.str_)
