@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from pipeline.batches.inputs import Inputs
 from pipeline.blending import stage as ensemble
 from pipeline.checking import stage as check
 from pipeline.config.config import Config
@@ -20,11 +21,12 @@ from pipeline.training import stage as train
 
 def run(config: Config, only: Sequence[int] | None = None, force: bool = False) -> Path:
     """Run the pipeline and return the run's folder; with some folds only, stop after a partial score."""
+    inputs = Inputs()
     stages: list[tuple[str, Callable[[], object], bool]] = [  # name, work, whether all processes take part
         ("check", lambda: check.run(config), False),
-        ("folds", lambda: folds.run(config, force=False), False),
-        ("train", lambda: train.run(config, only, force), True),
-        ("predict", lambda: predict.run(config, only), True),
+        ("folds", lambda: folds.run(config, force=False, competition=inputs.competition(config)), False),
+        ("train", lambda: train.run(config, only, force, inputs=inputs), True),
+        ("predict", lambda: predict.run(config, only, inputs=inputs), True),
         ("score", lambda: score.run(config, partial=only is not None), False),
     ]
     if only is None:

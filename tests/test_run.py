@@ -8,6 +8,7 @@ import pytest
 from synthetic import make_config
 
 from pipeline import run as pipeline_run
+from pipeline.batches.inputs import Inputs
 from pipeline.blending import stage as ensemble
 from pipeline.checking import stage as check
 from pipeline.folds import stage as folds
@@ -35,6 +36,7 @@ def test_every_stage_runs_once_in_order(
     for stage, name in zip((check, folds, train, predict, score, ensemble, report), STAGES, strict=True):
         monkeypatch.setattr(stage, "run", lambda *_, name=name, **__: done.append(name))
     monkeypatch.setattr(example, "held_back", lambda _: done.append("held_back"))  # before the report, which shows it
+    monkeypatch.setattr(Inputs, "competition", lambda *_: None)
     config = make_config(tmp_path)
     assert pipeline_run.run(config, only) == config.run_dir
     assert done == ["check", "folds", "train", "predict", "score", *after]

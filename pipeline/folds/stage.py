@@ -26,13 +26,13 @@ LIBRARIES = ("numpy", "pandas", "scikit-learn", "iterative-stratification")
 SHOWN = 10  # labels printed per fold
 
 
-def run(config: Config, force: bool = False) -> Path:
+def run(config: Config, force: bool = False, competition: Competition | None = None) -> Path:
     """Return the fold table's path, made where there is none (or with `force`), verified where there is one.
 
     An existing table is never remade on its own: teammates' models validate by it. Raises MismatchError
     where it does not fit the data or the config, InputError where no assignment exists.
     """
-    competition, path = load(config), config.folds_path
+    competition, path = competition or load(config), config.folds_path
     rows = FoldRows(config, competition)
     exists = path.is_file()
     if exists and not force:

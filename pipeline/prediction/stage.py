@@ -11,8 +11,8 @@ import numpy as np
 from torch import nn
 
 from pipeline.batches import augmentation, fold_rows
+from pipeline.batches.inputs import Inputs
 from pipeline.batches.loader import Images, Rows, subset
-from pipeline.competition.competition import load
 from pipeline.config import fingerprints, plugin_files
 from pipeline.config.config import Config
 from pipeline.config.keys import affecting
@@ -24,7 +24,7 @@ from pipeline.files import checksums
 from pipeline.files.atomic import write_text
 from pipeline.files.locks import lock
 from pipeline.folds import fold_table
-from pipeline.images.cache import open_config, size_for
+from pipeline.images.cache import size_for
 from pipeline.images.decoding import DECODE_VERSION
 from pipeline.machine import devices, processes
 from pipeline.methods import topk
@@ -37,24 +37,29 @@ from pipeline.prediction.predictor import Options, predict
 from pipeline.prediction.topk_predictor import pool_tops, predict_tops
 
 
-def run(config: Config, folds: Sequence[int] | None = None, parts: Sequence[str] = ("valid", "test")) -> Path:
+def run(
+    config: Config,
+    folds: Sequence[int] | None = None,
+    parts: Sequence[str] = ("valid", "test"),
+    inputs: Inputs | None = None,
+) -> Path:
     """Write the parts of fold<k>/{valid,test}.npz for every trained fold and return the run's folder.
 
     Views that an earlier call predicted with the same weights and images are kept, only missing ones are
     computed. With `train.seeds` each seed's run is predicted in turn.
     """
+    inputs = inputs or Inputs()
     if config.train.seeds is not None:
         for one in config.per_seed:
             if processes.is_main():
                 print(f"{one.run_dir}: seed {one.train.seed}", flush=True)
-            run(one, folds, parts)
+            run(one, folds, parts, inputs)
         return config.run_dir
-    competition = load(config)
-    table = fold_table.read(config)
+    competition, table = inputs.competition(config), fold_table.read(config)
     fold_table.verify(table, competition)
-    images = open_config(config, competition.images, "training images")
+    images = inputs.training_images(config).take(range(len(competition.images)))
     if "test" in parts:
-        test_images = open_config(config, competition.test_images, "test images")
+        test_images = inputs.test_images(config)
     devices.prepare(config.train, processes.count())
     jobs = _Jobs(config, table.fold_hash)
     with lock(config.run_dir) if processes.is_main() else contextlib.nullcontext():
@@ -140,9 +145,7 @@ class _Jobs:
         options = Options(augment=augmentation.of(config), outputs=outputs, progress=progress)
         if (most := topk_rules.kept(config, width)) is not None:
             tops = predict_tops(networks, rows, views, config, setting, normalize, width, most, **options)
-            return [
-                {view: topk.as_array(pool_tops(one, rows_I, count)) for view, one in found.items()} for found in tops
-            ]
+            return [{view: pool_tops(one, rows_I, count) for view, one in found.items()} for found in tops]
         made = []
         found = predict(networks, rows, views, config, setting, normalize, **options)
         for output, probs_IVC in zip(outputs, found, strict=True):
@@ -153,7 +156,7 @@ class _Jobs:
     def _save(self, folder: Path, kind: str, ids: Array, views: dict[str, Array], print_: str) -> None:
         meta = self._network(folder)[1]
         if (most := topk_rules.kept(self.config, len(meta["classes"]))) is not None:
-            views = {view: topk.as_array(topk.top(probs_NC, most)) for view, probs_NC in views.items()}
+            views = {view: topk.top(probs_NC, most) for view, probs_NC in views.items()}
         ordered = list(dict.fromkeys([*self.config.views, *views]))  # those of an earlier `tta` stay
         tops = topk.tops([views[view] for view in ordered])
         shown = [one.values_NK for one in tops] or [views[view] for view in ordered]

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.batches import augmentation, fold_rows, progressive_resizing
+from pipeline.batches.inputs import Inputs
 from pipeline.batches.loader import subset
-from pipeline.competition.competition import Competition, load
+from pipeline.competition.competition import Competition
 from pipeline.config import fingerprints, plugin_files
 from pipeline.config.config import Config
 from pipeline.config.keys import affecting
@@ -36,20 +37,27 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 
-def run(config: Config, folds: Sequence[int] | None = None, force: bool = False, watch: Watch | None = None) -> Path:
+def run(
+    config: Config,
+    folds: Sequence[int] | None = None,
+    force: bool = False,
+    watch: Watch | None = None,
+    inputs: Inputs | None = None,
+) -> Path:
     """Train the folds that are not finished and return the run's folder.
 
     `watch(fold, epochs)` is called after every epoch's checkpoint; what it raises ends the training there. With
     `train.seeds` each seed's run is trained in turn.
     Raises MismatchError where a fold was trained with other settings or data, unless `force` replaces it.
     """
+    inputs = inputs or Inputs()
     if config.train.seeds is not None:
         for one in config.per_seed:
             if processes.is_main():
                 print(f"{one.run_dir}: seed {one.train.seed}", flush=True)
-            run(one, folds, force, watch)
+            run(one, folds, force, watch, inputs)
         return config.run_dir
-    table, lessons, images = _open(config)
+    table, lessons, images = _open(config, inputs)
     wanted = _wanted(folds, table.n)
     together = (
         parallel_folds.count(config.train.parallel_folds, len(wanted), len(devices.gpus())) if watch is None else 1
@@ -87,17 +95,15 @@ def run(config: Config, folds: Sequence[int] | None = None, force: bool = False,
     return config.run_dir
 
 
-def _open(config: Config) -> tuple[FoldTable, Lessons, ImageSet]:
+def _open(config: Config, inputs: Inputs) -> tuple[FoldTable, Lessons, ImageSet]:
     """Read the competition, its folds and its images."""
-    competition = load(config)
-    table = fold_table.read(config)
+    competition, table = inputs.competition(config), fold_table.read(config)
     fold_table.verify(table, competition)
     lessons = Lessons(config, competition, table)
-    return (
-        table,
-        lessons,
-        progressive_resizing.open_all(config, fold_rows.sources(lessons.competition), "training images"),
-    )
+    if lessons.competition is competition:
+        return table, lessons, inputs.training_images(config, sizes=True)
+    further = fold_rows.sources(lessons.competition)  # with unlabelled images that a teacher labels
+    return table, lessons, progressive_resizing.open_all(config, further, "training images")
 
 
 def _train(
@@ -127,7 +133,7 @@ def _train(
 def _train_apart(config: Config, fold: int, stop: parallel_folds.Stop) -> None:
     """Train one fold in a process that has nothing yet."""
     devices.prepare(config.train)
-    _train(config, fold, *_open(config), accelerator(Setting.of(config)), lambda *_: stop())
+    _train(config, fold, *_open(config, Inputs()), accelerator(Setting.of(config)), lambda *_: stop())
 
 
 def _wanted(folds: Sequence[int] | None, count: int) -> list[int]:

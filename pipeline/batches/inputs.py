@@ -1,0 +1,68 @@
+"""Read the competition and open its images once for a job: its stages, seeds and trials share them."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+from pipeline.batches import fold_rows, progressive_resizing
+from pipeline.competition.competition import Competition, load
+from pipeline.competition.image_paths import Source
+from pipeline.config.config import Config
+from pipeline.config.rules import topk_rules
+from pipeline.errors import InputError
+from pipeline.images.cache import ImageSet, open_config, size_for
+
+
+class Inputs:
+    """Hold what a job has read so far, for each way in which its configs read it.
+
+    Files that change while a job runs are seen by the next one.
+    """
+
+    def __init__(self) -> None:
+        self._competitions: dict[str, Competition] = {}
+        self._images: dict[tuple[str, str, tuple[int, int]], ImageSet] = {}
+
+    def competition(self, config: Config) -> Competition:
+        """Return the rows, labels and paths; raise InputError with every problem."""
+        if (found := self._competitions.get(_read_by(config))) is None:
+            return self.keep(config, load(config))
+        classes = found.classes  # what load finds of the settings beside the files
+        kept = topk_rules.kept(config, len(classes))
+        if problems := [*config.loss.class_problems(classes), *topk_rules.problems(config, kept)]:
+            raise InputError(*problems)
+        return found
+
+    def keep(self, config: Config, competition: Competition) -> Competition:
+        """Take what somebody read already."""
+        return self._competitions.setdefault(_read_by(config), competition)
+
+    def training_images(self, config: Config, sizes: bool = False) -> ImageSet:
+        """Open the images of `fold_rows.sources`, with `sizes` also at those of `train.sizes`, as their `others`."""
+        found = self._open(config, "training images", fold_rows.sources(self.competition(config)))
+        if sizes and config.train.sizes:
+            found = copy.copy(found)
+            found.others = tuple(
+                self._open(one, f"training images, {progressive_resizing.text(one)}", self._sources(config))
+                for _, one in progressive_resizing.plan(config)
+            )
+        return found
+
+    def test_images(self, config: Config) -> ImageSet:
+        """Open the images of the test rows."""
+        return self._open(config, "test images", self.competition(config).test_images)
+
+    def _sources(self, config: Config) -> Sequence[Source]:
+        return fold_rows.sources(self.competition(config))
+
+    def _open(self, config: Config, label: str, sources: Sequence[Source]) -> ImageSet:
+        name = (_read_by(config), label, size_for(config))
+        if name not in self._images:
+            self._images[name] = open_config(config, sources, label)
+        return self._images[name]
+
+
+def _read_by(config: Config) -> str:
+    """Return what the rows and the decoding depend on beside the files."""
+    return config.model_dump_json(include={"data", "folds"})
