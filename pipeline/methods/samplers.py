@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import lookup
 
@@ -15,110 +15,52 @@ if TYPE_CHECKING:
     from optuna.pruners import BasePruner
     from optuna.samplers import BaseSampler
 
+# name -> Optuna's class and its options. What only some branches have is modelled by TPE thanks to `group`, by the
+# others drawn at random. The grid is Optuna's exhaustive search, which follows branches; GridSampler multiplies them.
+SAMPLERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "tpe": ("TPESampler", {"multivariate": True, "group": True, "constant_liar": True}),
+    "gp": ("GPSampler", {"warn_independent_sampling": False}),
+    "cmaes": ("CmaEsSampler", {"warn_independent_sampling": False}),
+    "random": ("RandomSampler", {}),
+    "grid": ("BruteForceSampler", {}),
+}
+# name -> Optuna's class and its options by the number of folds, as trials report once per fold; `race` is ours.
+PRUNERS: dict[str, tuple[str, Callable[[int], dict[str, Any]]] | None] = {
+    "race": None,
+    "none": None,
+    # A level that the test can reach: with m pairs its smallest p-value is 2⁻ᵐ, so 0.1 never prunes three folds.
+    "wilcoxon": ("WilcoxonPruner", lambda folds: {"p_threshold": 0.2 if folds >= 4 else 0.3, "n_startup_steps": 2}),
+    "median": ("MedianPruner", lambda _: {"n_startup_trials": 5}),
+    "percentile": ("PercentilePruner", lambda _: {"percentile": 25.0, "n_startup_trials": 5}),  # keeps the best quarter
+    "successive_halving": ("SuccessiveHalvingPruner", lambda _: {"min_resource": 1, "reduction_factor": 2}),
+    "hyperband": (
+        "HyperbandPruner",
+        lambda folds: {"min_resource": 1, "max_resource": folds, "reduction_factor": 2},
+    ),
+}
+
 
 def sampler(name: str, seed: int) -> BaseSampler:
     """Make a sampler of SAMPLERS; `grid` needs a space without ranges, as `space.grid` returns."""
+    import optuna
+
+    kind, options = lookup(SAMPLERS, name, "sampler")
+    found: BaseSampler = _made(optuna.samplers, kind, {"seed": seed, **options})
+    return found
+
+
+def pruner(name: str, folds: int) -> BasePruner:
+    """Make a pruner of PRUNERS for trials that report once per fold; Optuna's that never prunes for `race`, `none`."""
+    import optuna
+
+    kind, options = lookup(PRUNERS, name, "pruner") or ("NopPruner", lambda _: {})
+    found: BasePruner = _made(optuna.pruners, kind, options(folds))
+    return found
+
+
+def _made(module: Any, kind: str, options: dict[str, Any]) -> Any:
     from optuna.exceptions import ExperimentalWarning
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
-        return lookup(SAMPLERS, name, "sampler")(seed)
-
-
-def pruner(name: str, folds: int) -> BasePruner | None:
-    """Make a pruner of PRUNERS for trials that report once per fold; None for `race`, which is ours, and `none`."""
-    from optuna.exceptions import ExperimentalWarning
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)
-        return lookup(PRUNERS, name, "pruner")(folds)
-
-
-def _tpe(seed: int) -> BaseSampler:
-    """Model values that only some branches have too: without `group` TPE models what all trials share."""
-    from optuna.samplers import TPESampler
-
-    return TPESampler(seed=seed, multivariate=True, group=True, constant_liar=True)
-
-
-def _gp(seed: int) -> BaseSampler:
-    """What only some branches have is drawn at random, as the process models one space."""
-    from optuna.samplers import GPSampler
-
-    return GPSampler(seed=seed, warn_independent_sampling=False)
-
-
-def _cmaes(seed: int) -> BaseSampler:
-    """Choices and conditional values are drawn at random, as CMA-ES knows numbers alone."""
-    from optuna.samplers import CmaEsSampler
-
-    return CmaEsSampler(seed=seed, warn_independent_sampling=False)
-
-
-def _random(seed: int) -> BaseSampler:
-    from optuna.samplers import RandomSampler
-
-    return RandomSampler(seed=seed)
-
-
-def _grid(seed: int) -> BaseSampler:
-    """Take Optuna's exhaustive search, which follows branches, not GridSampler, which multiplies them out.
-
-    The order is drawn from the seed; the study stops by itself when every point is finished or running.
-    """
-    from optuna.samplers import BruteForceSampler
-
-    return BruteForceSampler(seed=seed)
-
-
-def _median(folds: int) -> BasePruner:
-    from optuna.pruners import MedianPruner
-
-    return MedianPruner(n_startup_trials=5)
-
-
-def _percentile(folds: int) -> BasePruner:
-    """Keep the best quarter at each fold."""
-    from optuna.pruners import PercentilePruner
-
-    return PercentilePruner(25.0, n_startup_trials=5)
-
-
-def _wilcoxon(folds: int) -> BasePruner:
-    """Give the test a level that it can reach: with m pairs its smallest p-value is 2⁻ᵐ.
-
-    At 0.1 it could prune after the fourth fold only, with three folds never.
-    """
-    from optuna.pruners import WilcoxonPruner
-
-    return WilcoxonPruner(p_threshold=0.2 if folds >= 4 else 0.3, n_startup_steps=2)
-
-
-def _halving(folds: int) -> BasePruner:
-    from optuna.pruners import SuccessiveHalvingPruner
-
-    return SuccessiveHalvingPruner(min_resource=1, reduction_factor=2)
-
-
-def _hyperband(folds: int) -> BasePruner:
-    from optuna.pruners import HyperbandPruner
-
-    return HyperbandPruner(min_resource=1, max_resource=folds, reduction_factor=2)
-
-
-SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
-    "tpe": _tpe,
-    "gp": _gp,
-    "cmaes": _cmaes,
-    "random": _random,
-    "grid": _grid,
-}
-PRUNERS: dict[str, Callable[[int], BasePruner | None]] = {
-    "race": lambda folds: None,
-    "none": lambda folds: None,
-    "wilcoxon": _wilcoxon,
-    "median": _median,
-    "percentile": _percentile,
-    "successive_halving": _halving,
-    "hyperband": _hyperband,
-}
+        return getattr(module, kind)(**options)

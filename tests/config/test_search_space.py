@@ -14,8 +14,8 @@ import yaml
 from pipeline.config.config import Config
 from pipeline.config.keys import KEYS, below
 from pipeline.config.loading import dump, load, parse
-from pipeline.config.search_space.entries import Choice, Fixed
-from pipeline.config.search_space.resolve import FRAME, budget, default, keys, read, settle
+from pipeline.config.search_space.entries import Choice, Fixed, Range
+from pipeline.config.search_space.resolve import NOT_SEARCHED, budget, default, keys, read, settle
 from pipeline.config.search_space.space import params, walk
 from pipeline.config.search_space.space import parse as parse_space
 from pipeline.config.sections.section import Affects
@@ -56,12 +56,13 @@ def test_every_key_that_says_nothing_about_what_is_scored_can_be_searched() -> N
         value: Any = tree
         for part in key.split("."):
             value = value[part]
-        frame = any(key == name or key.startswith(f"{name}.") or name.startswith(f"{key}.") for name in FRAME)
+        fixed = any(key == name or key.startswith(f"{name}.") or name.startswith(f"{key}.") for name in NOT_SEARCHED)
         text = yaml.safe_dump({key: {"choice": [value]}})
-        if frame:
+        if fixed:
             assert "cannot be searched" in refused(text)[0]
         else:
-            assert read(made(text)).points == 1
+            (entry,) = read(made(text)).entries
+            assert isinstance(entry, Choice) and len(entry.values) == 1
             tried += 1
     assert tried > 50
     assert {"train.lr", "model.name", "mix", "augment.train", "tta", "data.cache.size"} <= set(keys())
@@ -74,7 +75,7 @@ def test_every_key_that_says_nothing_about_what_is_scored_can_be_searched() -> N
 def test_an_unknown_key_is_named_with_the_nearest(key: str, near: str | None) -> None:
     (line,) = refused(f"{key}: {{float: [0.1, 1]}}")
     assert line.startswith(f"tune.space.{key}: unknown key; ")
-    assert f"did you mean '{near}'?" in line if near else "known sections: " in line
+    assert f"did you mean '{near}'?" in line if near else "there are: " in line
 
 
 def test_unknown_keys_inside_branches_are_found_too() -> None:
@@ -105,7 +106,7 @@ def test_a_value_that_the_config_refuses_is_an_error_before_the_first_trial(spac
 def test_values_are_refused_only_where_no_other_entry_makes_them_possible() -> None:
     """The config's own min_lr is above the range of lr, yet the space never leaves it there."""
     both = "{train.lr: {float: [1e-4, 1e-3], log: true}, train.min_lr: {float: [0, 1e-5]}}"
-    assert read(made(both, train__lr=1e-1, train__min_lr=1e-2)).points is None
+    assert len(read(made(both, train__lr=1e-1, train__min_lr=1e-2)).entries) == 2
     assert "train.lr at 0.0001" in refused("train.lr: {float: [1e-4, 1e-3]}", train__lr=1e-1, train__min_lr=1e-2)[0]
 
 
@@ -171,10 +172,10 @@ def test_the_default_space_holds_what_the_config_has() -> None:
 
 def test_a_grid_is_cut_to_points() -> None:
     config = made("{train.lr: {float: [1e-4, 1e-2], log: true}, train.ema: {choice: [true, false]}}")
-    assert read(config).points is None
+    assert isinstance(read(config).entries[0], Range)
     cut = read(config.model_copy(update={"tune": config.tune.model_copy(update={"sampler": "grid", "grid": 3})}))
-    lr = cut.entries[0]
-    assert cut.points == 6 and isinstance(lr, Choice) and lr.values == pytest.approx([1e-4, 1e-3, 1e-2])
+    lr, ema = cut.entries
+    assert isinstance(lr, Choice) and lr.values == pytest.approx([1e-4, 1e-3, 1e-2]) and ema == read(config).entries[1]
 
 
 def test_a_space_survives_the_written_config(tmp_path: Path) -> None:

@@ -1,1 +1,1 @@
-"""Search spaces: ranges and choices for the keys of a config."""
+"""`tune.space` in; settings of trials and their configs out. Read `space.py` first, which shows the language."""

@@ -1,20 +1,24 @@
-"""Read one entry of a search space: a range of numbers, a choice that may open others, or a fixed value."""
+"""Read the entries of a search space: a range of numbers, a choice that may open others, or a fixed value."""
 
 from __future__ import annotations
 
-import difflib
+import itertools
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeVar
 
+import numpy as np
 import yaml
 
-KINDS = ("float", "int", "choice")
+from pipeline.errors import Problem, Refused, nearest
+
+Item = TypeVar("Item")
+Made = TypeVar("Made")
 OPTIONS = {"float": ("log", "step"), "int": ("log", "step"), "choice": ()}
-EXPECTED = "expected {float: [low, high]}, {int: [low, high]} or {choice: [value, …]}"
+EXPECTED = "{float: [low, high]}, {int: [low, high]} or {choice: [value, …]}"
 
 
 @dataclass(frozen=True)
@@ -26,49 +30,24 @@ class Range:
     high: float
     whole: bool = False
     log: bool = False
-    step: float | None = None
+    step: float | None = None  # 1 or more in a range of whole numbers
     name: str = ""  # of Optuna's parameter
 
-    @property
-    def count(self) -> int | None:
-        """Return how many values it has, None where they are endless."""
-        step = self.step or (1 if self.whole else None)
-        return None if step is None else int((_exact(self.high) - _exact(self.low)) / _exact(step)) + 1
-
-    @property
-    def middle(self) -> float:
-        """Return a value between the ends, no whole number unless the range is of those."""
-        return self.spread(3)[1] if self.count is None else self._at((self.count or 1) // 2)
+    def picked(self, value: float) -> float:
+        """Return the value of the range next to one inside it, without the noise of adding steps: 0.3, not 0.30…04."""
+        if self.step is None:
+            return float(value)
+        found = _exact(self.low) + round((value - self.low) / self.step) * _exact(self.step)
+        return int(found) if self.whole else float(found)
 
     def spread(self, points: int) -> tuple[float, ...]:
-        """Return at most `points` values from end to end, evenly, in the logarithm where `log` says so."""
-        if points < 2 or self.low == self.high:
-            return (self.low,)
-        shares = [n / (points - 1) for n in range(points)]
-        if self.count is not None and self.count <= points:
-            return tuple(self._at(n) for n in range(self.count))
-        if self.log:
-            ratio = math.log(self.high / self.low)
-            values = [self.low * math.exp(ratio * share) for share in shares]
-        else:
-            values = [self.low + (self.high - self.low) * share for share in shares]
-        values[-1] = self.high
-        return tuple(dict.fromkeys(self.nearest(value) for value in values))
+        """Return at most `points` values from end to end, evenly, in the logarithm where `log` says so.
 
-    def nearest(self, value: float) -> float:
-        """Return the value of the range next to one inside it."""
-        if self.count is None:
-            return float(value)
-        step = _exact(self.step or 1)
-        return self._at(int(((_exact(value) - _exact(self.low)) / step).to_integral_value()))
-
-    def tidy(self, value: float) -> float:
-        """Return a suggested value without the last digits' noise of adding steps: 0.3, not 0.30000000000000004."""
-        return value if self.step is None and not self.whole else self.nearest(value)
-
-    def _at(self, number: int) -> float:
-        value = _exact(self.low) + number * _exact(self.step or 1)
-        return int(value) if self.whole else float(value)
+        A range with fewer steps has all of them.
+        """
+        few = self.step is not None and (self.high - self.low) / self.step + 1 <= points
+        evenly = np.geomspace if self.log and not few else np.linspace
+        return tuple(dict.fromkeys(self.picked(value) for value in evenly(self.low, self.high, points).tolist()))
 
 
 @dataclass(frozen=True)
@@ -86,6 +65,12 @@ class Choice:
         plain = (str, int, float, bool, type(None))
         return tuple(v if isinstance(v, plain) else json.dumps(v, sort_keys=True) for v in self.values)
 
+    def picked(self, label: Any) -> int:
+        """Return the number of a stored value; raise KeyError where it is none of this choice."""
+        if label not in self.labels:
+            raise KeyError(f"{self.name}: found {label!r}, expected one of {list(self.labels)}")
+        return self.labels.index(label)
+
 
 @dataclass(frozen=True)
 class Fixed:
@@ -96,128 +81,123 @@ class Fixed:
 
 
 Entry = Range | Choice | Fixed
+Branch = dict[str, int]  # key of a choice -> number of the value that opens an entry
 
 
-def read(space: Mapping[Any, Any], defects: list[str], opened: bool = False) -> tuple[Entry, ...]:
-    """Return the entries that can be read; add what is wrong with the others."""
-    found = (_entry(str(key), value, defects, opened) for key, value in space.items())
-    return tuple(entry for entry in found if entry is not None)
+def read(space: Mapping[Any, Any], opened: bool = False) -> tuple[Entry, ...]:
+    """Return the entries; raise Refused with what is wrong with any of them."""
+    return _each(lambda pair: _entry(str(pair[0]), pair[1], opened), space.items())
 
 
-def clashes(space: Sequence[Entry], defects: list[str], above: tuple[str, ...] = ()) -> set[str]:
-    """Add the keys that two entries would set in one trial; return all keys of the space."""
-    seen: set[str] = set(above)
-    mine: set[str] = set()
+def every(space: Sequence[Entry], branch: Branch | None = None) -> Iterator[tuple[Entry, Branch]]:
+    """Yield every entry with the choices that open it, those inside a choice behind it."""
     for entry in space:
-        keys = {entry.key}
-        if isinstance(entry, Choice):
-            for opened in entry.opens:
-                keys |= clashes(opened, defects, (*above, entry.key))
-        for key in sorted(keys):
-            if twice := next((other for other in sorted(seen) if _overlap(key, other)), None):
-                other = "" if twice == key else f", inside of which it is, or the other way round: {twice}"
-                defects.append(f"{key}: set twice in one trial{other}; keep one of them")
-        seen |= keys
-        mine |= keys
-    return mine
+        yield entry, branch or {}
+        for index, opened in enumerate(entry.opens if isinstance(entry, Choice) else ()):
+            yield from every(opened, {**(branch or {}), entry.key: index})
 
 
-def _overlap(one: str, other: str) -> bool:
-    return one == other or one.startswith(f"{other}.") or other.startswith(f"{one}.")
+def clashes(space: Sequence[Entry]) -> list[Problem]:
+    """Return the keys that two entries would set in one trial."""
+    problems = []
+    for (one, first), (other, second) in itertools.combinations(every(space), 2):
+        meet = all(second.get(key, index) == index for key, index in first.items())
+        if meet and (f"{one.key}.".startswith(f"{other.key}.") or f"{other.key}.".startswith(f"{one.key}.")):
+            also = "" if one.key == other.key else f", also by {one.key}"
+            problems.append(Problem(other.key, f"set twice in one trial{also}", remedy="keep one of them"))
+    return list(dict.fromkeys(problems))
 
 
-def _entry(key: str, value: Any, defects: list[str], opened: bool) -> Entry | None:
+def _each(function: Callable[[Item], Made], items: Iterable[Item]) -> tuple[Made, ...]:
+    """Return what the function makes of each; raise Refused with the problems of all."""
+    made: list[Made] = []
+    problems: list[Problem] = []
+    for item in items:
+        try:
+            made.append(function(item))
+        except Refused as error:
+            problems += error.problems
+    if problems:
+        raise Refused(*problems)
+    return tuple(made)
+
+
+def _entry(key: str, value: Any, opened: bool) -> Entry:
     if not isinstance(value, Mapping):
         if opened:
             return Fixed(key, value)
-        defects.append(f"{key}: found {value!r}, {EXPECTED}; a fixed value belongs in the config itself")
-        return None
-    kinds = [kind for kind in KINDS if kind in value]
+        raise Refused(Problem(key, f"found {value!r}", EXPECTED, "a fixed value belongs in the config itself"))
+    kinds = [kind for kind in OPTIONS if kind in value]
     if len(kinds) != 1:
-        defects.append(f"{key}: found {'the keys ' + ', '.join(map(str, value)) if value else 'nothing'}, {EXPECTED}")
-        return None
-    kind, before = kinds[0], len(defects)
-    for option in value:
-        if option != kind and option not in OPTIONS[kind]:
-            near = difflib.get_close_matches(str(option), OPTIONS[kind], n=1)
-            known = f"known beside {kind}: {', '.join(OPTIONS[kind]) or 'nothing'}"
-            defects.append(f"{key}.{option}: unknown; " + (f"did you mean '{near[0]}'?" if near else known))
-    entry = _choice(key, value["choice"], defects) if kind == "choice" else _range(key, kind, value, defects)
-    return entry if len(defects) == before else None
+        found = f"found the keys {', '.join(map(str, value))}" if value else "found nothing"
+        raise Refused(Problem(key, found, EXPECTED))
+    kind = kinds[0]
+    unknown = [str(option) for option in value if option not in (kind, *OPTIONS[kind])]
+    if unknown:
+        raise Refused(*(Problem(f"{key}.{one}", "unknown", remedy=nearest(one, OPTIONS[kind])) for one in unknown))
+    return _choice(key, value["choice"]) if kind == "choice" else _range(key, kind == "int", value[kind], value)
 
 
-def _choice(key: str, values: Any, defects: list[str]) -> Choice | None:
+def _choice(key: str, values: Any) -> Choice:
     if not isinstance(values, list | Mapping) or not values:
-        defects.append(f"{key}: found {values!r}, expected a list of values, or a mapping of values to what they open")
-        return None
-    opens: list[tuple[Entry, ...]] = []
-    if isinstance(values, list):
-        found, opens = values, [()] * len(values)
-    else:
-        found = [_scalar(name) for name in values]
-        for name, inner in values.items():
-            if inner is not None and not isinstance(inner, Mapping):
-                defects.append(f"{key}: '{name}' opens {inner!r}, expected keys and entries, or {{}} for nothing")
-                inner = None
-            opens.append(read(inner or {}, defects, opened=True))
-    defects += [
-        f"{key}: {value!r} stands twice among the choices" for i, value in enumerate(found) if value in found[:i]
-    ]
-    return Choice(key, tuple(found), tuple(opens), key)
+        raise Refused(Problem(key, f"found {values!r}", "a list of values, or a mapping of values to what they open"))
+    found = [_scalar(name) for name in values] if isinstance(values, Mapping) else values
+    if twice := [value for number, value in enumerate(found) if value in found[:number]]:
+        raise Refused(*(Problem(key, f"{value!r} stands twice among the choices") for value in twice))
+
+    def opened(name: Any) -> tuple[Entry, ...]:
+        inner = values[name]
+        if inner is not None and not isinstance(inner, Mapping):
+            raise Refused(Problem(key, f"'{name}' opens {inner!r}", "keys and entries, or {} for nothing"))
+        return read(inner or {}, opened=True)
+
+    opens = _each(opened, values) if isinstance(values, Mapping) else ((),) * len(values)
+    return Choice(key, tuple(found), opens, key)
 
 
-def _range(key: str, kind: str, value: Mapping[str, Any], defects: list[str]) -> Range | None:
-    whole, log = kind == "int", value.get("log", False)
-    ends, step = value[kind], value.get("step")
-    numbers = [_number(end, whole) for end in ends] if isinstance(ends, list) and len(ends) == 2 else [None]
-    before = len(defects)
-    if None in numbers:
-        defects.append(f"{key}: found {ends!r}, expected [low, high], two {'whole ' if whole else ''}numbers")
+def _range(key: str, whole: bool, ends: Any, options: Mapping[str, Any]) -> Range:
+    log, given, kind = options.get("log", False), options.get("step"), "whole number" if whole else "number"
+    numbers = [_number(end, whole) for end in ends] if isinstance(ends, list) else []
+    low, high = numbers if len(numbers) == 2 else (None, None)
+    step = _number(1 if whole and given is None else given, whole)
+    problems = []
+    if low is None or high is None:
+        problems.append(Problem(key, f"found {ends!r}", f"[low, high], two {kind}s"))
+    elif low > high:
+        problems.append(Problem(key, f"found [{low:g}, {high:g}]", "the lower end first"))
+    elif log is True and low <= 0:
+        problems.append(Problem(key, f"found the lower end {low:g}", "one above 0 as log is true"))
+    elif given is not None and step is not None and step > high - low:
+        problems.append(Problem(f"{key}.step", f"found {step:g}", f"at most {high - low:g}, from end to end"))
     if not isinstance(log, bool):
-        defects.append(f"{key}.log: found {log!r}, expected true or false")
-    stride = _number(step, whole) if step is not None else None
-    if step is not None and (stride is None or stride <= 0):
-        defects.append(f"{key}.step: found {step!r}, expected a {'whole ' if whole else ''}number above 0")
-    if len(defects) > before:
-        return None
-    low, high = (number for number in numbers if number is not None)
-    if low > high:
-        defects.append(f"{key}: found [{low:g}, {high:g}], expected the lower end first")
-    elif stride is not None and stride > high - low:
-        defects.append(f"{key}.step: found {stride:g}, expected at most {high - low:g}, from end to end")
-    if log and low <= 0:
-        defects.append(f"{key}: found the lower end {low:g}, expected one above 0 as log is true")
-    if log and stride not in (None, 1 if whole else None):
-        defects.append(f"{key}.step: found {stride:g}, expected none as log is true")
-    if len(defects) > before:
-        return None
-    if stride is not None:  # the last step that fits; Optuna would shorten the range with a warning
-        steps = (_exact(high) - _exact(low)) // _exact(stride)
-        last = _exact(low) + steps * _exact(stride)
-        high = int(last) if whole else float(last)
-    return Range(key, low, high, whole, log, stride, key)
+        problems.append(Problem(f"{key}.log", f"found {log!r}", "true or false"))
+    if given is not None and (step is None or step <= 0):
+        problems.append(Problem(f"{key}.step", f"found {given!r}", f"a {kind} above 0"))
+    elif log is True and step not in (None, 1 if whole else None):
+        problems.append(Problem(f"{key}.step", f"found {step:g}", "none as log is true"))
+    if problems or low is None or high is None:
+        raise Refused(*problems)
+    if step is not None:  # the last step that fits; Optuna would shorten the range with a warning
+        steps = (_exact(high) - _exact(low)) // _exact(step)
+        high = (int if whole else float)(_exact(low) + steps * _exact(step))
+    return Range(key, low, high, whole, log, step, key)
 
 
 def _number(value: Any, whole: bool) -> float | None:
-    """Return a finite number; YAML reads 1e-4 as a text."""
-    if isinstance(value, str):
-        try:
-            value = float(value)
-        except ValueError:
-            return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    """Return a finite number, or None; YAML reads 1e-4 as a text."""
+    try:
+        number = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
         return None
-    if whole:
-        return int(value) if value == int(value) else None
-    return float(value)
+    if not math.isfinite(number) or (whole and number != int(number)):
+        return None
+    return int(number) if whole else number
 
 
 def _scalar(name: Any) -> Any:
     """Read a mapping's key as YAML would read a value: a config written out has texts for keys."""
-    if not isinstance(name, str):
-        return name
     try:
-        value = yaml.safe_load(name)
+        value = yaml.safe_load(name) if isinstance(name, str) else name
     except yaml.YAMLError:
         return name
     return value if value is None or isinstance(value, int | float | bool) else name

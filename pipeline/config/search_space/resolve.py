@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
-
-from pydantic import BaseModel
 
 from pipeline.config import trees
 from pipeline.config.config import Config
+from pipeline.config.keys import KEYS
 from pipeline.config.loading import parse
 from pipeline.config.search_space import space as spaces
-from pipeline.config.search_space.entries import Choice, Entry, Range
+from pipeline.config.search_space.entries import Choice, Entry, Fixed, Range
 from pipeline.config.search_space.space import Settings, Space
-from pipeline.errors import InputError
+from pipeline.errors import InputError, Problem, Refused, nearest
 from pipeline.methods.mixing import MIXERS
 
-FRAME = {  # what makes trials comparable, or is no property of a model
+NOT_SEARCHED = {  # what makes trials comparable, or is no property of a model
     "tune": "a study does not search its own settings",
     "metric": "scores of several metrics are not comparable",
     "folds": "scores on several folds are not comparable; tune.fresh_folds tries the winner on others",
@@ -39,18 +37,16 @@ ADAPTIVE = ("adam", "adan", "nadam", "radam", "lamb", "novograd", "sophia", "rms
 def read(config: Config) -> Space:
     """Return the space of `tune.space`, or the default one, cut to points where the sampler is `grid`.
 
-    Raises InputError with every defect: malformed entries, unknown keys with the nearest, keys that a study
+    Raises InputError with every problem: malformed entries, unknown keys with the nearest, keys that a study
     cannot search, values that the config refuses whatever the other entries take.
     """
     tree = default(config) if config.tune.space is None else config.tune.space
     try:
         found = spaces.parse(tree)
-    except ValueError as error:
-        raise InputError(*(f"tune.space.{line}" for line in str(error).splitlines())) from None
-    defects = list(dict.fromkeys(filter(None, (_key_problem(entry.key, config) for entry in found.all()))))
-    defects = defects or _refused(found, config)
-    if defects:
-        raise InputError(*defects)
+    except Refused as error:
+        raise InputError(*(problem.below("tune.space") for problem in error.problems)) from None
+    if problems := _key_problems(found, config) or _value_problems(found, config):
+        raise InputError(*dict.fromkeys(problems))
     return spaces.grid(found, config.tune.grid) if config.tune.sampler == "grid" else found
 
 
@@ -81,12 +77,14 @@ def default(config: Config) -> dict[str, Any]:
     adaptive = any(name in train.optimizer.lower() for name in ADAPTIVE)
     rates = [1e-5, 2e-2] if adaptive else [1e-6, 2e-3] if "lion" in train.optimizer.lower() else [1e-3, 1.0]
     rates[0] = max(rates[0], train.min_lr)
-    drop, alpha = config.model.drop_rate, _with(config.mix.alpha, 0.2, 2.0)
+    drop, alpha = config.model.drop_rate, _including(config.mix.alpha, 0.2, 2.0)
     found: dict[str, Any] = {
-        "train.lr": {"float": _with(train.lr, *rates), "log": True},
-        "train.weight_decay": {"float": _with(train.weight_decay or 1e-4, 1e-4, 0.3), "log": True},
-        "loss.label_smoothing": {"float": _with(config.loss.label_smoothing, 0.0, 0.2)},
-        "model.drop_rate": {"float": _with(drop, 0.0, 0.5)} if drop is not None else {"choice": [None, 0.1, 0.3, 0.5]},
+        "train.lr": {"float": _including(train.lr, *rates), "log": True},
+        "train.weight_decay": {"float": _including(train.weight_decay or 1e-4, 1e-4, 0.3), "log": True},
+        "loss.label_smoothing": {"float": _including(config.loss.label_smoothing, 0.0, 0.2)},
+        "model.drop_rate": {"float": _including(drop, 0.0, 0.5)}
+        if drop is not None
+        else {"choice": [None, 0.1, 0.3, 0.5]},
         "mix.kind": {"choice": {"none": {}} | {kind: {"mix.alpha": {"float": alpha}} for kind in MIXERS}},
     }
     if train.ema:  # 1 − decay spreads over orders: a list keeps its steps even
@@ -100,82 +98,84 @@ def default(config: Config) -> dict[str, Any]:
     return found
 
 
-def _with(own: float, low: float, high: float) -> list[float]:
-    """Return the range, wide enough for the config's own value, which is the first trial."""
-    return [min(low, own), max(high, own)]
+def _including(value: float, low: float, high: float) -> list[float]:
+    """Return the range, wide enough for the config's value, which is the first trial."""
+    return [min(low, value), max(high, value)]
 
 
-def keys(section: type[BaseModel] = Config, prefix: str = "") -> Iterator[str]:
-    """Yield every dotted key of the config, sections too."""
-    for name, field in section.model_fields.items():
-        yield prefix + name
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from keys(field.annotation, f"{prefix}{name}.")
+def keys() -> list[str]:
+    """Return every dotted key of the config, sections too."""
+    names = [key.split(".") for key in KEYS]
+    return list(dict.fromkeys(".".join(name[:depth]) for name in names for depth in range(1, len(name) + 1)))
 
 
-def _key_problem(key: str, config: Config) -> str | None:
-    """Return why a key cannot be searched, or None."""
-    known = list(keys())
-    if key not in known:
-        ends = [name for name in known if name.endswith(f".{key.rsplit('.', 1)[-1]}")]
-        near = (ends if len(ends) == 1 else []) or difflib.get_close_matches(key, known, n=1)
-        hint = f"did you mean '{near[0]}'?" if near else f"known sections: {', '.join(Config.model_fields)}"
-        return f"tune.space.{key}: unknown key; {hint}"
-    for frame, why in FRAME.items():
-        if key == frame or key.startswith(f"{frame}.") or frame.startswith(f"{key}."):
-            return f"tune.space.{key}: cannot be searched: {why}"
-    for name, fixed in BUDGET.items():
-        if getattr(config.tune, name) is not None and (key == fixed or fixed.startswith(f"{key}.")):
-            return f"tune.space.{key}: searched, while tune.{name} fixes it; leave one of them out"
-    return None
+def _key_problems(space: Space, config: Config) -> list[Problem]:
+    """Return which keys of a space do not exist, or cannot be searched."""
+    known, problems = keys(), []
+    fixed = {key: name for name, key in BUDGET.items() if getattr(config.tune, name) is not None}
+    for entry in space.all():
+        key, place = entry.key, f"tune.space.{entry.key}"
+        if key not in known:
+            ends = [name for name in known if name.endswith(f".{key.rsplit('.', 1)[-1]}")]
+            near = f"did you mean '{ends[0]}'?" if len(ends) == 1 else nearest(key, known)
+            problems.append(Problem(place, "unknown key", remedy=near))
+        elif (one := _overlapping(key, NOT_SEARCHED)) is not None:
+            problems.append(Problem(place, f"cannot be searched: {NOT_SEARCHED[one]}"))
+        elif (one := _overlapping(key, fixed)) is not None:
+            problems.append(Problem(place, f"searched, while tune.{fixed[one]} fixes it; leave one of them out"))
+    return problems
 
 
-def _refused(space: Space, config: Config) -> list[str]:
-    """Return the values that the config refuses, whatever value the other entries take."""
+def _overlapping(key: str, others: Iterable[str]) -> str | None:
+    """Return the first of the others that is the key, lies in it or has it inside."""
+    return next((one for one in others if f"{key}.".startswith(f"{one}.") or one.startswith(f"{key}.")), None)
+
+
+def _value_problems(space: Space, config: Config) -> list[Problem]:
+    """Return what the config refuses, whatever value the other entries take."""
     try:
         settle(config, {}, "tune")
     except InputError as error:
-        return list(error.lines)  # the budget does not fit the config: every trial would fail
-    defects: list[str] = []
-    for entry in space.entries:
-        defects += _refused_by(entry, {}, space, config)
-    return list(dict.fromkeys(defects))
+        return list(error.problems)  # the budget does not fit the config: every trial would fail
+    return _refused(space.entries, {}, space, config)
 
 
-def _refused_by(entry: Entry, above: dict[str, Any], space: Space, config: Config) -> list[str]:
-    """Try an entry's values, each under the choices that open it, and what they open in turn."""
-    defects: list[str] = []
-    if isinstance(entry, Range):
-        for value in dict.fromkeys((entry.low, entry.middle, entry.high)):
-            defects += _problem(entry, {**above, entry.name: value}, space, config)
-    elif isinstance(entry, Choice):
-        for index, opened in enumerate(entry.opens):
-            picked = {**above, entry.name: index}
-            problems = _problem(entry, picked, space, config)
-            defects += problems
-            if not problems:  # else all that it opens would be refused for the same reason
-                for inner in opened:
-                    defects += _refused_by(inner, picked, space, config)
-    return defects
+def _refused(entries: Sequence[Entry], above: dict[str, Any], space: Space, config: Config) -> list[Problem]:
+    """Try the entries' values, each under the choices that open it, and what they open in turn."""
+    problems: list[Problem] = []
+    for entry in entries:
+        if isinstance(entry, Fixed):
+            continue
+        for value in _probes(entry):
+            picked = {**above, entry.name: value}
+            found = _problems(entry, picked, space, config)
+            problems += found
+            if isinstance(entry, Choice) and not found:  # else all that it opens is refused for the same reason
+                problems += _refused(entry.opens[value], picked, space, config)
+    return problems
 
 
-def _problem(entry: Range | Choice, picked: dict[str, Any], space: Space, config: Config) -> list[str]:
-    """Return the defects of the picked values where no setting of the other entries makes them valid."""
+def _problems(entry: Range | Choice, picked: dict[str, Any], space: Space, config: Config) -> list[Problem]:
+    """Return what is wrong with the picked values where no setting of the other entries makes them valid."""
     value = entry.values[picked[entry.name]] if isinstance(entry, Choice) else picked[entry.name]
-    first: list[str] = []
-    for other in (None, "low", "middle", "high"):  # None: as in the config
+    first: list[Problem] = []
+    for share in (None, 0.0, 0.5, 1.0):  # of the way through the others' values; None: as in the config
 
-        def pick(asked: Range | Choice, other: str | None = other) -> Any:
-            if asked.name in picked or other is None:
-                return picked.get(asked.name)
-            if isinstance(asked, Range):
-                return getattr(asked, other)
-            return {"low": 0, "middle": len(asked.values) // 2, "high": len(asked.values) - 1}[other]
+        def pick(other: Range | Choice, share: float | None = share) -> Any:
+            if other.name in picked or share is None:
+                return picked.get(other.name)
+            values = _probes(other)
+            return values[round(share * (len(values) - 1))]
 
         try:
             settle(config, spaces.walk(space, pick), f"tune.space.{entry.key} at {value!r}")
         except InputError as error:
-            first = first or list(error.lines)
+            first = first or list(error.problems)
         else:
             return []
     return first
+
+
+def _probes(entry: Range | Choice) -> Sequence[Any]:
+    """Return what is tried of an entry: all of a choice, both ends and the middle of a range."""
+    return range(len(entry.values)) if isinstance(entry, Choice) else entry.spread(3)

@@ -14,12 +14,13 @@ Which keys a config has and which values it takes is not known here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from pipeline.config.search_space import entries
 from pipeline.config.search_space.entries import Choice, Entry, Fixed, Range
+from pipeline.errors import Problem, Refused
 
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial
@@ -34,31 +35,21 @@ class Space:
 
     entries: tuple[Entry, ...]
 
-    @property
-    def branches(self) -> bool:
-        """Tell whether a choice opens others."""
-        return any(any(entry.opens) for entry in self.entries if isinstance(entry, Choice))
-
-    @property
-    def points(self) -> int | None:
-        """Return the number of different settings, or None where a range without steps makes them endless."""
-        return _points(self.entries)
-
-    def all(self) -> Iterator[Entry]:
-        """Yield every entry, those that choices open behind their choice."""
-        return _all(self.entries)
+    def all(self) -> list[Entry]:
+        """Return every entry, those that choices open behind their choice."""
+        return [entry for entry, _ in entries.every(self.entries)]
 
 
 def parse(space: Mapping[str, Any]) -> Space:
-    """Read a space; raise ValueError with every defect, one per line: `key: found, expected`."""
-    defects: list[str] = []
-    found = entries.read(space, defects)
+    """Read a space; raise Refused with everything that is wrong with it."""
     if not space:
-        defects.append("found no entry, expected a key such as train.lr: {float: [1.0e-5, 1.0e-2], log: true}")
-    entries.clashes(found, defects)
-    if defects:
-        raise ValueError("\n".join(dict.fromkeys(defects)))
-    return Space(_named(found, _several(found)))
+        example = "a key such as train.lr: {float: [1.0e-5, 1.0e-2], log: true}"
+        raise Refused(Problem("", "found no entry", example))
+    found = entries.read(space)
+    if problems := entries.clashes(found):
+        raise Refused(*problems)
+    keys = [entry.key for entry, _ in entries.every(found) if not isinstance(entry, Fixed)]
+    return Space(_named(found, {key for key in keys if keys.count(key) > 1}))
 
 
 def walk(space: Space, pick: Pick) -> Settings:
@@ -72,29 +63,20 @@ def suggest(space: Space, trial: BaseTrial) -> Settings:
     Parameters are named by their keys, in several branches with the branch behind it: ranges may then differ.
     """
 
-    def pick(entry: Range | Choice) -> Any:
+    def ask(entry: Range | Choice) -> Any:
         if isinstance(entry, Choice):
-            return entry.labels.index(trial.suggest_categorical(entry.name, entry.labels))
+            return entry.picked(trial.suggest_categorical(entry.name, entry.labels))
         if entry.whole:
-            low, high, step = int(entry.low), int(entry.high), int(entry.step or 1)
-            return trial.suggest_int(entry.name, low, high, step=step, log=entry.log)
-        return entry.tidy(trial.suggest_float(entry.name, entry.low, entry.high, step=entry.step, log=entry.log))
+            ends, step = (int(entry.low), int(entry.high)), int(entry.step or 1)
+            return trial.suggest_int(entry.name, *ends, step=step, log=entry.log)
+        return entry.picked(trial.suggest_float(entry.name, entry.low, entry.high, step=entry.step, log=entry.log))
 
-    return _walk(space.entries, pick)
+    return _walk(space.entries, ask)
 
 
 def settings(space: Space, params: Mapping[str, Any]) -> Settings:
     """Return the settings of a finished trial's `params`; raise KeyError where they are of another space."""
-
-    def pick(entry: Range | Choice) -> Any:
-        value = params[entry.name]
-        if isinstance(entry, Range):
-            return entry.tidy(value)
-        if value not in entry.labels:
-            raise KeyError(f"{entry.name}: found {value!r}, expected one of {list(entry.labels)}")
-        return entry.labels.index(value)
-
-    return _walk(space.entries, pick)
+    return _walk(space.entries, lambda entry: entry.picked(params[entry.name]))
 
 
 def params(space: Space, found: Mapping[str, Any]) -> dict[str, Any]:
@@ -108,13 +90,14 @@ def params(space: Space, found: Mapping[str, Any]) -> dict[str, Any]:
     def pick(entry: Range | Choice) -> Any:
         value = found.get(entry.key)
         if isinstance(entry, Choice):
-            index = next((i for i, known in enumerate(entry.values) if entry.key in found and known == value), None)
-            if index is not None:
-                named[entry.name] = entry.labels[index]
+            if entry.key not in found or value not in entry.values:
+                return None
+            index = entry.values.index(value)
+            named[entry.name] = entry.labels[index]
             return index
         if isinstance(value, bool) or not isinstance(value, int | float) or not entry.low <= value <= entry.high:
             return None
-        named[entry.name] = entry.nearest(value)
+        named[entry.name] = entry.picked(value)
         return value
 
     _walk(space.entries, pick)
@@ -122,11 +105,17 @@ def params(space: Space, found: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def grid(space: Space, points: int) -> Space:
-    """Return the space with each range cut to evenly spread values, in the logarithm where `log` says so.
+    """Return the space with each range cut to evenly spread values, in the logarithm where `log` says so."""
 
-    Ranges with fewer steps, or fewer whole numbers, keep those they have.
-    """
-    return Space(tuple(_gridded(entry, points) for entry in space.entries))
+    def cut(entry: Entry) -> Entry:
+        if isinstance(entry, Range):
+            values = entry.spread(points)
+            return Choice(entry.key, values, ((),) * len(values), entry.name)
+        if isinstance(entry, Choice):
+            return replace(entry, opens=tuple(tuple(map(cut, opened)) for opened in entry.opens))
+        return entry
+
+    return Space(tuple(map(cut, space.entries)))
 
 
 def nested(found: Mapping[str, Any]) -> dict[str, Any]:
@@ -146,70 +135,21 @@ def _walk(space: Sequence[Entry], pick: Pick) -> Settings:
     for entry in space:
         if isinstance(entry, Fixed):
             found[entry.key] = entry.value
-            continue
-        picked = pick(entry)
-        if picked is None:
-            continue
-        if isinstance(entry, Choice):
-            found[entry.key] = entry.values[picked]
-            found |= _walk(entry.opens[picked], pick)
-        else:
-            found[entry.key] = picked
+        elif (picked := pick(entry)) is not None:
+            found[entry.key] = entry.values[picked] if isinstance(entry, Choice) else picked
+            found |= _walk(entry.opens[picked], pick) if isinstance(entry, Choice) else {}
     return found
 
 
-def _all(space: Sequence[Entry]) -> Iterator[Entry]:
-    for entry in space:
-        yield entry
-        if isinstance(entry, Choice):
-            for opened in entry.opens:
-                yield from _all(opened)
-
-
-def _points(space: Sequence[Entry]) -> int | None:
-    total = 1
-    for entry in space:
-        if isinstance(entry, Choice):
-            counts = [_points(opened) for opened in entry.opens]
-            here = None if None in counts else sum(count for count in counts if count is not None)
-        else:
-            here = 1 if isinstance(entry, Fixed) else entry.count
-        if here is None:
-            return None
-        total *= here
-    return total
-
-
-def _several(space: Sequence[Entry]) -> set[str]:
-    """Return the keys that stand in more than one branch."""
-    keys = [entry.key for entry in _all(space) if not isinstance(entry, Fixed)]
-    return {key for key in keys if keys.count(key) > 1}
-
-
-def _named(space: Sequence[Entry], several: set[str], branch: str = "") -> tuple[Entry, ...]:
+def _named(space: Sequence[Entry], several: Collection[str], branch: str = "") -> tuple[Entry, ...]:
     """Name the parameters: Optuna wants the same choices whenever it hears a name again."""
     named: list[Entry] = []
     for entry in space:
-        if isinstance(entry, Fixed):
-            named.append(entry)
-            continue
-        name = f"{entry.key} ({branch})" if branch and entry.key in several else entry.key
         if isinstance(entry, Choice):
-            inner = f"{branch}, " if branch else ""
-            opens = tuple(
-                _named(opened, several, f"{inner}{entry.key}={label}")
-                for opened, label in zip(entry.opens, entry.labels, strict=True)
-            )
-            entry = replace(entry, opens=opens)
-        named.append(replace(entry, name=name))
+            inside = [f"{branch}, {entry.key}={label}".removeprefix(", ") for label in entry.labels]
+            opens = (_named(*opened) for opened in zip(entry.opens, [several] * len(inside), inside, strict=True))
+            entry = replace(entry, opens=tuple(opens))
+        if not isinstance(entry, Fixed) and branch and entry.key in several:
+            entry = replace(entry, name=f"{entry.key} ({branch})")
+        named.append(entry)
     return tuple(named)
-
-
-def _gridded(entry: Entry, points: int) -> Entry:
-    if isinstance(entry, Fixed):
-        return entry
-    if isinstance(entry, Choice):
-        opens = tuple(tuple(_gridded(inner, points) for inner in opened) for opened in entry.opens)
-        return replace(entry, opens=opens)
-    values = entry.spread(points)
-    return Choice(entry.key, values, ((),) * len(values), entry.name)
