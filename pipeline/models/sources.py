@@ -12,7 +12,7 @@ from torch import nn
 
 from pipeline.config.sections.model import Model
 from pipeline.errors import InputError, Problem, problems_of
-from pipeline.models.weights import fit_backbone, replace
+from pipeline.models.weights import fit_backbone
 from pipeline.plugins import file_of, function_of
 
 TORCHVISION = "torchvision/"
@@ -28,19 +28,14 @@ def check_name(name: str) -> None:
         return  # what is wrong with a plugin is said when it is called
     known, source = timm.list_models(), "timm"
     if name.startswith(TORCHVISION):
-        known, source = [TORCHVISION + one for one in torchvision_names()], "torchvision"
+        import torchvision
+
+        names: list[str] = torchvision.models.list_models(module=torchvision.models)
+        known, source = [TORCHVISION + one for one in names], "torchvision"
     if name not in known:
         near = ", ".join(difflib.get_close_matches(name, known, n=5))
         expected = f"a {source} model" + (f", such as {near}" if near else "")
         raise InputError(Problem("model.name", f"found '{name}'", expected))
-
-
-def torchvision_names() -> list[str]:
-    """Return torchvision's classifiers."""
-    import torchvision
-
-    names: list[str] = torchvision.models.list_models(module=torchvision.models)
-    return names
 
 
 def create(model: Model, outputs: int, in_chans: int) -> Made:
@@ -106,9 +101,11 @@ def _from_torchvision(model: Model, outputs: int, in_chans: int, options: dict[s
         mean, std = HALF, HALF
     network: nn.Module = torchvision.models.get_model(name, weights=None, num_classes=outputs, **given)
     first = first_convolution(network)
-    assert first is not None
     if in_chans != 3:
-        replace(network, first, _with_channels(network.get_submodule(first), in_chans))
+        layer: Any = network.get_submodule(str(first))
+        layer.in_channels = in_chans
+        layer.weight = nn.Parameter(layer.weight.new_empty(layer.out_channels, in_chans, *layer.kernel_size))
+        layer.reset_parameters()
     network.default_cfg = network.pretrained_cfg = {  # type: ignore[assignment]
         "first_conv": first,
         "classifier": last_layer(network, outputs, AUXILIARY.get(name, ())),
@@ -169,10 +166,3 @@ def last_layer(network: nn.Module, outputs: int, other_than: tuple[str, ...] = (
         if isinstance(module, nn.Linear | nn.Conv2d)
     }
     return next((name for name in reversed(widths) if widths[name] == outputs and name not in other_than), None)
-
-
-def _with_channels(module: nn.Module, in_chans: int) -> nn.Conv2d:
-    assert isinstance(module, nn.Conv2d)
-    kernel, stride, padding = module.kernel_size, module.stride, module.padding
-    bias = module.bias is not None
-    return nn.Conv2d(in_chans, module.out_channels, kernel, stride, padding, bias=bias)  # type: ignore[arg-type]

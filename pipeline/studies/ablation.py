@@ -1,4 +1,4 @@
-"""Train variants of a config over several seeds, and tell which of them surely help."""
+"""Train variants of a config over several seeds, and tell which of them make a significant difference."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pathlib import Path
 from pipeline.checking import preflight
 from pipeline.checking import stage as check
 from pipeline.config.config import Config
-from pipeline.errors import FoldlineError, InputError, SpaceError
+from pipeline.errors import FoldlineError, InputError, Problem, SpaceError
 from pipeline.folds import fold_table
 from pipeline.folds import stage as folds
 from pipeline.prediction import stage as predict
 from pipeline.studies import ablation_table, variants
-from pipeline.studies.ablation_table import Measured, Ruler
+from pipeline.studies.ablation_table import Evaluator, Scores
 from pipeline.studies.variants import BASE, Job
 from pipeline.training import stage as train
 
@@ -29,42 +29,47 @@ def run(config: Config, path: Path, seeds: Sequence[int] = ()) -> Path:
     Raises InputError where a variant makes no sense, before any is trained.
     """
     if os.environ.get("WORLD_SIZE", "1") != "1":
-        raise InputError("ablate: found accelerate launch, expected a plain call")
+        raise InputError(Problem("ablate", "found accelerate launch", "a plain call"))
     seeds = list(dict.fromkeys(seeds or config.train.seeds or [config.train.seed]))
     jobs = variants.read(config, path, seeds)
-    if defects := _preflight(jobs, path):
-        raise InputError(*defects)
+    if problems := _preflight(jobs, path):
+        raise InputError(*problems)
     check.run(jobs[0].config)
     folds.run(jobs[0].config)
-    ruler = Ruler(jobs[0].config, fold_table.read(config))
+    evaluator = Evaluator(jobs[0].config, fold_table.read(config))
     folder = config.run_dir.with_name(f"{config.run_dir.name}-{path.stem}")
-    measured: dict[str, dict[int, Measured]] = {job.variant: {} for job in jobs}
-    failures: dict[str, dict[int, FoldlineError]] = {job.variant: {} for job in jobs}
+    changes = {job.variant: job.changes for job in jobs}
+    scores: dict[str, dict[int, Scores]] = {name: {} for name in changes}
+    failures: dict[str, dict[int, FoldlineError]] = {name: {} for name in changes}
     for number, job in enumerate(jobs, 1):
         print(f"── {job.variant}, seed {job.seed} ({number} of {len(jobs)})", flush=True)
         try:
-            _train(job, [other.config for other in jobs if other.seed in measured[other.variant]])
-            measured[job.variant][job.seed] = ruler.measure(job.config)
+            _train(job, [other.config for other in jobs if other.seed in scores[other.variant]])
+            scores[job.variant][job.seed] = evaluator.score(job.config)
         except FoldlineError as error:
             if job.variant == BASE or isinstance(error, SpaceError):
                 raise
             failures[job.variant][job.seed] = error
             print(f"{job.variant}: failed: {_why(error)}", flush=True)
-        lines, shown, written = _write(ruler, folder, jobs, measured, failures)
-    print("\n".join([*lines, *shown, f"written: {', '.join(map(str, written))}"]))
-    errors = [error for by_seed in failures.values() for error in by_seed.values()]
-    if errors:
-        raise type(errors[0])(*(problem for error in errors for problem in error.lines))
+        rows = [
+            evaluator.row(name, changes[name], scores[BASE], by_seed, {s: _why(e) for s, e in failures[name].items()})
+            for name, by_seed in scores.items()
+            if by_seed or failures[name]
+        ]
+        lines = ablation_table.write(folder, rows, evaluator.heading(scores), config.metric)
+    print("\n".join(lines))
+    if errors := [error for by_seed in failures.values() for error in by_seed.values()]:
+        raise type(errors[0])(*(problem for error in errors for problem in error.problems))
     return folder
 
 
-def _preflight(jobs: Sequence[Job], path: Path) -> list[str]:
+def _preflight(jobs: Sequence[Job], path: Path) -> list[Problem]:
     """Return what libraries and the user's functions lack for a variant; teachers may be runs of this ablation."""
     return [
-        f"{path}: {job.variant}: {text}"
-        for job in {job.variant: job for job in jobs}.values()
-        if job.config.distill.teacher is None and job.config.pseudo.teacher is None
-        for text in preflight.defects(job.config)
+        Problem(f"{path}: {variant}", str(problem))
+        for variant, config in {job.variant: job.config for job in jobs}.items()
+        if config.distill.teacher is None and config.pseudo.teacher is None
+        for problem in preflight.defects(config)
     ]
 
 
@@ -82,31 +87,12 @@ def _copy_weights(source: Path, target: Path) -> None:
     beside = target.with_name(f".{target.name}.copy")
     shutil.rmtree(beside, ignore_errors=True)
     for path in [*source.glob("fold*"), *source.glob("last/fold*")]:
-        unlike = shutil.ignore_patterns("*.npz", "state")
-        shutil.copytree(path, beside / path.relative_to(source), ignore=unlike)
+        shutil.copytree(path, beside / path.relative_to(source), ignore=shutil.ignore_patterns("*.npz", "state"))
     (beside / "stamps").mkdir()
     for path in [*source.glob("stamps/train-fold*.json"), source / "env.json"]:
         shutil.copy2(path, beside / path.relative_to(source))
     beside.rename(target)
     print(f"weights of {source.name}, which was trained with the same settings")
-
-
-def _write(
-    ruler: Ruler,
-    folder: Path,
-    jobs: Sequence[Job],
-    measured: dict[str, dict[int, Measured]],
-    failures: dict[str, dict[int, FoldlineError]],
-) -> tuple[list[str], list[str], list[Path]]:
-    base, rows = measured[BASE], []
-    for job in {job.variant: job for job in reversed(jobs)}.values():
-        if measured[job.variant] or failures[job.variant]:
-            reasons = {seed: _why(error) for seed, error in failures[job.variant].items()}
-            rows.append(ruler.row(job, base, measured[job.variant], reasons))
-    order = list(measured)
-    rows.sort(key=lambda row: order.index(row.variant))
-    lines = ablation_table.heading(ruler, list(base), ablation_table.seed_spread(measured))
-    return lines, ablation_table.printed(rows, ruler.config.metric), ablation_table.write(folder, rows, lines, ruler)
 
 
 def _why(error: FoldlineError) -> str:

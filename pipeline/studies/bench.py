@@ -46,7 +46,9 @@ def run(config: Config, quiet: bool = False, seconds: float = 24.0) -> dict[str,
     every = len(fold_rows.sources(competition))
     sizes = estimate.fold_sizes(config, labelled, every - labelled)
     few = max(4, min(64, len(sources), round(PREDICT_SECONDS * forward / (len(sizes) * len(views)))))
-    originals = Rows(throughput.Originals(config, sources[:few]), ids[:few])
+    uncached = {"cache": config.data.cache.model_copy(update={"dir": None})}  # every access decodes
+    plain = config.model_copy(update={"data": config.data.model_copy(update=uncached)})
+    originals = Rows(open_config(plain, sources[:few], progress=False), ids[:few])
     predict = throughput.predicting(config, originals, classes, len(sizes))
     folds = [FoldWork(*size, config.train.epochs, len(views), len(views)) for size in sizes]
     decoded = every * (1 + len(progressive_resizing.smaller(config))) + tests

@@ -24,7 +24,7 @@ from pipeline.folds import stage as folds
 from pipeline.folds.fold_table import FoldTable
 from pipeline.folds.rows import FoldRows
 from pipeline.images.cache import lacking
-from pipeline.prediction import runs
+from pipeline.prediction import oof
 from pipeline.report import stage as report
 from pipeline.scoring import stage as score
 from pipeline.studies import estimate, fold_plans, throughput
@@ -100,7 +100,7 @@ def _plan(config: Config, only: Sequence[int] | None, force: bool) -> Plan:
         table = plan.table
         assert table is not None
         return score.fields(
-            config, list(range(table.n)) if only is None else runs.predicted_folds(config.run_dir, table)
+            config, list(range(table.n)) if only is None else oof.predicted_folds(config.run_dir, table)
         )
 
     lines = _state(config, "score", ("scores.json", "oof.csv", "test.csv"), scored, plan.fresh)

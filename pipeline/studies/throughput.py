@@ -21,7 +21,7 @@ from timm.utils import ModelEmaV3
 from torch import nn
 
 from pipeline.batches import augmentation
-from pipeline.batches.loader import Images, Plan, Rows, TrainingBatches, subset
+from pipeline.batches.loader import Plan, Rows, TrainingBatches, subset
 from pipeline.competition.image_paths import Source
 from pipeline.config.config import Config
 from pipeline.images.cache import decode_config
@@ -206,19 +206,6 @@ def model_alone(config: Config, classes: Sequence[str], steps: int) -> tuple[flo
         bare.model(bare.images)
         forward = speed(lambda: len(bare.model(bare.images)))
     return train, forward, network.weight_bytes(bare.model)
-
-
-class Originals(Images):
-    """Decode an image at every access, as a data set without a cache does."""
-
-    def __init__(self, config: Config, sources: Sequence[Source]) -> None:
-        self.config, self.sources = config, sources
-
-    def __len__(self) -> int:
-        return len(self.sources)
-
-    def __getitem__(self, number: int, /) -> Array:
-        return decode_config(self.config, self.sources[number])
 
 
 def forward(config: Config, rows: Rows, classes: Sequence[str], seconds: float = 2.0) -> float:

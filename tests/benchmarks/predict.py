@@ -28,17 +28,19 @@ def compare(config: Config, paths: list[Path], folds: int, rounds: int = 1) -> d
     """Return images/s of both ways, their ratio, and the largest difference of their probabilities."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does, before torch is imported
     from pipeline.batches.loader import Rows
+    from pipeline.config.sections.data import Cache
+    from pipeline.images.cache import open_images
     from pipeline.machine import devices
     from pipeline.models import network
     from pipeline.models.network import Setting
     from pipeline.prediction.predictor import predict
-    from pipeline.studies.throughput import Originals
 
     devices.prepare(config.train)
     setting = Setting.of(config)
     networks = [network.build(config, CLASSES, setting, fold, fresh=False)[0] for fold in range(folds)]
     normalize = network.normalize(networks[0], setting)
-    rows = Rows(Originals(paths, config.model.size_hw), np.array([path.stem for path in paths]))
+    images = open_images(paths, config.model.size_hw, Cache(dir=None), progress=False)  # every access decodes
+    rows = Rows(images, np.array([path.stem for path in paths]))
 
     def run(chosen: list[int], views: list[str]) -> list[np.ndarray]:
         return predict([networks[fold] for fold in chosen], rows, views, config, setting, normalize)

@@ -89,7 +89,7 @@ def test_jobs_are_ordinary_runs_seed_by_seed(tmp_path: Path) -> None:
 
 
 def test_leads_are_those_of_the_rows_themselves(tmp_path: Path) -> None:
-    """Two seeds of noise: the lead, by hand, from each row's hit or miss; and a variant that surely helps."""
+    """Two seeds of noise: the lead, by hand, from each row's hit or miss; and a variant whose gain is significant."""
     config = make_config(tmp_path, metric="accuracy")
     path = write_variants(tmp_path, {"better": {"train": {"lr": 1e-2}}, "equal": {"train": {"lr": 1e-4}}})
     jobs = variants.read(config, path, [1, 2])
@@ -104,11 +104,14 @@ def test_leads_are_those_of_the_rows_themselves(tmp_path: Path) -> None:
             rows = [int(name) for name in found.ids]
             right = found.probs_NVC.mean(1).argmax(1) == truth_NC[rows].argmax(1)
             hits[job.variant, job.seed, fold] = right.mean()
-    ruler = ablation_table.Ruler(config, folds)
+    evaluator = ablation_table.Evaluator(config, folds)
     measured = {name: {} for name in (BASE, "better", "equal")}
     for job in jobs:
-        measured[job.variant][job.seed] = ruler.measure(job.config)
-    rows = {job.variant: ruler.row(job, measured[BASE], measured[job.variant], {}) for job in jobs[:3]}
+        measured[job.variant][job.seed] = evaluator.score(job.config)
+    rows = {
+        job.variant: evaluator.row(job.variant, job.changes, measured[BASE], measured[job.variant], {})
+        for job in jobs[:3]
+    }
 
     def by_hand(name: str) -> float:
         return float(np.mean([hits[name, seed, k] - hits[BASE, seed, k] for seed in (1, 2) for k in range(3)]))
@@ -117,7 +120,9 @@ def test_leads_are_those_of_the_rows_themselves(tmp_path: Path) -> None:
     assert better.lead == pytest.approx(by_hand("better")) and better.lead > 0.1
     assert better.score == pytest.approx(np.mean([hits["better", seed, k] for seed in (1, 2) for k in range(3)]))
     assert better.verdict == "better" and better.interval.low < better.lead < better.interval.high
-    assert equal.lead == 0 and (equal.interval.low, equal.interval.high) == (0, 0) and equal.verdict == "not sure"
+    assert (
+        equal.lead == 0 and (equal.interval.low, equal.interval.high) == (0, 0) and equal.verdict == "not significant"
+    )
     assert better.seconds == pytest.approx(3 * 3.5)
     np.testing.assert_allclose(
         better.leads_SK, [[hits["better", s, k] - hits[BASE, s, k] for k in range(3)] for s in (1, 2)]
@@ -138,8 +143,9 @@ def test_a_lead_keeps_its_sign_where_lower_is_better(tmp_path: Path) -> None:
     measured = {}
     for job in jobs:
         make_run(job.config, folds, (2.0 if job.variant == "better" else 0.5) * truth_NC, test=False)
-        measured[job.variant] = {1: ablation_table.Ruler(config, folds).measure(job.config)}
-    row = ablation_table.Ruler(config, folds).row(jobs[1], measured[BASE], measured["better"], {})
+        measured[job.variant] = {1: ablation_table.Evaluator(config, folds).score(job.config)}
+    evaluator, (_, job) = ablation_table.Evaluator(config, folds), jobs
+    row = evaluator.row(job.variant, job.changes, measured[BASE], measured["better"], {})
     assert row.score < measured[BASE][1].scores_K.mean()
     assert row.lead > 0 and row.interval.low > 0 and row.verdict == "better"
 
