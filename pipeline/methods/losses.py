@@ -28,12 +28,19 @@ def cross_entropy(logits_BC: Tensor, targets_BC: Tensor) -> Tensor:
     return -(targets_BC * logits_BC.log_softmax(-1)).sum(-1)
 
 
-def binary_cross_entropy(logits_BC: Tensor, targets_BC: Tensor) -> Tensor:
-    """Return the mean over the columns of −t·log σ(z) − (1−t)·log(1−σ(z)) per row.
+def of_columns(name: str) -> Callable[..., Tensor]:
+    """Return a loss of torch.nn.functional as its mean over the columns per row."""
 
-    Written as max(z, 0) − z·t + log(1 + e^−|z|), which neither overflows nor loses small values.
-    """
-    return (logits_BC.clamp(min=0) - logits_BC * targets_BC + (-logits_BC.abs()).exp().log1p()).mean(-1)
+    def loss(outputs_BC: Tensor, targets_BC: Tensor, **options: float) -> Tensor:
+        from torch.nn import functional
+
+        cells_BC: Tensor = getattr(functional, name)(outputs_BC, targets_BC, reduction="none", **options)
+        return cells_BC.mean(-1)
+
+    return loss
+
+
+binary_cross_entropy = of_columns("binary_cross_entropy_with_logits")
 
 
 def focal(logits_BC: Tensor, targets_BC: Tensor, gamma: float) -> Tensor:
@@ -111,27 +118,6 @@ def shares(logits_BJ: Tensor) -> Tensor:
     return ends[..., :-1] - ends[..., 1:]
 
 
-def mse(outputs_BC: Tensor, targets_BC: Tensor) -> Tensor:
-    """Return the mean over the columns of the squared error per row."""
-    return (outputs_BC - targets_BC).square().mean(-1)
-
-
-def mae(outputs_BC: Tensor, targets_BC: Tensor) -> Tensor:
-    """Return the mean over the columns of the absolute error per row."""
-    return (outputs_BC - targets_BC).abs().mean(-1)
-
-
-def smooth_l1(outputs_BC: Tensor, targets_BC: Tensor, beta: float) -> Tensor:
-    """Return the mean over the columns of e²/2β where |e| < β and |e| − β/2 elsewhere, per row.
-
-    The targets are in units of their spread, so that β = 1 calls those outliers that are off by more than one
-    (Huber 1964).
-    """
-    error_BC = (outputs_BC - targets_BC).abs()
-    near_BC = error_BC.clamp(max=beta)
-    return (near_BC * (error_BC - near_BC / 2) / beta).mean(-1)
-
-
 def _log_sigmoid(logits_BC: Tensor) -> Tensor:
     """Return log σ(z) without overflow."""
     return logits_BC.clamp(max=0) - (-logits_BC.abs()).exp().log1p()
@@ -182,9 +168,9 @@ LOSSES = {
     "asymmetric": Loss(asymmetric, "sigmoid", {"gamma_pos": 0.0, "gamma_neg": 4.0, "clip": 0.05}),
     "soft_f1": Loss(soft_f1, "softmax", independent=binary_soft_f1, batch=True),
     "ordinal": Loss(ordinal, "cumulative"),
-    "mse": Loss(mse, "identity"),
-    "mae": Loss(mae, "identity"),
-    "smooth_l1": Loss(smooth_l1, "identity", {"beta": 1.0}),
+    "mse": Loss(of_columns("mse_loss"), "identity"),
+    "mae": Loss(of_columns("l1_loss"), "identity"),
+    "smooth_l1": Loss(of_columns("smooth_l1_loss"), "identity", {"beta": 1.0}),  # beta in units of the targets' spread
 }
 
 

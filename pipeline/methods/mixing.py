@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from pipeline import plugins
@@ -22,28 +23,13 @@ if TYPE_CHECKING:
 Box = tuple[int, int, int, int]  # top, bottom, left, right
 
 
-def _span(length: int, size: int, rng: np.random.Generator) -> tuple[int, int]:
-    """Place a stretch of `size` pixels uniformly inside `length`."""
-    start = int(rng.integers(0, length - size + 1))
-    return start, start + size
-
-
-def box(height: int, width: int, lam: float, rng: np.random.Generator) -> Box:
-    """Return a box of area 1 − lam around a uniform centre, clipped at the border.
+def box(height: int, width: int, lam: float, rng: np.random.Generator, margin: float = 0) -> Box:
+    """Return a box of area 1 − lam around a uniform centre, clipped `margin` of each side from the border.
 
     CutMix, Yun et al. 2019 (arXiv 1905.04899).
     """
-    return _box_within((0, height, 0, width), height, width, lam, rng)
-
-
-def center(height: int, width: int, lam: float, rng: np.random.Generator) -> Box:
-    """Return CutMix's box clipped to the centre crop (3/4 of each side): background patches say nothing."""
-    top, left = round(height / 8), round(width / 8)
-    return _box_within((top, height - top, left, width - left), height, width, lam, rng)
-
-
-def _box_within(area: Box, height: int, width: int, lam: float, rng: np.random.Generator) -> Box:
-    top, bottom, left, right = area
+    top, left = round(height * margin), round(width * margin)
+    bottom, right = height - top, width - left
     half_h, half_w = height * math.sqrt(1 - lam) / 2, width * math.sqrt(1 - lam) / 2
     y, x = rng.uniform(top, bottom), rng.uniform(left, right)
     return (
@@ -56,17 +42,20 @@ def _box_within(area: Box, height: int, width: int, lam: float, rng: np.random.G
 
 def vertical(height: int, width: int, lam: float, rng: np.random.Generator) -> Box:
     """Return a strip of full height and (1 − lam) of the width: halves a centred face."""
-    return (0, height, *_span(width, round((1 - lam) * width), rng))
+    size = round((1 - lam) * width)
+    left = int(rng.integers(0, width - size + 1))
+    return 0, height, left, left + size
 
 
 def horizontal(height: int, width: int, lam: float, rng: np.random.Generator) -> Box:
     """Return a band of full width and (1 − lam) of the height: keeps the horizontal axis as it is."""
-    return (*_span(height, round((1 - lam) * height), rng), 0, width)
+    left, right, top, bottom = vertical(width, height, lam, rng)
+    return top, bottom, left, right
 
 
 PATCHES: dict[str, Callable[[int, int, float, np.random.Generator], Box]] = {
     "box": box,
-    "center": center,
+    "center": partial(box, margin=1 / 8),  # background patches say nothing
     "vertical": vertical,
     "horizontal": horizontal,
 }

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.methods.decisions import brief
+from pipeline.methods.postprocessing.decisions import brief
 from pipeline.report import page, plots
 from pipeline.report.files import MOST, Card, Run
 

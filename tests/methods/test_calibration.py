@@ -7,7 +7,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.methods.calibration import ALPHAS, BOUNDS, CALIBRATIONS, best, clip, fit_temperature, smoothing, temper
+from pipeline.methods.postprocessing.calibration import (
+    ALPHAS,
+    BOUNDS,
+    CALIBRATIONS,
+    best,
+    clip,
+    fit_temperature,
+    smoothing,
+    temper,
+)
 
 EVERY = {**CALIBRATIONS, "smoothing": smoothing(0.9)}
 

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.methods.decisions import DECISIONS, Rules, brief, decide, expected, labels
 from pipeline.methods.metrics import find
-from pipeline.methods.thresholds import cut, fit_cuts, fit_threshold, fit_thresholds
+from pipeline.methods.postprocessing.decisions import DECISIONS, Rules, brief, decide, expected, labels
+from pipeline.methods.postprocessing.thresholds import cut, fit_cuts, fit_threshold, fit_thresholds
 
 KINDS = [
     ("threshold", True, 2),
@@ -182,7 +182,7 @@ def test_counts_alone_find_the_best_micro_f1_of_the_grid(monkeypatch: pytest.Mon
     true_NC, probs_NC = true_NC[:, :2], probs_NC[:, :2]
     score = scorer("f1_micro", true_NC.astype(np.float64), False)
     for name, value in {"MOST_CELLS": 0, "GRID": 19, "SURE": 0}.items():
-        monkeypatch.setattr(f"pipeline.methods.thresholds.{name}", value)
+        monkeypatch.setattr(f"pipeline.methods.postprocessing.thresholds.{name}", value)
     found = fit_thresholds(true_NC, probs_NC, 0.5, lambda values: score(labels(probs_NC, Rules(), False, values)))
     grid = np.arange(1, 20) / 20
     best = max(score(labels(probs_NC, Rules(), False, np.array(pair))) for pair in product(grid, grid))

@@ -11,8 +11,8 @@ import numpy as np
 from pipeline.errors import Problem, some
 from pipeline.files.atomic import read_json
 from pipeline.methods.arrays import Array
-from pipeline.methods.decisions import DECISIONS, Rules, decide, labels
 from pipeline.methods.metrics import find
+from pipeline.methods.postprocessing.decisions import DECISIONS, Rules, decide, labels
 from pipeline.methods.tasks import TASKS, Task
 
 if TYPE_CHECKING:

@@ -10,16 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from pipeline.methods.arrays import Array
 from pipeline.methods.metrics.counts import one_hot, true_cells
-from pipeline.methods.thresholds import cut, fit_cuts, fit_threshold, fit_thresholds
+from pipeline.methods.postprocessing.thresholds import cut, fit_cuts, fit_threshold, fit_thresholds
 from pipeline.methods.topk import Top
 
 Params = dict[str, Any]
+Apply = Callable[[Array, Params, bool], Array]
 Score = Callable[[Array], float]  # what is decided on the rows fitted on -> score, greater is better
 CONSTANTS = (0.02, 0.05, *np.arange(0.1, 1.0, 0.05).round(2).tolist())  # tried as a new class's probability
 
@@ -40,10 +42,10 @@ class Rules:
 
 @dataclass(frozen=True)
 class Decision:
-    """Hold how a decision is fitted and applied."""
+    """Hold how a decision is applied, and how it is fitted where it learns anything."""
 
-    fit: Callable[[Array, Array, bool, Score], Params]
-    apply: Callable[[Array, Params, bool], Array]
+    apply: Apply
+    fit: Callable[[Array, Array, bool, Score], Params] = lambda *_: {}
 
 
 def decide(probs_NC: Array, rules: Rules, single_label: bool, threshold: float | Array = 0.5) -> Array:
@@ -68,7 +70,7 @@ def labels(probs_NC: Array, rules: Rules, single_label: bool, threshold: float |
     if isinstance(probs_NC, Top):
         return probs_NC
     if single_label:
-        return one_hot(probs_NC.argmax(1), probs_NC.shape[1]).astype(np.float32)
+        return _one_hot(probs_NC.argmax(1), probs_NC.shape[1])
     labels_NC = probs_NC >= threshold
     counts_N = labels_NC.sum(1)
     few = np.flatnonzero(counts_N < rules.least)
@@ -89,7 +91,7 @@ def labels(probs_NC: Array, rules: Rules, single_label: bool, threshold: float |
 
 def plain(rules: Rules) -> Decision:
     """Return the decision that learns nothing."""
-    return Decision(lambda *_: {}, lambda probs_NC, _, single_label: decide(probs_NC, rules, single_label))
+    return Decision(lambda probs_NC, _, single_label: decide(probs_NC, rules, single_label))
 
 
 def threshold(rules: Rules) -> Decision:
@@ -97,20 +99,17 @@ def threshold(rules: Rules) -> Decision:
 
     def apply(probs_NC: Array, params: Params, single_label: bool) -> Array:
         if single_label:
-            return one_hot((probs_NC[:, 1] >= params["threshold"]).astype(np.int64), 2).astype(np.float32)
+            return _one_hot(probs_NC[:, 1] >= params["threshold"], 2)
         return labels(probs_NC, rules, single_label, params["threshold"])
 
     def fit(targets_NC: Array, probs_NC: Array, single_label: bool, score: Score) -> Params:
         if rules.threshold is not None:
             return {"threshold": rules.threshold}
-        shown_NC = probs_NC[:, 1:] if single_label else probs_NC
+        cells_NC = probs_NC[:, 1:] if single_label else probs_NC
+        tried = partial(_tried, "threshold", apply, probs_NC, single_label, score)
+        return {"threshold": fit_threshold(cells_NC, tried)}
 
-        def of(value: float) -> float:
-            return score(apply(probs_NC, {"threshold": value}, single_label))
-
-        return {"threshold": fit_threshold(shown_NC, of)}
-
-    return Decision(fit, apply)
+    return Decision(apply, fit)
 
 
 def thresholds(rules: Rules) -> Decision:
@@ -120,52 +119,46 @@ def thresholds(rules: Rules) -> Decision:
         return labels(probs_NC, rules, single_label, np.asarray(params["thresholds"]))
 
     def fit(targets_NC: Array, probs_NC: Array, single_label: bool, score: Score) -> Params:
-        def of(threshold_C: Array) -> float:
-            return score(labels(probs_NC, rules, single_label, threshold_C))
+        tried = partial(_tried, "thresholds", apply, probs_NC, single_label, score)
+        common = fit_threshold(probs_NC, tried)
+        return {"thresholds": fit_thresholds(true_cells(targets_NC, single_label), probs_NC, common, tried).tolist()}
 
-        common = fit_threshold(probs_NC, lambda value: of(np.asarray(value)))
-        return {"thresholds": fit_thresholds(true_cells(targets_NC, single_label), probs_NC, common, of).tolist()}
-
-    return Decision(fit, apply)
+    return Decision(apply, fit)
 
 
 def cuts(rules: Rules) -> Decision:
     """Return points that cut the expected class, or a value, into ordered levels."""
 
     def apply(probs_NC: Array, params: Params, single_label: bool) -> Array:
-        if not single_label:
-            levels_K = np.asarray(params["levels"], dtype=np.float64)
-            return np.asarray(levels_K[cut(probs_NC[:, 0], params["cuts"])][:, None])
-        return one_hot(cut(expected(probs_NC), params["cuts"]), probs_NC.shape[1]).astype(np.float32)
+        if single_label:
+            return _one_hot(cut(expected(probs_NC), params["cuts"]), probs_NC.shape[1])
+        levels_K = np.asarray(params["levels"], dtype=np.float64)
+        return np.asarray(levels_K[cut(probs_NC[:, 0], params["cuts"])][:, None])
 
     def fit(targets_NC: Array, probs_NC: Array, single_label: bool, score: Score) -> Params:
         if single_label:
-            fixed, place_N, true_N = {}, expected(probs_NC), targets_NC.argmax(1).astype(np.float64)
-            levels_K = np.arange(probs_NC.shape[1], dtype=np.float64)
+            place_N, true_N = expected(probs_NC), targets_NC.argmax(1).astype(np.float64)
+            levels_K, fixed = np.arange(probs_NC.shape[1], dtype=np.float64), {}
         else:
             place_N, true_N = probs_NC[:, 0], targets_NC[:, 0]
             levels_K = np.unique(np.rint(true_N))
             fixed = {"levels": levels_K.tolist()}
+        tried = partial(_tried, "cuts", apply, probs_NC, single_label, score, **fixed)
+        return {**fixed, "cuts": fit_cuts(place_N, true_N, levels_K, tried).tolist()}
 
-        def of(cuts_K: Array) -> float:
-            return score(apply(probs_NC, {**fixed, "cuts": cuts_K}, single_label))
-
-        return {**fixed, "cuts": fit_cuts(place_N, true_N, levels_K, of).tolist()}
-
-    return Decision(fit, apply)
+    return Decision(apply, fit)
 
 
 def rounded(rules: Rules) -> Decision:
     """Return the nearest whole value, or the class nearest to the expected one."""
 
-    def apply(probs_NC: Array, params: Params, single_label: bool) -> Array:
-        if not single_label:
-            whole_NC = np.rint(probs_NC)
-            return whole_NC if rules.clip is None else whole_NC.clip(np.ceil(rules.clip[0]), np.floor(rules.clip[1]))
-        halves = np.arange(probs_NC.shape[1] - 1) + 0.5
-        return one_hot(cut(expected(probs_NC), halves), probs_NC.shape[1]).astype(np.float32)
+    def apply(probs_NC: Array, _: Params, single_label: bool) -> Array:
+        if single_label:
+            return _one_hot(cut(expected(probs_NC), np.arange(probs_NC.shape[1] - 1) + 0.5), probs_NC.shape[1])
+        whole_NC = np.rint(probs_NC)
+        return whole_NC if rules.clip is None else whole_NC.clip(np.ceil(rules.clip[0]), np.floor(rules.clip[1]))
 
-    return Decision(lambda *_: {}, apply)
+    return Decision(apply)
 
 
 def new_class(rules: Rules) -> Decision:
@@ -181,10 +174,21 @@ def new_class(rules: Rules) -> Decision:
     def fit(targets_NC: Array, probs_NC: Array, single_label: bool, score: Score) -> Params:
         if rules.threshold is not None:
             return {"probability": rules.threshold}
-        scores = [score(apply(probs_NC, {"probability": value}, single_label)) for value in CONSTANTS]
+        scores = [_tried("probability", apply, probs_NC, single_label, score, value) for value in CONSTANTS]
         return {"probability": CONSTANTS[int(np.nanargmax(scores))] if not np.isnan(scores).all() else 0.5}
 
-    return Decision(fit, apply)
+    return Decision(apply, fit)
+
+
+def _tried(
+    key: str, apply: Apply, probs_NC: Array, single_label: bool, score: Score, value: Any, **fixed: Any
+) -> float:
+    """Return the score of what is decided with this value of one parameter."""
+    return score(apply(probs_NC, {**fixed, key: value}, single_label))
+
+
+def _one_hot(classes_N: Array, count: int) -> Array:
+    return one_hot(classes_N.astype(np.int64), count).astype(np.float32)
 
 
 def expected(probs_NC: Array) -> Array:
