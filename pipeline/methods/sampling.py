@@ -20,7 +20,7 @@ def class_weights(targets_NC: Array, how: str | Mapping[str, float], classes: Se
     """Return weights of each class absent and there, [2,C] float32, that weigh these rows 1 on average.
 
     balanced: N/(K·n_c), or of an independent column absent ÷ there (torch's pos_weight); sqrt: the root of it. Of
-    exclusive classes the second row counts alone. Soft targets count by their shares, and a class without rows
+    exclusive classes only the second row counts. Soft targets count by their shares, and a class without rows
     weighs as others do.
     """
     rows, count_C = len(targets_NC), targets_NC.sum(0, dtype=np.float64)

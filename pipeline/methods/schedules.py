@@ -1,7 +1,7 @@
 """Learning-rate schedules as factors of the base rate, counted in optimizer steps.
 
 A schedule is `factor(step, total, options) -> float in [0, 1]` over the steps that follow the warm-up.
-To add one, write a function and one line in `SCHEDULES`. `plateau` alone depends on the validation loss
+To add one, write a function and one line in `SCHEDULES`. Only `plateau` depends on the validation loss
 and is applied by the engine at epoch ends on top of a constant factor.
 """
 
@@ -41,7 +41,7 @@ def step_decay(step: int, total: int, options: Options) -> float:
 def one_cycle(step: int, total: int, options: Options) -> float:
     """Rise from 1/25 to 1 over the first 30 % of the steps, then fall to min_factor, both as half cosines.
 
-    Smith and Topin 2018 with fast.ai's cosine form; the momentum is left alone.
+    Smith and Topin 2018 with fast.ai's cosine form; the momentum does not change.
     """
     peak = 0.3 * total
     if step < peak:
@@ -60,7 +60,7 @@ SCHEDULES: dict[str, Callable[[int, int, Options], float]] = {
 }
 
 
-OWN_WARMUP = frozenset({"one_cycle"})
+WITH_WARMUP = frozenset({"one_cycle"})
 
 
 def factor(name: str, step: int, total: int, warmup: int, options: Options) -> float:
@@ -68,7 +68,7 @@ def factor(name: str, step: int, total: int, warmup: int, options: Options) -> f
 
     One cycle begins with its own: behind a second one the rate would peak, fall to 1/25 and rise again.
     """
-    if name in OWN_WARMUP:
+    if name in WITH_WARMUP:
         warmup = 0
     if step < warmup:
         return (step + 1) / (warmup + 1)

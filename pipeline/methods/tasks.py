@@ -1,6 +1,6 @@
 """Say what one kind of target means; the only place that knows.
 
-A task fixes which losses, decisions and blends it admits, how outputs become probabilities and how targets are
+A task fixes which losses, decisions and blends fit it, how outputs become probabilities and how targets are
 smoothed; competition/labels.py reads a table's cells by its facts. Elsewhere nobody asks `if task == …`.
 """
 
@@ -37,15 +37,15 @@ class Task:
     single_label: bool  # rows sum to 1: exactly one class is true
     losses: tuple[str, ...]
     regression: bool = False  # its columns are raw values, no probabilities
-    decisions: tuple[str, ...] = ()  # kinds beside the plain one that it admits
+    decisions: tuple[str, ...] = ()  # kinds beside the plain one that fit it
     one_column: bool = False  # several target columns make none
     headed: bool = False  # several target columns of labels can be a head each
 
     def blenders(self, metric: str) -> list[str]:
-        """Return the blenders that this task and metric admit, in the table's order."""
-        return [name for name in BLENDERS if self.admits(name, metric)]
+        """Return the blenders that fit this task and metric, in the table's order."""
+        return [name for name in BLENDERS if self.allows_blender(name, metric)]
 
-    def admits(self, name: str, metric: str) -> bool:
+    def allows_blender(self, name: str, metric: str) -> bool:
         """Tell whether a blender makes what this metric reads; ranks throw away the values.
 
         Decisions between exclusive classes only compare columns, which their ranks allow; a cell's

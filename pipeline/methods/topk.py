@@ -91,7 +91,7 @@ class Top(_ArrayLike):
         return self.values_NK[:, 0]
 
     def astype(self, dtype: Any) -> Any:  # type: ignore[override]
-        """Return itself, in its own type."""
+        """Return itself: its type stays."""
         return self
 
     def copy(self) -> Any:  # type: ignore[override]
@@ -136,7 +136,7 @@ class Top(_ArrayLike):
 
 
 def is_top(probs_NC: Array) -> bool:
-    """Tell whether these are rows of their most probable classes alone."""
+    """Tell whether these are rows of which only the most probable classes are held."""
     return isinstance(probs_NC, Top)
 
 
@@ -177,7 +177,7 @@ def join(parts: Sequence[Array]) -> Array:
 
 
 def tops(parts: Sequence[Array]) -> list[Top]:
-    """Return those that hold their most probable classes alone."""
+    """Return those that hold only their most probable classes."""
     return [part for part in parts if isinstance(part, Top)]
 
 

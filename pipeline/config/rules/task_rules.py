@@ -55,7 +55,7 @@ def _blend_problems(task: Task, config: Config) -> list[Problem]:
         Problem(f"ensemble.{key}", f"found '{name}', {why}", remedy=f"choose {', '.join(fitting)}")
         for key, names in asked.items()
         for name in names
-        if name != "auto" and not task.admits(name, config.metric)
+        if name != "auto" and not task.allows_blender(name, config.metric)
     ]
 
 

@@ -13,7 +13,7 @@ from pipeline.errors import Problem, Refused, lookup
 from pipeline.methods.mixing import MIXERS, PATCHES
 from pipeline.methods.mixing import find as find_mixer
 from pipeline.methods.presets import PRESETS
-from pipeline.methods.schedules import OWN_WARMUP, SCHEDULES
+from pipeline.methods.schedules import WITH_WARMUP, SCHEDULES
 
 A = Affects
 
@@ -170,7 +170,7 @@ class Train(Section):
         problems = []
         if self.min_lr > self.lr:
             problems.append(Problem("", f"found min_lr {self.min_lr:g}", f"at most lr, {self.lr:g}"))
-        if self.warmup_epochs >= self.epochs and self.schedule not in OWN_WARMUP:
+        if self.warmup_epochs >= self.epochs and self.schedule not in WITH_WARMUP:
             found = (
                 f"found warmup_epochs {self.warmup_epochs:g} of {self.epochs} epochs, so that lr would never be reached"
             )

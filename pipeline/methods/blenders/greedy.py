@@ -20,7 +20,7 @@ from pipeline.methods.blenders.scorers import Cells, Scorer, scorer
 STEPS = 50
 BAGS = 10
 CLOSE = 16  # candidates that quick scores cannot tell apart and that are scored again, at most
-SAME = 1e-12  # scores this close differ by rounding alone: fewer steps win
+SAME = 1e-12  # scores this close differ only by rounding: fewer steps win
 SHARES = (0.5, 0.3, 0.2, 0.1, 0.05, 0.02, 0.01)  # that a step of greedy_negative may mix in, or take out
 PROBE = 0.05  # every member is tried with this share first
 FINALISTS = 5  # and the best of them with every share

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from pipeline.methods import topk
-from pipeline.methods.arrays import Array
+from pipeline.methods.arrays import Array, softmax
 from pipeline.methods.blenders.blender import Fit, Objective, equal_weights
 
 SMALLEST = 1e-15  # a member's exact 0 would veto a class for good
@@ -26,8 +26,8 @@ def weighted_sum(weights_M: Array, members: Sequence[Array], change: Callable[[A
 def mean(fit: Fit, members: Sequence[Array], single_label: bool) -> Array:
     """Return the weighted arithmetic mean; its log loss is at most the members' mean log loss.
 
-    Kept between the members: the mean of nine exact ones would be rounded to more than 1. Members that hold their
-    most probable classes alone give such a mean.
+    Kept between the members: the mean of nine exact ones would be rounded to more than 1. Members that hold
+    only their most probable classes give such a mean.
     """
     if tops := topk.tops(members):
         return topk.mean(tops, fit.weights_M)
@@ -42,8 +42,7 @@ def geometric_mean(fit: Fit, members: Sequence[Array], single_label: bool) -> Ar
     """Return the weighted geometric mean, scaled so that rows sum to 1, or p and 1 − p where independent."""
     log_NC = weighted_sum(fit.weights_M, members, _log)
     if single_label:
-        odds_NC = np.exp(log_NC - log_NC.max(1, keepdims=True))
-        return np.asarray(odds_NC / odds_NC.sum(1, keepdims=True))
+        return softmax(log_NC)
     log_not_NC = weighted_sum(fit.weights_M, members, lambda probs_NC: _log(1 - probs_NC))
     return np.asarray(1 / (1 + np.exp(log_not_NC - log_NC)))
 

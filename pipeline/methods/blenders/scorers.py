@@ -1,4 +1,4 @@
-"""Score many candidate blends of the same members quickly, by the cells alone that the metric needs.
+"""Score many candidate blends of the same members quickly, by only those cells that the metric needs.
 
 A scorer reads a member once into the cells X that decide the score: the true class's for log loss, a column
 for binary AUC, everything for the others. Scores are turned so that greater is better.
@@ -63,7 +63,7 @@ class QuickScorer(Scorer):
 
 
 class LogLoss(QuickScorer):
-    """Score by the mean log of the true cells alone; 1 − p stands in for a cell that is false."""
+    """Score by the mean log of only the true cells; 1 − p stands in for a cell that is false."""
 
     def __init__(self, objective: Objective) -> None:
         self.single_label = objective.single_label
@@ -81,15 +81,11 @@ class LogLoss(QuickScorer):
         return float(np.log(cells_X).mean(dtype=np.float64)) if len(cells_X) else -math.inf
 
     def candidates(self, cells_MX: Cells, total_X: Array, count: int) -> Array:
-        cells = np.asarray(cells_MX)
-        rows, room = len(total_X), np.empty((len(cells), BLOCK), dtype=np.float32)
-        total_X, found_M = total_X.astype(np.float32), np.zeros(len(cells))
-        for start in range(0, rows, BLOCK):
-            part_B = total_X[start : start + BLOCK]
-            block_MB = room[:, : len(part_B)]
-            np.add(cells[:, start : start + BLOCK], part_B, out=block_MB)
+        cells_MX, total_X, found_M = np.asarray(cells_MX), total_X.astype(np.float32), np.zeros(len(cells_MX))
+        for start in range(0, len(total_X), BLOCK):
+            block_MB = cells_MX[:, start : start + BLOCK] + total_X[start : start + BLOCK]
             found_M += np.log(block_MB, out=block_MB).sum(1)
-        return found_M / rows - math.log(count)
+        return found_M / len(total_X) - math.log(count)
 
 
 class ColumnAuc(QuickScorer):
@@ -103,7 +99,7 @@ class ColumnAuc(QuickScorer):
         true_NC = true_cells(objective.targets_NC, objective.single_label)
         held_C = np.asarray(true_NC.any(0) & ~true_NC.all(0))
         if objective.single_label and len(held_C) == 2 and objective.metric is METRICS["roc_auc"]:
-            held_C[0] = False  # the metric reads the second column alone
+            held_C[0] = False  # the metric reads only the second column
         self.columns = np.flatnonzero(held_C)
         self.labels = [true_NC[:, c] for c in self.columns]
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.methods.arrays import Array
+from pipeline.methods.arrays import Array, softmax
 from pipeline.methods.blenders.blender import Fit, Objective
 from pipeline.methods.blenders.greedy import valid
 from pipeline.methods.blenders.means import weighted_sum
@@ -131,5 +131,4 @@ def _error(sums: Array, weights_M: Array, offsets_C: Array) -> float:
 def _activate(sums_NC: Array, single_label: bool) -> Array:
     if not single_label:
         return np.asarray(np.exp(-np.logaddexp(0, -sums_NC)))
-    odds_NC = np.exp(sums_NC - sums_NC.max(1, keepdims=True))
-    return np.asarray(odds_NC / odds_NC.sum(1, keepdims=True))
+    return softmax(sums_NC)

@@ -92,7 +92,7 @@ def find(name: str) -> Metric:
 def per_class(targets_NC: Array, probs_NC: Array, single_label: bool) -> dict[str, list[float]]:
     """Return support, precision, recall, f1 and auc, each a list in class order; NaN where undefined.
 
-    Rows of their most probable classes alone have no auc.
+    Rows that hold only their most probable classes have no auc.
     """
     ones_1N = np.ones((1, len(targets_NC)))
     right_C, predicted_C, true_C = (

@@ -53,7 +53,7 @@ def column_auc(true_N: Array, probs_N: Array, weights_RN: Array) -> Array:
     Integer weights give exact counts. Source: Mann & Whitney (1947), Ann. Math. Statist. 18, 50-60.
     """
     positive, negative = np.flatnonzero(true_N), np.flatnonzero(true_N == 0)
-    positive = positive[np.argsort(probs_N[positive])]  # for the processor's cache alone
+    positive = positive[np.argsort(probs_N[positive])]  # only for the processor's cache
     negative = negative[np.argsort(probs_N[negative])]  # order among ties does not matter
     lower_Q, score_P = probs_N[negative], probs_N[positive]
     below_P, upto_P = (np.searchsorted(lower_Q, score_P, side) for side in ("left", "right"))

@@ -20,7 +20,7 @@ TASKS = ("binary", "multiclass", "ordinal", "multilabel", "regression")
 
 @dataclass(frozen=True)
 class Metric:
-    """Hold a metric's function, its direction, the tasks that admit it and what it reads.
+    """Hold a metric's function, its direction, the tasks that it fits and what it reads.
 
     `reads`: `labels` are decisions, `probabilities` must be calibrated, `order` is that of rows in a column,
     `ranking` that of columns in a row, `values` are a regression's.
@@ -78,7 +78,7 @@ def _plugin_scores(
     function: Callable[[Array, Array], Any], name: str, targets_NC: Array, probs_NC: Array, weights_RN: Array, _: bool
 ) -> Array:
     """Repeat rows as often as they weigh; a resample that the function refuses (ValueError) is undefined."""
-    counts_RN, targets_NC = weights_RN.astype(np.int64), np.asarray(targets_NC)  # the function knows arrays alone
+    counts_RN, targets_NC = weights_RN.astype(np.int64), np.asarray(targets_NC)  # the function knows only arrays
     if (counts_RN != weights_RN).any():
         raise ValueError(f"{name}: found weights that are no whole numbers, it can only repeat rows")
     found_R = np.full(len(weights_RN), np.nan)

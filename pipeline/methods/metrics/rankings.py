@@ -1,4 +1,4 @@
-"""Metrics of the order of columns in a row: which classes stand first."""
+"""Metrics of the order of columns in a row: which classes come first."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Correct finished probabilities by one number each: temperature, clipping, smoothing of sure rows.
+"""Correct finished probabilities by one number each: temperature, clipping, smoothing of confident rows.
 
 A calibration is `fit(targets_NC, probs_NC, single_label, score) -> number`, `apply(probs_NC, number, single_label) ->
 probs_NC` and one line in `CALIBRATIONS`. `neutral` is the number that changes nothing. Its gain is real only
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.methods.arrays import Array
+from pipeline.methods.arrays import Array, softmax
 from pipeline.methods.metrics.counts import true_cells
 
 Score = Callable[[Array], float]  # probs_NC of the rows fitted on -> score, greater is better
@@ -37,8 +37,7 @@ def temper(probs_NC: Array, temperature: float, single_label: bool) -> Array:
         return probs_NC
     log_NC = np.log(np.clip(probs_NC, SMALLEST, 1)) / temperature
     if single_label:
-        odds_NC = np.exp(log_NC - log_NC.max(1, keepdims=True))
-        return np.asarray(odds_NC / odds_NC.sum(1, keepdims=True))
+        return softmax(log_NC)
     log_not_NC = np.log(np.clip(1 - probs_NC, SMALLEST, 1)) / temperature
     return np.asarray(1 / (1 + np.exp(np.clip(log_not_NC - log_NC, -700, 700))))
 
@@ -81,12 +80,12 @@ def smooth(probs_NC: Array, alpha: float, threshold: float, single_label: bool) 
     Independent columns: each cell whose max(p, 1−p) exceeds it is pulled towards ½.
     """
     if single_label:
-        sure = probs_NC.max(axis=1, keepdims=True) > threshold
+        confident = probs_NC.max(axis=1, keepdims=True) > threshold
         even = 1 / probs_NC.shape[1]
     else:
-        sure = np.maximum(probs_NC, 1 - probs_NC) > threshold
+        confident = np.maximum(probs_NC, 1 - probs_NC) > threshold
         even = 0.5
-    return np.where(sure, (1 - alpha) * probs_NC + alpha * even, probs_NC)
+    return np.where(confident, (1 - alpha) * probs_NC + alpha * even, probs_NC)
 
 
 def smoothing(threshold: float) -> Calibration:

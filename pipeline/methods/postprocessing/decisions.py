@@ -64,8 +64,8 @@ def labels(probs_NC: Array, rules: Rules, single_label: bool, threshold: float |
     """Return the labels as cells of 0 and 1, float32; a threshold for each column broadcasts.
 
     Too few labels are filled up with the most probable ones, of too many those are kept. A label that excludes
-    all others stays where it is the most probable of a row's labels, and is dropped otherwise. Of rows that hold
-    their most probable classes alone the first is the label: they come back as they are.
+    all others stays where it is the most probable of a row's labels, and is dropped otherwise. Of rows that
+    hold only their most probable classes the first is the label: they come back as they are.
     """
     if isinstance(probs_NC, Top):
         return probs_NC

@@ -16,9 +16,9 @@ TRIED = 81  # common thresholds, evenly spaced in logits from the smallest to th
 WIDTH = 0.7  # over which their scores are averaged, as a share of the logits' spread, by rows to the power of −1/5
 NEAR = 0.001  # to 0 and 1: no threshold lies nearer
 GRID = 99  # thresholds of each column that counts are made for
-SURE = 10  # positives: a class of so few goes half the way from the common threshold to its own
+FEW = 10  # positives: a class of so few goes half the way from the common threshold to its own
 STEPS = (0.08, 0.03)  # of each column's threshold in the last search
-MOST_CELLS = 3e8  # that this search may score: on larger tables the counts alone decide
+MOST_CELLS = 3e8  # that this search may score: on larger tables only the counts decide
 CUT_STEPS, CUT_ROUNDS = (0.25, 0.1, 0.04, 0.015), 4  # of the distance between two levels; rounds of one step, at most
 ROUNDS = 30  # of the exact search for micro F1, which ends long before
 
@@ -26,7 +26,7 @@ ROUNDS = 30  # of the exact search for micro F1, which ends long before
 def fit_threshold(probs_NC: Array, score: Callable[[float], float]) -> float:
     """Return the threshold around which the score is greatest; of equals the nearest to ½: nothing moves for nothing.
 
-    The greatest score itself stands where these rows happen to fall, which is no better place on others: averaged
+    The greatest score itself lies where these rows happen to fall, which is no better place on others: averaged
     over its neighbours, by a Gaussian in logits, it costs about half as much on new rows. On the rows it was fitted
     on it may lose a little, even to ½.
     """
@@ -60,7 +60,7 @@ def fit_thresholds(true_NC: Array, probs_NC: Array, common: float, score: Callab
     right_CG, predicted_CG, true_C = _counts(true_NC, probs_NC, grid_G)
     macro_C = _nearest(2 * right_CG / np.maximum(predicted_CG + true_C[:, None], 1), grid_G, common)
     micro_C = _micro(right_CG, predicted_CG, true_C, grid_G, common)
-    share_C = true_C / (true_C + SURE)
+    share_C = true_C / (true_C + FEW)
     starts = [common + share_C * (grid_G[picked_C] - common) for picked_C in (macro_C, micro_C)]
     starts.insert(0, np.full(len(true_C), common))
     scores = [comparable(score(start_C)) for start_C in starts]
