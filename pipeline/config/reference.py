@@ -38,7 +38,7 @@ def kind(annotation: Any) -> str:
     """Say in words which values a key takes."""
     origin, inside = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
-        limits = [LIMITS[one].format(f"{value:g}") for one, value in _limits(inside[1:])]
+        limits = [LIMITS[one].format(f"{value:,}") for one, value in _limits(inside[1:])]
         return " ".join([kind(inside[0]), *([", ".join(limits)] if limits else [])])
     if origin is Literal:
         return ", ".join(f"`{value}`" for value in inside)
@@ -68,7 +68,7 @@ def _table(section: type[BaseModel], prefix: str, names: list[str] | None = None
     lines.append("|---|---|---|" + ("---|" if own else "") + "---|")
     for name, field in section.model_fields.items():
         if section_of(field.annotation) is None and (names is None or name in names):
-            limits = [LIMITS[one].format(f"{value:g}") for one, value in _limits(tuple(field.metadata))]
+            limits = [LIMITS[one].format(f"{value:,}") for one, value in _limits(tuple(field.metadata))]
             takes = " ".join([kind(field.annotation), *([", ".join(limits)] if limits else [])])
             cells = [f"`{prefix}{name}`", takes, _default(field), *([_affects(field)] if own else [])]
             lines.append(f"| {' | '.join([*cells, str(field.description)])} |")

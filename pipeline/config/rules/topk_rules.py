@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline.errors import InputError
+from pipeline.errors import InputError, Problem
 from pipeline.methods.arrays import Array
 from pipeline.methods.metrics import METRICS, find
 from pipeline.methods.topk import Top
@@ -56,40 +56,37 @@ def admits(metric: str, count: int | None) -> bool:
 def check_metric(metric: str, probs_NC: Array) -> None:
     """Raise InputError where a metric needs classes that these predictions do not keep."""
     if not admits(metric, count := kept_by(probs_NC)):
-        raise InputError(_needs_all(f"metric: found '{metric}'", metric, count))
+        raise InputError(_needs_all(metric, count))
 
 
-def problems(config: Config, count: int | None) -> list[str]:
+def problems(config: Config, count: int | None) -> list[Problem]:
     """Return what the config asks that needs more than the `count` classes kept of each row."""
     if count is None:
         return []
-    steps, found = config.ensemble, []
-    if not admits(config.metric, count):
-        found.append(_needs_all(f"metric: found '{config.metric}'", config.metric, count))
+    steps, decision, submission = config.ensemble, config.decision, config.submission
+    found = [] if admits(config.metric, count) else [_needs_all(config.metric, count)]
     asked = {
-        f"ensemble.blender: found '{steps.blender}', set mean": steps.blender not in ("auto", "mean"),
-        f"ensemble.compare: found {steps.compare}, set null": bool(set(steps.compare or []) - {"mean"}),
-        f"ensemble.calibrate: found '{steps.calibrate}', set none": steps.calibrate not in ("auto", "none"),
-        "ensemble.views: found 'select', set all": steps.views == "select",
-        f"decision.kind: found '{config.decision.kind}', set plain": config.decision.kind not in ("auto", "plain"),
-        "data.pool: found 'max', set mean": config.data.predict_id is not None and config.data.pool == "max",
-        f"submission.top: found {config.submission.top}, set at most {count}": (config.submission.top or 0) > count,
+        ("ensemble.blender", f"found '{steps.blender}', set mean"): steps.blender not in ("auto", "mean"),
+        ("ensemble.compare", f"found {steps.compare}, set null"): bool(set(steps.compare or []) - {"mean"}),
+        ("ensemble.calibrate", f"found '{steps.calibrate}', set none"): steps.calibrate not in ("auto", "none"),
+        ("ensemble.views", "found 'select', set all"): steps.views == "select",
+        ("decision.kind", f"found '{decision.kind}', set plain"): decision.kind not in ("auto", "plain"),
+        ("data.pool", "found 'max', set mean"): config.data.predict_id is not None and config.data.pool == "max",
+        ("submission.top", f"found {submission.top}, set at most {count}"): (submission.top or 0) > count,
     }
-    for what, wrong in asked.items():
-        if wrong:
-            found.append(f"{what}: predictions keep the {count} most probable classes of a row; {REMEDY}")
-    return found
+    why = f"predictions keep the {count} most probable classes of a row"
+    return found + [Problem(key, f"{text}: {why}", remedy=REMEDY) for (key, text), wrong in asked.items() if wrong]
 
 
 REMEDY = "or keep all with predict.top_k: null, as far as memory allows, and predict again"
 
 
-def _needs_all(place: str, metric: str, count: int | None) -> str:
+def _needs_all(metric: str, count: int | None) -> Problem:
     family = re.match(r"[a-z]+@", metric)
     fitting = [name for name in METRICS if admits(name, count) and "multiclass" in METRICS[name].tasks]
-    why = f"but predictions keep the {count} most probable classes of a row (predict.top_k)"
     choice = f"at most {family[0]}{count}" if family else f"one of {', '.join(fitting)}, map@{SHOWN}"
-    return f"{place}, {why}; choose {choice}, {REMEDY}"
+    found = f"found '{metric}', but predictions keep the {count} most probable classes of a row (predict.top_k)"
+    return Problem("metric", found, remedy=f"choose {choice}, {REMEDY}")
 
 
 def left_out(metrics: Sequence[str], count: int) -> str:
