@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from pipeline.batches.inputs import Inputs
 from pipeline.checking import preflight
 from pipeline.checking import stage as check
 from pipeline.config.config import Config
@@ -35,7 +36,8 @@ def run(config: Config, path: Path, seeds: Sequence[int] = ()) -> Path:
     if problems := _preflight(jobs, path):
         raise InputError(*problems)
     check.run(jobs[0].config)
-    folds.run(jobs[0].config)
+    inputs = Inputs()
+    folds.run(jobs[0].config, competition=inputs.competition(jobs[0].config))
     evaluator = Evaluator(jobs[0].config, fold_table.read(config))
     folder = config.run_dir.with_name(f"{config.run_dir.name}-{path.stem}")
     changes = {job.variant: job.changes for job in jobs}
@@ -44,7 +46,7 @@ def run(config: Config, path: Path, seeds: Sequence[int] = ()) -> Path:
     for number, job in enumerate(jobs, 1):
         print(f"── {job.variant}, seed {job.seed} ({number} of {len(jobs)})", flush=True)
         try:
-            _train(job, [other.config for other in jobs if other.seed in scores[other.variant]])
+            _train(job, [other.config for other in jobs if other.seed in scores[other.variant]], inputs)
             scores[job.variant][job.seed] = evaluator.score(job.config)
         except FoldlineError as error:
             if job.variant == BASE or isinstance(error, SpaceError):
@@ -66,20 +68,20 @@ def run(config: Config, path: Path, seeds: Sequence[int] = ()) -> Path:
 def _preflight(jobs: Sequence[Job], path: Path) -> list[Problem]:
     """Return what libraries and the user's functions lack for a variant; teachers may be runs of this ablation."""
     return [
-        Problem(f"{path}: {variant}", str(problem))
+        problem.below(f"{path}: {variant}", ": ")
         for variant, config in {job.variant: job.config for job in jobs}.items()
         if config.distill.teacher is None and config.pseudo.teacher is None
-        for problem in preflight.defects(config)
+        for problem in preflight.problems(config)
     ]
 
 
-def _train(job: Job, finished: Sequence[Config]) -> None:
+def _train(job: Job, finished: Sequence[Config], inputs: Inputs) -> None:
     made = job.config
     same = [other for other in finished if variants.trained(other) == variants.trained(made)]
     if same and not made.run_dir.exists():
         _copy_weights(same[0].run_dir, made.run_dir)
-    train.run(made)
-    predict.run(made, parts=("valid",))
+    train.run(made, inputs=inputs)
+    predict.run(made, parts=("valid",), inputs=inputs)
 
 
 def _copy_weights(source: Path, target: Path) -> None:

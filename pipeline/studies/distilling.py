@@ -13,26 +13,23 @@ from pipeline.config.config import Config
 from pipeline.config.loading import load
 from pipeline.files.atomic import write_text
 
-SECTIONS = ("distill", "pseudo")
-
 
 def student(command: str, paths: Sequence[str], settings: Sequence[str], teacher: str, asked: dict[str, Any]) -> Config:
     """Return the config with its teacher; its run is called RUN-distill or RUN-pseudo unless `run` names it.
 
     `asked` are the keys of the section `command`, those that are None left to the config.
     """
-    own = [setting for setting in settings if not setting.startswith(tuple(f"{key}." for key in SECTIONS))]
-    plain = load(paths, own)
-    named = plain.run is not None and plain.run != Path(teacher).name
-    name = plain.run if named else f"{plain.run_dir.name}-{command}"
+    plain = load(paths, [setting for setting in settings if not setting.startswith(("distill.", "pseudo."))])
+    name = plain.run
+    if name is None or name == Path(teacher).name:
+        name = f"{plain.run_dir.name}-{command}"
     given = {"teacher": teacher, **{key: value for key, value in asked.items() if value is not None}}
-    taught = [f"{command}.{key}={json.dumps(value)}" for key, value in given.items()]
-    return load(paths, [f"run={name}", *taught, *settings])
+    return load(paths, [f"run={name}", *(f"{command}.{key}={json.dumps(v)}" for key, v in given.items()), *settings])
 
 
 def write_overlay(config: Config, command: str) -> Path:
     """Write what makes the student one, runs/RUN/COMMAND.yaml, which any command takes behind the config's files."""
     path = config.run_dir / f"{command}.yaml"
-    sections = {key: getattr(config, key).model_dump(mode="json", exclude_defaults=True) for key in SECTIONS}
-    write_text(path, yaml.safe_dump({"run": config.run_dir.name, **{k: v for k, v in sections.items() if v}}))
+    tree = config.model_dump(mode="json", include={"distill", "pseudo"}, exclude_defaults=True)
+    write_text(path, yaml.safe_dump({"run": config.run_dir.name, **{key: keys for key, keys in tree.items() if keys}}))
     return path

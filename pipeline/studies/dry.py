@@ -97,11 +97,9 @@ def _plan(config: Config, only: Sequence[int] | None, force: bool) -> Plan:
         plan.costs = _costs(config, competition, planned, uncached, force)
 
     def scored() -> fingerprints.Fields:
-        table = plan.table
-        assert table is not None
-        return score.fields(
-            config, list(range(table.n)) if only is None else oof.predicted_folds(config.run_dir, table)
-        )
+        assert plan.table is not None
+        every_fold = list(range(plan.table.n))
+        return score.fields(config, every_fold if only is None else oof.predicted_folds(config.run_dir, plan.table))
 
     lines = _state(config, "score", ("scores.json", "oof.csv", "test.csv"), scored, plan.fresh)
     plan.fresh = lines != [REUSED]

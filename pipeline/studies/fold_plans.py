@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from pipeline.batches import fold_rows, progressive_resizing
@@ -28,67 +27,67 @@ from pipeline.studies.estimate import FoldWork
 from pipeline.training import stage as train
 from pipeline.training.distillation import Lessons
 
-Sizes = tuple[int, int]  # of a fold: to train on, to validate
-
 
 @dataclass(frozen=True)
 class FoldPlan(FoldWork):
     """Hold what is left to do for one fold, and what to say of its training."""
 
     number: int
-    text: str
     valid_rows: int
+    text: str
 
 
 def plans(
     config: Config, competition: Competition, table: FoldTable | None, only: Sequence[int] | None, force: bool
 ) -> list[FoldPlan]:
     """Return the wanted folds' plans; raise MismatchError for those that were trained with other settings."""
-    lessons = None if table is None else Lessons(config, competition, table)
-    learnt = competition if lessons is None else lessons.competition
+    if table is None:
+        return [plan for plan in _before_folds_are_made(config, competition) if only is None or plan.number in only]
+    lessons = Lessons(config, competition, table)
+    learnt = lessons.competition
     images, tests = (_cached(config, some) for some in (fold_rows.sources(learnt), competition.test_images))
     digest = images.digest(fold_rows.names(learnt)) if images else None
+    owners_J = competition.test_ids[competition.test_rows_J]
     found: list[FoldPlan] = []
     problems: list[Problem] = []
-    for number, ((train_rows, valid_rows), (train_images, valid_images)) in enumerate(_sizes(config, learnt, table)):
-        if only is not None and number not in only:
-            continue
+    for number in (fold for fold in range(table.n) if only is None or fold in only):
         try:
             epochs, text = _training(config, table, lessons, number, digest, force)
         except MismatchError as error:
             problems += error.problems
             continue
-        most = "at most " if config.pseudo.teacher is not None else ""  # not all that may be labelled will be
-        more = "" if train_images == train_rows else f", {most}{train_images} images"
+        train_ids = table.train_ids(number, config.train.subset, config.train.seed)
+        train_images = len(fold_rows.train_numbers(learnt, table, number, train_ids))
+        valid_rows = fold_table.row_numbers(competition.ids, table.valid_ids(number))
+        valid_I = fold_rows.image_numbers(competition.rows_I, competition.image_ids, valid_rows)
         valid_views = test_views = len(config.views)
-        if table is not None and not epochs:
-            rows = fold_table.row_numbers(competition.ids, table.valid_ids(number))
-            chosen = fold_rows.image_numbers(competition.rows_I, competition.image_ids, rows)
-            names_I, owners_I = competition.image_ids[chosen], competition.ids[competition.rows_I[chosen]]
+        if not epochs:
+            names_I, owners_I = competition.image_ids[valid_I], competition.ids[competition.rows_I[valid_I]]
             path = config.run_dir / f"fold{number}" / "valid.npz"
-            valid_views -= _kept_views(config, path, names_I, owners_I, images.take(chosen) if images else None)
-            owners_J = competition.test_ids[competition.test_rows_J]
+            valid_views -= _kept_views(config, path, names_I, owners_I, images.take(valid_I) if images else None)
             test_views -= _kept_views(config, path.with_name("test.npz"), competition.test_image_ids, owners_J, tests)
-        work = (train_images, valid_images, epochs, valid_views, test_views)
-        found.append(FoldPlan(*work, number, text or f"{epochs} epochs on {train_rows} rows{more}", valid_rows))
+        text = text or _from_the_beginning(config, len(train_ids), train_images)
+        work = (train_images, len(valid_I), epochs, valid_views, test_views)
+        found.append(FoldPlan(*work, number, len(valid_rows), text))
     if problems:
         raise MismatchError(*problems)
     return found
 
 
-def _sizes(config: Config, learnt: Competition, table: FoldTable | None) -> list[tuple[Sizes, Sizes]]:
-    """Return how many ids, then how many images each fold has; the extra ones are images without an id."""
-    if table is None:
-        labelled, every = len(learnt.images), len(fold_rows.sources(learnt))
-        by_id = estimate.fold_sizes(config, len(learnt.ids))
-        return list(zip(by_id, estimate.fold_sizes(config, labelled, every - labelled), strict=True))
-    found = []
-    for fold in range(table.n):
-        train_ids, valid_ids = table.train_ids(fold, config.train.subset, config.train.seed), table.valid_ids(fold)
-        numbers = fold_rows.train_numbers(learnt, table, fold, train_ids)
-        validated = np.isin(learnt.ids, valid_ids)[learnt.rows_I]
-        found.append(((len(train_ids), len(valid_ids)), (len(numbers), int(validated.sum()))))
-    return found
+def _before_folds_are_made(config: Config, competition: Competition) -> list[FoldPlan]:
+    labelled, every = len(competition.images), len(fold_rows.sources(competition))
+    by_id = estimate.fold_sizes(config, len(competition.ids))
+    by_image = estimate.fold_sizes(config, labelled, every - labelled)
+    left = (config.train.epochs, len(config.views), len(config.views))
+    return [
+        FoldPlan(*images, *left, number, valid_rows, _from_the_beginning(config, train_rows, images[0]))
+        for number, ((train_rows, valid_rows), images) in enumerate(zip(by_id, by_image, strict=True))
+    ]
+
+
+def _from_the_beginning(config: Config, rows: int, images: int) -> str:
+    most = "at most " if config.pseudo.teacher is not None else ""  # not all that may be labelled will be
+    return f"{config.train.epochs} epochs on {rows} rows" + ("" if images == rows else f", {most}{images} images")
 
 
 def _cached(config: Config, sources: Sequence[Source]) -> ImageSet | None:
@@ -99,12 +98,10 @@ def _cached(config: Config, sources: Sequence[Source]) -> ImageSet | None:
 
 
 def _training(
-    config: Config, table: FoldTable | None, lessons: Lessons | None, number: int, images: str | None, force: bool
+    config: Config, table: FoldTable, lessons: Lessons, number: int, images: str | None, force: bool
 ) -> tuple[int, str]:
     """Return the epochs left and what to say about them, blank for a fold from its beginning."""
     folder, epochs = config.run_dir / f"fold{number}", config.train.epochs
-    if table is None or lessons is None:
-        return epochs, ""
     stamped = (fingerprints.read_stamp(config.run_dir, f"train-fold{number}") or {}).get("images")
     new = train.fields(config, table, str(stamped) if images is None else images, lessons.hashes)
     if (differs := train.difference(config, number, new)) is not None:
