@@ -12,6 +12,7 @@ from pipeline.competition import labels
 from pipeline.config.rules import topk_rules
 from pipeline.errors import InputError, MismatchError
 from pipeline.methods import topk
+from pipeline.methods.tasks import TASKS
 from pipeline.prediction.predictions import Predictions
 
 
@@ -54,7 +55,7 @@ def test_all_that_needs_every_class_is_told_at_once(tmp_path: Path) -> None:
     config = make_config(tmp_path, metric="roc_auc", ensemble=changes, submission__top=9)
     found = topk_rules.problems(config, 5)
     places = ("metric", "ensemble.blender", "ensemble.compare", "ensemble.calibrate", "ensemble.views")
-    assert [text.split(":")[0] for text in found] == [*places, "submission.top"]
+    assert [str(problem).split(":")[0] for problem in found] == [*places, "submission.top"]
     assert topk_rules.problems(config, None) == []
 
 
@@ -73,7 +74,8 @@ def test_many_rows_of_many_classes_are_read_as_numbers(tmp_path: Path, monkeypat
     data, classes = make_config(tmp_path, data__duplicates="soft").data, ["a", "b", "c"]
 
     def encode(*texts: str) -> tuple[np.ndarray, list[tuple[int, str]]]:
-        return labels.encode_labels(pd.Series(texts, name="label"), data, classes, "multiclass", True)
+        found, wrong = labels.encode_labels(pd.Series(texts, name="label"), data, classes, TASKS["multiclass"])
+        return found, [(row, str(problem)) for row, problem in wrong]
 
     dense, _ = encode("b", "a", "c")
     monkeypatch.setattr(labels, "MOST_CELLS", 5)

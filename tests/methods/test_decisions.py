@@ -181,7 +181,7 @@ def test_counts_alone_find_the_best_micro_f1_of_the_grid(monkeypatch: pytest.Mon
     true_NC, probs_NC = planted(rows=400)
     true_NC, probs_NC = true_NC[:, :2], probs_NC[:, :2]
     score = scorer("f1_micro", true_NC.astype(np.float64), False)
-    for name, value in {"MOST_CELLS": 0, "GRID": 19, "SURE": 0}.items():
+    for name, value in {"MOST_CELLS": 0, "GRID": 19, "FEW": 0}.items():
         monkeypatch.setattr(f"pipeline.methods.postprocessing.thresholds.{name}", value)
     found = fit_thresholds(true_NC, probs_NC, 0.5, lambda values: score(labels(probs_NC, Rules(), False, values)))
     grid = np.arange(1, 20) / 20

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from pipeline.competition.labels import class_names, encode_targets
+from pipeline.competition.labels import class_names
+from pipeline.competition.labels import encode_targets as encode
 from pipeline.config.sections.data import Data
 from pipeline.methods.losses import LOSSES
 from pipeline.methods.tasks import TASKS
@@ -15,6 +18,11 @@ from pipeline.methods.tasks import TASKS
 
 def data(**keys: object) -> Data:
     return Data.model_validate({"root": "x", "image": "{id}.png", "target": "label", **keys})
+
+
+def encode_targets(*arguments: Any) -> tuple[np.ndarray, list[tuple[int, str]]]:
+    targets_NC, problems = encode(*arguments)
+    return targets_NC, [(row, str(problem)) for row, problem in problems]
 
 
 def frame(*cells: str, column: str = "label") -> pd.DataFrame:
