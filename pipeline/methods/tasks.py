@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline.errors import some
+from pipeline.errors import Problem, some
 from pipeline.methods.arrays import Array
 from pipeline.methods.blenders import BLENDERS
 from pipeline.methods.blenders import find as find_blender
@@ -122,18 +122,20 @@ class Task:
             center_C, spread_C = targets_NC.mean(0, dtype=np.float64), targets_NC.std(0, dtype=np.float64)
         return tuple((float(center), float(spread) or 1.0) for center, spread in zip(center_C, spread_C, strict=True))
 
-    def class_problem(self, classes: Sequence[str]) -> str | None:
-        """Return why these classes do not make this task, or None."""
+    def class_problems(self, classes: Sequence[str]) -> list[Problem]:
+        """Return why these classes do not make this task."""
+        found = f"found {len(classes)} classes ({some(classes)})"
         twice = [name for name, times in Counter(classes).items() if times > 1]
         if twice:
-            return f"the class '{twice[0]}' is named twice in data.target or data.classes"
+            return [Problem("", f"the class '{twice[0]}' is named twice in data.target or data.classes")]
         if self.name == "binary" and len(classes) != 2:
-            return f"found {len(classes)} classes ({some(classes)}), a binary task has 2; correct data.task"
+            return [Problem("", f"{found}, a binary task has 2", remedy="correct data.task")]
         if self.single_label and len(classes) < 2:
-            return f"found {len(classes)} classes ({some(classes)}), a {self.name} task needs at least 2"
+            return [Problem("", f"{found}, a {self.name} task needs at least 2", remedy="correct data.task")]
         if not classes:
-            return "found no label, every cell of data.target is blank; correct data.target or data.separator"
-        return None
+            blank = "found no label, every cell of data.target is blank"
+            return [Problem("", blank, remedy="correct data.target or data.separator")]
+        return []
 
 
 PROBABILITIES = ("cross_entropy", "binary_cross_entropy", "focal", "asymmetric", "soft_f1")

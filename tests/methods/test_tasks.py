@@ -134,10 +134,10 @@ def test_smoothing_over_the_others(name: str) -> None:
     torch.testing.assert_close(smooth_BC, torch.tensor(expected if task.single_label else columns))
 
 
-def test_class_problem() -> None:
-    assert TASKS["binary"].class_problem(["0", "1"]) is None
-    assert "found 3 classes" in str(TASKS["binary"].class_problem(["0", "1", "2"]))
-    assert "at least 2" in str(TASKS["multiclass"].class_problem(["0"]))
-    assert TASKS["multilabel"].class_problem(["0"]) is None
-    assert "every cell of data.target is blank" in str(TASKS["multilabel"].class_problem([]))
-    assert "named twice" in str(TASKS["multilabel"].class_problem(["0", "0"]))
+def test_class_problems() -> None:
+    assert TASKS["binary"].class_problems(["0", "1"]) == []
+    assert "found 3 classes (0, 1, 2), a binary task has 2; correct" in str(*TASKS["binary"].class_problems("012"))
+    assert "at least 2" in str(*TASKS["multiclass"].class_problems(["0"]))
+    assert TASKS["multilabel"].class_problems(["0"]) == []
+    assert "every cell of data.target is blank" in str(*TASKS["multilabel"].class_problems([]))
+    assert "named twice" in str(*TASKS["multilabel"].class_problems(["0", "0"]))

@@ -48,7 +48,7 @@ class Fit:
 
     weights_M: Array
     params: dict[str, Any] = field(default_factory=dict)
-    trace: list[dict[str, Any]] = field(default_factory=list)  # of a search: step, member, score as the metric has it
+    trace: list[dict[str, Any]] = field(default_factory=list)  # of a search: step, member, score
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,8 @@ class Blender:
         found = self.fitter(Members(members, order, rows_N, self.uses_ranks, fold_N), objective)
         weights_M = np.empty(count)
         weights_M[order] = found.weights_M
-        trace = [{**step, "member": order[step["member"]]} for step in found.trace]
+        turn = objective.metric.direction  # searches know that greater is better, readers the metric
+        trace = [{**step, "member": order[step["member"]], "score": turn * step["score"]} for step in found.trace]
         return Fit(weights_M, found.params, trace)
 
     def shown(self, members: Many, fold_N: Array | None = None, rows_N: Array | None = None) -> list[Array]:

@@ -32,10 +32,7 @@ def greedy(members: Sequence[Array], objective: Objective) -> Fit:
     counts_M, trace = search(scores, scores.read_all(members), STEPS)
     if not trace:
         return Fit(equal_weights(len(members)))
-    return Fit(
-        counts_M / counts_M.sum(),
-        trace=[{**step, "score": objective.metric.direction * step["score"]} for step in trace],
-    )
+    return Fit(counts_M / counts_M.sum(), trace=trace)
 
 
 def greedy_bagged(members: Sequence[Array], objective: Objective) -> Fit:
@@ -48,9 +45,7 @@ def greedy_bagged(members: Sequence[Array], objective: Objective) -> Fit:
     size, weights_M = max(2, -(-len(members) // 2)), np.zeros(len(members))
     for _ in range(BAGS):
         bag = sorted(rng.permutation(len(members))[:size].tolist())
-        counts_B, trace = search(
-            scores, cells[bag] if isinstance(cells, np.ndarray) else [cells[m] for m in bag], STEPS
-        )
+        counts_B, trace = search(scores, [cells[m] for m in bag], STEPS)
         if not trace:
             return Fit(equal_weights(len(members)), {"bags": 0})
         weights_M[bag] += counts_B / counts_B.sum() / BAGS
@@ -100,7 +95,7 @@ def greedy_negative(members: Sequence[Array], objective: Objective) -> Fit:
     if not math.isfinite(reached):
         return Fit(equal_weights(len(views)))
     weights_M = np.eye(len(views))[best]
-    trace = [{"step": 1, "member": best, "share": 1.0, "score": objective.metric.direction * reached}]
+    trace = [{"step": 1, "member": best, "share": 1.0, "score": reached}]
     blend_NC = views[best].astype(np.float64)
     for step in range(2, STEPS + 1):
         quick_NC = blend_NC.astype(np.float32)
@@ -123,7 +118,7 @@ def greedy_negative(members: Sequence[Array], objective: Objective) -> Fit:
         reached, weights_M = found, (1 - share) * weights_M
         weights_M[best] += share
         blend_NC = (1 - share) * blend_NC + share * views[best]
-        trace.append({"step": step, "member": best, "share": share, "score": objective.metric.direction * found})
+        trace.append({"step": step, "member": best, "share": share, "score": found})
     return Fit(weights_M, trace=trace)
 
 
