@@ -12,7 +12,7 @@ import torch
 from conftest import Cli
 
 from pipeline.blending import stage as ensemble
-from pipeline.checking import plugin_trial
+from pipeline.checking import preflight
 from pipeline.config import plugin_files
 from pipeline.config.config import Config
 from pipeline.config.fingerprints import fields
@@ -200,8 +200,8 @@ def test_what_a_function_does_wrong_is_said_by_check(
     file = tmp_path / "bad.py"
     file.write_text(BAD)
     config = load([competition / "config.yaml"], [setting.format(file)])
-    (found,) = plugin_trial.problems(config)
-    assert words in found and found.startswith(setting.partition("=")[0])
+    (found,) = preflight.plugin_problems(config)
+    assert words in str(found) and str(found).startswith(setting.partition("=")[0])
 
 
 @pytest.mark.parametrize(

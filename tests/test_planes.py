@@ -77,5 +77,6 @@ def test_a_damaged_plane_costs_its_image_alone_where_skip_says_so(
 
 def test_transforms_of_colour_are_told_before_any_image_is_read(planes: Path) -> None:
     config = config_of(planes, "augment.train=[{HueSaturationValue: {}}]")
-    (found,) = preflight.defects(config)
+    (problem,) = preflight.problems(config)
+    found = str(problem)
     assert "augment.train[0].HueSaturationValue" in found and "2 channels" in found

@@ -15,7 +15,7 @@ from pipeline.competition.rows.rows import SHOWN
 from pipeline.config import fingerprints
 from pipeline.config.keys import affecting
 from pipeline.config.sections.section import Affects
-from pipeline.errors import InputError
+from pipeline.errors import InputError, Problem
 from pipeline.files.atomic import write_json, write_text
 
 if TYPE_CHECKING:
@@ -29,16 +29,16 @@ def run(config: Config, images: bool = True) -> Path:
     which files it has seen, so only new ones are decoded. Raises InputError with all defects.
     """
     path, list_path = config.run_dir / "check.json", config.run_dir / "defects.txt"
-    competition, defects = survey(config)
+    competition, findings = survey(config)
     if images:
         from pipeline.checking import preflight  # it imports torch
 
-        defects.add("settings", preflight.defects(config))
-    if competition is None or defects.kinds:
-        shown, everything = defects.lines(SHOWN), defects.lines()
+        findings.add("settings", preflight.problems(config))
+    if competition is None or findings.kinds:
+        shown, everything = findings.problems(SHOWN), findings.problems()
         if len(everything) > len(shown):
-            write_text(list_path, "\n".join(everything) + "\n")
-            shown.append(f"{list_path}: lists all {len(everything)} defects")
+            write_text(list_path, "\n".join(map(str, everything)) + "\n")
+            shown.append(Problem(str(list_path), f"lists all {len(everything)} defects"))
         raise InputError(*shown)
     list_path.unlink(missing_ok=True)
     read = affecting(Affects.ROWS | Affects.IMAGES | Affects.FOLDS | Affects.CHECK)

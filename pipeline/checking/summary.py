@@ -35,25 +35,23 @@ def all_images(competition: Competition) -> list[Source]:
 def summarize(config: Config, competition: Competition, peek: bool) -> dict[str, Any]:
     """Return what check.json holds; the headers of some images are read where `peek`."""
     targets_NC, task, names = competition.targets_NC, TASKS[config.data.task], competition.classes
-    sizes = None
+    count_C = None if task.regression else _counts(config, competition)
+    images, extra, groups = all_images(competition), competition.extra, None
     if competition.groups is not None:
         sizes = np.unique(competition.groups, return_counts=True)[1]
-    count_C = None if task.regression else _counts(config, competition)
-    images = all_images(competition)
+        groups = {"count": len(sizes), "smallest": int(sizes.min()), "largest": int(sizes.max())}
     return {
         "rows": len(competition.ids),
         "test_rows": len(competition.test_ids),
         "images": len(competition.images),
         "test_images": len(competition.test_images),
-        "extra_rows": 0 if competition.extra is None else len(competition.extra.ids),
+        "extra_rows": 0 if extra is None else len(extra.ids),
         # rows by their decided class
-        "classes": {} if count_C is None else dict(zip(competition.classes, count_C.tolist(), strict=True)),
+        "classes": {} if count_C is None else dict(zip(names, count_C.tolist(), strict=True)),
         "rare": 0 if count_C is None else int((count_C < config.folds.n).sum()),
-        "values": _values(targets_NC, competition.classes) if task.regression else None,
-        "soft_sums": _sums(targets_NC, competition.classes) if not task.regression and _is_soft(targets_NC) else None,
-        "groups": None
-        if sizes is None
-        else {"count": len(sizes), "smallest": int(sizes.min()), "largest": int(sizes.max())},
+        "values": _values(targets_NC, names) if task.regression else None,
+        "soft_sums": _sums(targets_NC, names) if not task.regression and _is_soft(targets_NC) else None,
+        "groups": groups,
         "endings": dict(Counter(_ending(path) for path in chain.from_iterable(images)).most_common()),
         "sizes": _peek([source for source in images if source]) if peek else None,
         "notes": [*competition.notes, *([] if config.data.heads else misleading(config, targets_NC, names))],
@@ -84,16 +82,9 @@ def _sums(targets_NC: Array, classes: tuple[str, ...]) -> dict[str, float]:
 
 def _values(targets_NC: Array, classes: tuple[str, ...]) -> dict[str, dict[str, float]]:
     values_NC = targets_NC.astype(np.float64)
-    low_C, high_C, mean_C, std_C = values_NC.min(0), values_NC.max(0), values_NC.mean(0), values_NC.std(0)
-    return {
-        name: {
-            "smallest": float(low_C[c]),
-            "largest": float(high_C[c]),
-            "mean": float(mean_C[c]),
-            "std": float(std_C[c]),
-        }
-        for c, name in enumerate(classes)
-    }
+    measures = {"smallest": values_NC.min(0), "largest": values_NC.max(0), "mean": values_NC.mean(0)}
+    measures["std"] = values_NC.std(0)
+    return {name: {what: float(found_C[c]) for what, found_C in measures.items()} for c, name in enumerate(classes)}
 
 
 def _ending(path: str) -> str:

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline.competition.data_root import KAGGLE_INPUT, find_root
+from pipeline.competition.data_root import find_root, no_root
 from pipeline.competition.image_paths import Source
-from pipeline.competition.labels import class_names, encode_targets
-from pipeline.competition.rows import external_rows, test_rows, train_rows
+from pipeline.competition.rows import external_rows, train_rows
 from pipeline.competition.rows.external_rows import Extra
 from pipeline.competition.rows.reader import Reader, predicted, sample_column
-from pipeline.competition.rows.rows import SHOWN, Defects, Rows, check_columns, check_sample_ids
+from pipeline.competition.rows.rows import SHOWN, Findings, Rows, check_columns, check_sample_ids
 from pipeline.competition.sample_submission import check_sample
 from pipeline.config.rules import topk_rules
-from pipeline.errors import InputError
+from pipeline.errors import InputError, Problem
 from pipeline.files.tables import texts
 from pipeline.methods.arrays import Array
 from pipeline.methods.tasks import TASKS
@@ -56,110 +54,82 @@ def load(config: Config) -> Competition:
 
     The contents of the images are not read here: that is what filling the cache does.
     """
-    competition, defects = survey(config)
+    competition, findings = survey(config)
     if competition is None:
-        raise InputError(*defects.lines(SHOWN))
+        raise InputError(*findings.problems(SHOWN))
     return competition
 
 
-def survey(config: Config) -> tuple[Competition | None, Defects]:
-    """Read the competition and collect its defects; it is None where there are any."""
-    data, defects = config.data, Defects()
+def survey(config: Config) -> tuple[Competition | None, Findings]:
+    """Read the competition and collect its problems; it is None where there are any."""
+    data, findings = config.data, Findings()
     root = find_root(data.root)
     if root is None:
-        defects.add("folders", [_no_root(data.root)])
-        return None, defects
-    reader = Reader(config, root, defects)
-    train = reader.rows(data.tables, "data.train", "train", data.image)
-    sample = reader.table(data.sample_submission, "data.sample_submission")
-    test = test_rows.read(reader, sample)
-    train = None if train is None else train_rows.kept(train, reader)
-    found = None if train is None else reader.images(train, data.image, "data.image")
-    if train is not None and found is not None:
-        train, found = train_rows.present(train, found, reader)
-    key = "data.image" if data.test_image is None else "data.test_image"
-    test_found = None if test is None else reader.images(test, data.test_image or data.image, key)
-    test_ids, _, test_rows_J = _predicted(test, config, defects)
-    _check_sample_ids(sample, test, test_ids, config, defects)
-    classes, targets_IC = _targets(train, config, defects)
-    ids, first_N, rows_I = _predicted(train, config, defects)
+        findings.add("folders", [no_root(data.root)])
+        return None, findings
+    reader = Reader(config, root, findings)
+    train, images, extra = train_rows.read(reader), None, None
+    classes: tuple[str, ...] = ()
+    targets_IC: Array = np.zeros((0, 0), dtype=np.float32)
+    weights_I = None
+    if train is not None:
+        train, images = train_rows.with_images(train, data.image, "data.image", reader)
+        classes, targets_IC = train_rows.targets(train, data, findings)
+        weights_I = train_rows.weights(train, data.weight, findings)
+    ids, first_N, rows_I = predicted(train, config, findings)
     if train is not None and data.predict_id is not None:
-        train_rows.check_same(train, targets_IC, first_N, rows_I, data, defects)
-    weights_I = None if train is None else train_rows.weights(train, data.weight, defects)
-    extra = external_rows.read(reader, classes) if train is not None and classes else None
+        train_rows.check_same(train, targets_IC, first_N, rows_I, data, findings)
+    sample = reader.table(data.sample_submission, "data.sample_submission")
+    test, test_images = reader.test(sample), None
+    if test is not None:
+        key = "data.image" if data.test_image is None else "data.test_image"
+        found = reader.images(test, data.test_image or data.image, key)
+        test_images = None if found is None else reader.test_images(test, found)
+    test_ids, _, test_rows_J = predicted(test, config, findings)
+    if sample is not None:
+        _check_sample_ids(sample, test, test_ids, config, findings)
     if classes:
-        defects.add("settings", config.loss.class_problems(classes))
-    if sample is not None and classes:
-        defects.add("columns of the sample submission", check_sample(sample.table, config, classes))
-        defects.add("settings", topk_rules.problems(config, topk_rules.kept(config, len(classes))))
-    for rows, images, skip in ((train, found, False), (test, test_found, data.missing == "skip")):
-        if rows is not None and images is not None:
-            wrong = images.refused if skip else images.wrong
-            defects.add("missing or refused images", rows.lines(wrong))
-    if defects.kinds or train is None or test is None or sample is None or found is None or test_found is None:
-        return None, defects
-    named = () if TASKS[data.task].regression else classes  # values are in no row by being 0
-    single = len(ids) == len(rows_I)
+        extra = external_rows.read(reader, classes)
+        findings.add("settings", config.loss.class_problems(classes))
+        short = topk_rules.problems(config, topk_rules.kept(config, len(classes)))
+        findings.add("settings", (Problem("", str(one)) for one in short))
+        if sample is not None:
+            findings.add("columns of the sample submission", check_sample(sample.table, config, classes))
+    if findings.kinds or train is None or test is None or sample is None or images is None or test_images is None:
+        return None, findings
+    image_ids, single = texts(train.table[data.id]), len(ids) == len(rows_I)
     kept = train if single else train.take(first_N)
     targets_NC = targets_IC if single else targets_IC[first_N]
-    test_images = (
-        test_rows.with_gray(test_found, reader.notes, test.path.name) if data.missing == "skip" else test_found.images
+    named = () if TASKS[data.task].regression else classes  # values are in no row by being 0
+    competition = Competition(
+        ids=ids,
+        images=images,
+        rows_I=rows_I,
+        image_ids=image_ids,
+        table=kept.table,
+        groups=texts(kept.table[data.group]) if data.group else None,
+        classes=classes,
+        targets_NC=targets_NC,
+        weights_N=None if weights_I is None else _mean(weights_I, rows_I, len(ids)),
+        test_ids=test_ids,
+        test_images=test_images,
+        test_rows_J=test_rows_J,
+        test_image_ids=texts(test.table[data.id]),
+        extra=extra,
+        sample=sample.table,
+        notes=(*findings.notes, *_notes(images, test_images, named, targets_NC)),
     )
-    return (
-        Competition(
-            ids=ids,
-            images=found.images,
-            rows_I=rows_I,
-            image_ids=texts(train.table[data.id]),
-            table=kept.table,
-            groups=texts(kept.table[data.group]) if data.group else None,
-            classes=classes,
-            targets_NC=targets_NC,
-            weights_N=None if weights_I is None else _mean(weights_I, rows_I, len(ids)),
-            test_ids=test_ids,
-            test_images=test_images,
-            test_rows_J=test_rows_J,
-            test_image_ids=texts(test.table[data.id]),
-            extra=extra,
-            sample=sample.table,
-            notes=(
-                *reader.notes,
-                *_notes(found.images, test_images, named, targets_NC),
-            ),
-        ),
-        defects,
-    )
+    return competition, findings
 
 
-def _predicted(rows: Rows | None, config: Config, defects: Defects) -> tuple[Array, Array, Array]:
-    if rows is None:
-        return np.zeros(0, np.str_), np.zeros(0, np.int64), np.zeros(0, np.int64)
-    return predicted(rows, config, defects)
-
-
-def _check_sample_ids(sample: Rows | None, test: Rows | None, ids: Array, config: Config, defects: Defects) -> None:
-    if sample is None:
-        return
+def _check_sample_ids(sample: Rows, test: Rows | None, ids: Array, config: Config, findings: Findings) -> None:
     column = sample_column(sample.table, config)
     if column is None:
         key = "data.id" if config.submission.id is None else "submission.id"
-        check_columns(sample, {key: [config.submission.id or config.data.id]}, defects)
-        return
-    named = test if config.data.test is not None else None
-    check_sample_ids(sample, column, named, ids.tolist(), defects)
-
-
-def _targets(train: Rows | None, config: Config, defects: Defects) -> tuple[tuple[str, ...], Array]:
-    data = config.data
-    if train is None or any(column not in train.table for column in data.targets):
-        return (), np.zeros((0, 0), dtype=np.float32)
-    task = TASKS[data.task]
-    classes = class_names(task, train.table, data)
-    if (problem := task.class_problem(classes)) is not None:
-        defects.add("classes", [f"{train.path}: {problem}"])
-    targets_IC, wrong = encode_targets(task, train.table, data, classes)
-    defects.add("bad labels", train.lines(wrong))
-    return tuple(classes), targets_IC
+        check_columns(sample, {key: [config.submission.id or config.data.id]}, findings)
+    else:
+        named = test if config.data.test is not None else None
+        check_sample_ids(sample, column, named, ids.tolist(), findings)
 
 
 def _mean(weights_I: Array, rows_I: Array, count: int) -> Array:
@@ -178,9 +148,3 @@ def _notes(images: list[Source], test_images: list[Source], classes: Sequence[st
     if empty := [name for name, total in zip(classes, targets_NC.sum(0).tolist(), strict=False) if not total]:
         notes.append(f"no training row has the class {', '.join(empty[:8])}")
     return notes
-
-
-def _no_root(root: str) -> str:
-    slug = Path(root).name
-    remedy = f"make it with: foldline example {slug}" if slug in {"digits", "elpv"} else "correct data.root"
-    return f"{root}: data.root is no folder, neither here nor under {KAGGLE_INPUT}; {remedy}"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pipeline.errors import Problem
+
 KAGGLE_INPUT = Path("/kaggle/input")
 
 
@@ -14,3 +16,10 @@ def find_root(root: str) -> Path | None:
         if folder.is_dir():
             return folder.absolute()
     return None
+
+
+def no_root(root: str) -> Problem:
+    """Say that there is no data folder."""
+    slug = Path(root).name
+    remedy = f"make it with: foldline example {slug}" if slug in {"digits", "elpv"} else "correct data.root"
+    return Problem(root, f"data.root is no folder, neither here nor under {KAGGLE_INPUT}", remedy=remedy)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import difflib
+import operator
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline.competition.rows.rows import RowProblem
 from pipeline.competition.templates import fill
+from pipeline.errors import Problem, Refused
 from pipeline.files import archives
 
 if TYPE_CHECKING:
@@ -27,12 +30,16 @@ ARRAYS = {".npy", ".npz"}  # images where a table or template says so; our own p
 
 
 @dataclass(frozen=True)
-class Resolved:
-    """Hold every row's image and the defects as (row number, path: what is wrong)."""
+class Found:
+    """Hold every row's image, and the rows that have none."""
 
-    images: list[Source]
-    absent: list[tuple[int, str]]  # what data.missing=skip may leave out
-    refused: list[tuple[int, str]]
+    images: list[Source]  # [I]
+    absent: list[RowProblem]  # what data.missing=skip may leave out
+    refused: list[RowProblem]
+
+    def wrong(self, skip: bool) -> list[RowProblem]:
+        """Return the rows without an image, in order; without the absent ones where they may be skipped."""
+        return self.refused if skip else sorted([*self.absent, *self.refused], key=lambda found: found[0])
 
 
 class ImagePaths:
@@ -41,29 +48,32 @@ class ImagePaths:
     def __init__(self, root: Path) -> None:
         self.root = str(root)
         self.real = os.path.realpath(root)
-        self.folders: dict[str, Listing | str] = {}  # or why nothing can be read there
+        self.folders: dict[str, Listing | Problem] = {}  # or why nothing can be read there
         self.stems: dict[str, dict[str, str]] = {}
 
-    def resolve(self, table: pd.DataFrame, templates: Sequence[str]) -> Resolved:
+    def resolve(self, table: pd.DataFrame, templates: Sequence[str]) -> Found:
         """Return each row's image, one path per template, and what is absent or refused, by row number.
 
-        Raises ValueError where a template names no column, or one that is not there.
+        Raises Refused where a template names no column, or one that is not there.
         """
-        problems, planes = [], []
-        found = Resolved([], [], [])
+        problems: list[Problem] = []
+        planes: list[list[str]] = []
         for template in templates:
             try:
                 planes.append(fill(template, table))
-            except ValueError as error:
-                problems.append(str(error))
+            except Refused as error:
+                problems += error.problems
         if problems:
-            raise ValueError("; ".join(dict.fromkeys(problems)))
-        for names in planes:
-            self._check(names, found)
+            raise Refused(*dict.fromkeys(problems))
+        absent: list[RowProblem] = []
+        refused: list[RowProblem] = []
+        for row, name, why in (found for names in planes for found in self._wrong(names)):
+            (absent if why.found.startswith("missing") else refused).append((row, why.below(name)))
         paths = [[f"{self.root}/{name}" for name in names] for names in planes]
-        return Resolved(list(zip(*paths, strict=True)), sorted(found.absent), sorted(found.refused))
+        by_row = operator.itemgetter(0)
+        return Found(list(zip(*paths, strict=True)), sorted(absent, key=by_row), sorted(refused, key=by_row))
 
-    def _check(self, names: list[str], into: Resolved) -> None:
+    def _wrong(self, names: list[str]) -> Iterator[tuple[int, str, Problem]]:
         folders = self.folders
         for row, name in enumerate(names):
             folder, _, file = name.rpartition("/")
@@ -71,28 +81,30 @@ class ImagePaths:
             if isinstance(listing, dict) and listing.get(file) == FILE and name[0] != "/":
                 continue  # nearly every row, in as few steps as there can be
             if (why := self._refuse(name)) is not None:
-                kind = into.absent if why.startswith("missing") else into.refused
-                kind.append((row, f"{name}: {why}"))
+                yield row, name, why
 
-    def _refuse(self, name: str) -> str | None:
+    def _refuse(self, name: str) -> Problem | None:
         folder, _, file = name.rpartition("/")
         if name.startswith("/"):
-            return "is absolute, expected a path below data.root; copy the image there"
+            return Problem("", "is absolute", "a path below data.root", "copy the image there")
         listing = self.folders.get(folder)
         if listing is None:
             listing = self.folders[folder] = self._list(folder)
-        if isinstance(listing, str):
+        if isinstance(listing, Problem):
             return listing
         kind = listing.get(file)
         if kind == FILE:
             return None
         if kind == LINK:
             return self._refuse_link(f"{self.root}/{name}")
-        return "is no file" if kind == OTHER else f"missing{self._other_suffix(folder, file)}"
+        if kind == OTHER:
+            return Problem("", "is no file")
+        other = self._other_suffix(folder, file, listing)
+        return Problem("", "missing", remedy=f"there is '{other}', correct the ending in the template" if other else "")
 
-    def _list(self, folder: str) -> Listing | str:
+    def _list(self, folder: str) -> Listing | Problem:
         if ".." in folder.split("/"):
-            return "leaves data.root; copy the image below it"
+            return _leaves("", "the image")
         path = os.path.join(self.root, folder)
         if (inside := archives.split(path)) is not None:
             return self._list_archive(folder, *inside)
@@ -102,20 +114,20 @@ class ImagePaths:
                     entry.name: LINK if entry.is_symlink() else FILE if entry.is_file() else OTHER for entry in entries
                 }
         except (OSError, ValueError):
-            return f"missing, there is no folder '{folder}'{self._other_folder(folder)}"
+            return Problem("", f"missing, there is no folder '{folder}'", remedy=self._other_folder(folder))
         real = os.path.realpath(path)
         if not self._inside(real):
-            return f"leaves data.root: '{folder}' is a link to {real}; copy the images below it"
+            return _leaves(f": '{folder}' is a link to {real}", "the images")
         return listing
 
-    def _list_archive(self, folder: str, archive: str, below: str) -> Listing | str:
+    def _list_archive(self, folder: str, archive: str, below: str) -> Listing | Problem:
         """List one folder of an archive, and remember its others, which cost nothing more."""
         if not self._inside(os.path.realpath(archive)):
-            return f"leaves data.root: '{folder}' lies in a link; copy the archive below it"
+            return _leaves(f": '{folder}' lies in a link", "the archive")
         try:
             members = archives.members(archive)
         except (ValueError, OSError) as error:
-            return str(error)
+            return Problem("", str(error))
         top = folder[: len(folder) - len(below)].rstrip("/")
         listings: dict[str, Listing] = {}
         for member in members:
@@ -126,27 +138,30 @@ class ImagePaths:
         if folder in listings:
             return listings[folder]
         tops = sorted({member.split("/")[0] for member in members if "/" in member})
-        hint = f"; its folders begin with {', '.join(tops[:4])}" if tops else "; its files lie in no folder"
-        return f"missing, '{top}' holds no folder '{below}'{hint}"
+        hint = f"its folders begin with {', '.join(tops[:4])}" if tops else "its files lie in no folder"
+        return Problem("", f"missing, '{top}' holds no folder '{below}'", remedy=hint)
 
-    def _refuse_link(self, path: str) -> str | None:
+    def _refuse_link(self, path: str) -> Problem | None:
         target = os.path.realpath(path)
         if not self._inside(target):
-            return f"leaves data.root: it is a link to {target}; copy the image below it"
-        return None if os.path.isfile(target) else "is a link to nothing"
+            return _leaves(f": it is a link to {target}", "the image")
+        return None if os.path.isfile(target) else Problem("", "is a link to nothing")
 
     def _inside(self, real: str) -> bool:
         return real == self.real or real.startswith(self.real.rstrip("/") + "/")
 
-    def _other_suffix(self, folder: str, file: str) -> str:
+    def _other_suffix(self, folder: str, file: str, listing: Listing) -> str | None:
         if folder not in self.stems:
-            listing = self.folders[folder]
             self.stems[folder] = {os.path.splitext(name)[0]: name for name in sorted(listing)}
-        other = self.stems[folder].get(file) or self.stems[folder].get(os.path.splitext(file)[0])
-        return f"; there is '{other}', correct the ending in the template" if other else ""
+        stems = self.stems[folder]
+        return stems.get(file) or stems.get(os.path.splitext(file)[0])
 
     def _other_folder(self, folder: str) -> str:
         top = folder.split("/")[0]
         names = [entry.name for entry in os.scandir(self.root) if entry.is_dir()]
         near = difflib.get_close_matches(top, names, n=1)
-        return f"; did you mean '{near[0]}'?" if near and near[0] != top else ""
+        return f"did you mean '{near[0]}'?" if near and near[0] != top else ""
+
+
+def _leaves(how: str, what: str) -> Problem:
+    return Problem("", f"leaves data.root{how}", remedy=f"copy {what} below it")

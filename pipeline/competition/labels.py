@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline.errors import some
+from pipeline.competition.rows.rows import RowProblem
+from pipeline.errors import Problem, some
 from pipeline.methods import heads, topk
 from pipeline.methods.arrays import Array
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from pipeline.config.sections.data import Data
     from pipeline.methods.tasks import Task
 
-Defect = tuple[int, str]  # row number, what is wrong
 SHARED = ["0", "1"]  # the classes of a binary column that may hold fractions
 SHARE = re.compile(r"\s*([0-9]*\.?[0-9]+(?:[eE]-?[0-9]+)?)\s*")
 SUM_TOLERANCE = 1e-3  # of shares written with few decimals
@@ -46,8 +46,10 @@ def class_names(task: Task, table: pd.DataFrame, data: Data) -> list[str]:
     return names
 
 
-def encode_targets(task: Task, table: pd.DataFrame, data: Data, classes: Sequence[str]) -> tuple[Array, list[Defect]]:
-    """Return soft targets, or values, [N,C] float32 and the defects as (row number, what is wrong).
+def encode_targets(
+    task: Task, table: pd.DataFrame, data: Data, classes: Sequence[str]
+) -> tuple[Array, list[RowProblem]]:
+    """Return soft targets, or values, [N,C] float32 and the problems by row number.
 
     A label that is unknown, and a cell that cannot be read, leave zeros.
     """
@@ -57,12 +59,12 @@ def encode_targets(task: Task, table: pd.DataFrame, data: Data, classes: Sequenc
         found = []
         for head, start, stop in data.heads_of(classes):
             own = [name.removeprefix(f"{head}=") for name in classes[start:stop]]
-            found.append(encode_labels(table[head], data, own, task.name, task.single_label))
-        defects = sorted((defect for _, wrong in found for defect in wrong), key=lambda defect: defect[0])
-        return np.hstack([targets_NC for targets_NC, _ in found]), defects
+            found.append(encode_labels(table[head], data, own, task))
+        problems = sorted((one for _, wrong in found for one in wrong), key=lambda one: one[0])
+        return np.hstack([targets_NC for targets_NC, _ in found]), problems
     if len(data.targets) > 1:
         return encode_shares(table, data.targets, task.single_label)
-    return encode_labels(table[data.targets[0]], data, classes, task.name, task.single_label)
+    return encode_labels(table[data.targets[0]], data, classes, task)
 
 
 def share(text: str) -> float | None:
@@ -111,8 +113,8 @@ def label_names(column: pd.Series[str], data: Data) -> list[str]:
 
 
 def encode_labels(
-    column: pd.Series[str], data: Data, classes: Sequence[str], task: str, single_label: bool
-) -> tuple[Array, list[Defect]]:
+    column: pd.Series[str], data: Data, classes: Sequence[str], task: Task
+) -> tuple[Array, list[RowProblem]]:
     """Return soft targets [N,C] float32 of a column of labels, and the defects in row order.
 
     Every different cell is read once, as long tables hold few of them. Of many rows and exclusive classes, none
@@ -123,82 +125,67 @@ def encode_labels(
     number = {name: c for c, name in enumerate(classes)}
     code_N, cells = pd.factorize(column)
     entries: list[list[tuple[int, float]]] = []
-    wrong: dict[int, list[str]] = {}
-    shared = task == "binary" and list(classes) == SHARED
+    wrong: dict[int, list[Problem]] = {}
+    shared = task.name == "binary" and list(classes) == SHARED
     for code, text in enumerate(cells):
         if shared and (value := share(text)) is not None:
             entries.append([(0, 1 - value), (1, value)])
             continue
         found, problems = parts(text, data), []
-        if not found and single_label:
-            problems.append(f"{column.name} is blank, expected a label")
-        elif single_label and len({label for label, _ in found}) > 1 and soft(text, data) is None:
-            problems.append(f"{column.name} is '{text}', a {task} task has one label per row")
+        if not found and task.single_label:
+            problems.append(Problem("", f"{column.name} is blank", "a label"))
+        elif task.single_label and len({label for label, _ in found}) > 1 and soft(text, data) is None:
+            problems.append(Problem("", f"{column.name} is '{text}', a {task.name} task has one label per row"))
             found = []
-        problems += [
-            f"{column.name} is '{label}', expected one of {some(classes)}" for label, _ in found if label not in number
-        ]
+        unknown = [label for label, _ in found if label not in number]
+        problems += [Problem("", f"{column.name} is '{label}'", f"one of {some(classes)}") for label in unknown]
         entries.append([(number[label], part) for label, part in found if label in number])
         if problems:
             wrong[code] = problems
     bad = np.flatnonzero(np.isin(code_N, list(wrong))).tolist()
-    defects = [(row, text) for row in bad for text in wrong[int(code_N[row])]]
-    if single_label and len(column) * len(classes) > MOST_CELLS and all(_is_hard(entry) for entry in entries):
+    by_row = [(row, problem) for row in bad for problem in wrong[int(code_N[row])]]
+    if task.single_label and len(column) * len(classes) > MOST_CELLS and all(map(_is_hard, entries)):
         first_U = np.array([entry[0][0] if entry else 0 for entry in entries], dtype=np.int64)
-        return topk.as_array(topk.OneHot(first_U[code_N], len(classes))), defects
-    targets_NC = np.zeros((len(column), len(classes)), dtype=np.float32)
-    width_U = np.array([len(entry) for entry in entries], dtype=np.int64)
-    flat = [pair for entry in entries for pair in entry]
-    class_E = np.array([c for c, _ in flat], dtype=np.int64)
-    share_E = np.array([value for _, value in flat], dtype=np.float32)
-    width_N = width_U[code_N]
-    row_P = np.repeat(np.arange(len(column)), width_N)
-    within_P = np.arange(len(row_P)) - np.repeat(np.cumsum(width_N) - width_N, width_N)
-    entry_P = np.repeat((np.cumsum(width_U) - width_U)[code_N], width_N) + within_P
-    targets_NC[row_P, class_E[entry_P]] = share_E[entry_P]
-    return targets_NC, defects
+        return topk.OneHot(first_U[code_N], len(classes)), by_row
+    targets_UC = np.zeros((len(cells), len(classes)), dtype=np.float32)
+    for targets_C, entry in zip(targets_UC, entries, strict=True):
+        for c, value in entry:
+            targets_C[c] = value
+    return targets_UC if len(cells) == len(column) else targets_UC[code_N], by_row
 
 
 def _is_hard(entry: list[tuple[int, float]]) -> bool:
     return len(entry) < 2 and all(part == 1 for _, part in entry)
 
 
-def encode_shares(table: pd.DataFrame, columns: Sequence[str], single_label: bool) -> tuple[Array, list[Defect]]:
+def encode_shares(table: pd.DataFrame, columns: Sequence[str], single_label: bool) -> tuple[Array, list[RowProblem]]:
     """Return soft targets [N,C] float32 of one column per class, which sum to 1 where classes exclude each other."""
-    numbers_NC, defects = _numbers(table, columns, (0.0, 1.0))
-    targets_NC = numbers_NC.astype(np.float32)
+    targets_NC, problems = encode_values(table, columns, (0.0, 1.0))
     if single_label:
         sums = targets_NC.sum(1)
-        bad = {row for row, _ in defects}
+        bad = {row for row, _ in problems}
         for row in np.flatnonzero(np.abs(sums - 1) > SUM_TOLERANCE).tolist():
             if row not in bad:
-                defects.append((row, f"the target columns sum to {sums[row]:g}, expected 1"))
-    return targets_NC, defects
+                problems.append((row, Problem("", f"the target columns sum to {sums[row]:g}", "1")))
+    return targets_NC, problems
 
 
 def encode_values(
     table: pd.DataFrame, columns: Sequence[str], span: tuple[float, float] | None
-) -> tuple[Array, list[Defect]]:
-    """Return the values [N,C] float32 of columns of numbers, inside `span` where it is known."""
-    numbers_NC, defects = _numbers(table, columns, span)
-    return numbers_NC.astype(np.float32), defects
-
-
-def _numbers(
-    table: pd.DataFrame, columns: Sequence[str], span: tuple[float, float] | None
-) -> tuple[Array, list[Defect]]:
+) -> tuple[Array, list[RowProblem]]:
+    """Return the values [N,C] float32 of columns of numbers, inside `span` where it is known; 0 where there is none."""
     import pandas as pd
 
     low, high = span or (-np.inf, np.inf)
     wanted = "a number" if span is None else f"a number in [{low:g}, {high:g}]"
-    numbers_NC = np.zeros((len(table), len(columns)))
-    defects = []
+    values_NC = np.zeros((len(table), len(columns)), dtype=np.float32)
+    problems: list[RowProblem] = []
     for c, column in enumerate(columns):
         cells = pd.to_numeric(table[column], errors="coerce").to_numpy(np.float64)
         for row in np.flatnonzero(~(np.isfinite(cells) & (cells >= low) & (cells <= high))).tolist():
-            defects.append((row, f"{column} is '{table[column].iloc[row]}', expected {wanted}"))
-        numbers_NC[:, c] = np.nan_to_num(cells, posinf=0, neginf=0)
-    return numbers_NC, defects
+            problems.append((row, Problem("", f"{column} is '{table[column].iloc[row]}'", wanted)))
+        values_NC[:, c] = np.nan_to_num(cells, posinf=0, neginf=0)
+    return values_NC, problems
 
 
 def natural(text: str) -> tuple[int, float, str]:

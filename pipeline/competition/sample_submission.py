@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.competition import tables
-from pipeline.competition.data_root import find_root
+from pipeline.competition.data_root import find_root, no_root
 from pipeline.competition.rows.rows import Rows, id_column
-from pipeline.competition.templates import nearest
+from pipeline.competition.tables.file_names import Missing
 from pipeline.config.rules import decisions
-from pipeline.errors import InputError, some
+from pipeline.errors import InputError, Problem, nearest, problems_of, some
 from pipeline.methods.heads import Heads, composite_names
 from pipeline.methods.tasks import TASKS
 
@@ -29,9 +29,10 @@ def read_sample(config: Config) -> pd.DataFrame:
     """Read the sample submission, every cell as text; raise InputError where there is none."""
     root, name = find_root(config.data.root), config.data.sample_submission
     if root is None:
-        raise InputError(f"{config.data.root}: data.root is no folder; the submission needs its sample")
+        raise InputError(no_root(config.data.root))
     if (found := find_sample([root], name)) is None:
-        raise InputError(f"{root / name}: data.sample_submission is missing; the submission copies its form")
+        why = "data.sample_submission is missing"
+        raise InputError(Problem(str(root / name), why, remedy="the submission copies its form"))
     return found.table
 
 
@@ -43,10 +44,11 @@ def find_sample(folders: Sequence[Path], name: str) -> Rows | None:
     for folder in folders:
         try:
             return tables.read(folder, name)
-        except FileNotFoundError:
+        except Missing:
             continue
         except (ValueError, OSError) as error:
-            raise InputError(f"{folder / name}: {error}") from None
+            problems = problems_of(error) if isinstance(error, ValueError) else [Problem("", str(error))]
+            raise InputError(*(one.below(str(folder / name)) for one in problems)) from None
     return None
 
 
@@ -59,50 +61,49 @@ def id_name(sample: pd.DataFrame, config: Config) -> str:
     return id_column(sample, config.data) or next(iter(named), columns[0])
 
 
-def check_sample(sample: pd.DataFrame, config: Config, classes: Sequence[str]) -> list[str]:
+def check_sample(sample: pd.DataFrame, config: Config, classes: Sequence[str]) -> list[Problem]:
     """Return why this sample cannot be filled in, before anything is computed."""
     place, own = config.data.sample_submission, config.submission
     columns = [str(column) for column in sample.columns]
-    defects = []
+    found = []
     if own.id is not None and own.id not in columns:
-        defects.append(f"{place}: no column '{own.id}' (submission.id){nearest(own.id, columns)}")
+        found.append(Problem(place, f"no column '{own.id}' (submission.id)", remedy=nearest(own.id, columns)))
     try:
         classes = answers(config, classes)
     except ValueError as error:
-        return [*defects, f"submission.composite: {error}"]
-    wanted = to_fill(sample, config)
+        return [*found, *(one.below("submission.composite") for one in problems_of(error))]
+    wanted, named, known = to_fill(sample, config), own.columns or {}, f"known: {some(classes)}"
     if sample.empty:
-        defects.append(f"{place}: has no rows, expected one per test id")
-    defects += decisions.class_problems(config, classes)
-    for name in own.labels:
-        if name not in classes:
-            defects.append(f"submission.labels: unknown class '{name}'; known: {some(classes)}")
+        found.append(Problem(place, "has no rows", "one per test id"))
+    found += decisions.class_problems(config, classes)
+    unknown = {f"unknown class '{name}'": "submission.labels" for name in own.labels if name not in classes}
     if not wanted:
-        return [*defects, f"{place}: has only the column '{columns[0]}', expected one to fill in"]
-    named = own.columns or {}
+        return [*found, Problem(place, f"has only the column '{columns[0]}'", "one to fill in")]
     for column in named:
         if column not in wanted:
-            defects.append(f"submission.columns: '{column}' is no column of {place}; it has {some(wanted)}")
+            text = f"'{column}' is no column of {place}"
+            found.append(Problem("submission.columns", text, remedy=f"it has {some(wanted)}"))
     for column, name in named.items():
         if name not in classes:
-            defects.append(f"submission.columns: unknown class '{name}' under '{column}'; known: {some(classes)}")
-    defects += _cell_problems(wanted, config, classes)
+            unknown[f"unknown class '{name}' under '{column}'"] = "submission.columns"
+    found += [Problem(key, text, remedy=known) for text, key in unknown.items()]
+    found += _cell_problems(wanted, config, classes)
     if len(wanted) == 1:
-        return defects
+        return found
     filled = [named.get(column, column) for column in wanted]
     for column, name in zip(wanted, filled, strict=True):
         if name not in classes and column not in named:
-            remedy = f"name its class under submission.columns; known: {some(classes)}"
-            defects.append(f"{place}: column '{column}' is no class; {remedy}")
+            remedy = f"name its class under submission.columns; {known}"
+            found.append(Problem(place, f"column '{column}' is no class", remedy=remedy))
     times = Counter(filled)
     for name in classes:
         if times[name] != 1:
-            defects.append(f"{place}: class '{name}' has {times[name]} columns, expected 1; see submission.columns")
-    return defects
+            found.append(Problem(place, f"class '{name}' has {times[name]} columns", "1", "see submission.columns"))
+    return found
 
 
 def answers(config: Config, classes: Sequence[str]) -> Sequence[str]:
-    """Return the classes that are handed in: those of several heads are their combinations."""
+    """Return the classes that are submitted: those of several heads are their combinations."""
     heads = heads_of(config, classes)
     return composite_names(classes, heads, config.submission.composite) if heads else classes
 
@@ -120,22 +121,20 @@ def to_fill(sample: pd.DataFrame, config: Config) -> list[str]:
     return [str(name) for name in sample.columns if name != own and not UNNAMED.fullmatch(str(name))]
 
 
-def _cell_problems(wanted: list[str], config: Config, classes: Sequence[str]) -> list[str]:
+def _cell_problems(wanted: list[str], config: Config, classes: Sequence[str]) -> list[Problem]:
     """Return why `submission.cell` does not go with the task or with so many columns."""
     cell, task = config.submission.cell, TASKS[config.data.task]
     known = wanted[0] in classes or wanted[0] in (config.submission.columns or {})
+    found, remedy = "", ""
     if (cell == "value") != task.regression and cell != "auto":
         fitting = "value" if task.regression else "probability, label, class_id, top"
-        return [f"submission.cell: found {cell}, a {task.name} task has {fitting}"]
-    if len(wanted) > 1:
-        if cell in ("class_id", "top"):
-            return [f"submission.cell: found {cell}, which is one column; the sample has {some(wanted)}"]
-        return []
-    if task.regression and len(classes) > 1 and not known:
-        return [f"{config.data.sample_submission}: has one column, '{wanted[0]}', for the values {some(classes)}"]
-    if cell == "probability" and len(classes) > 2 and not known:
-        return [
-            f"submission.cell: found probability, but '{wanted[0]}' is one column for {len(classes)} classes; "
-            "use label, or name its class under submission.columns"
-        ]
-    return []
+        found = f"found {cell}, a {task.name} task has {fitting}"
+    elif len(wanted) > 1 and cell in ("class_id", "top"):
+        found = f"found {cell}, which is one column; the sample has {some(wanted)}"
+    elif len(wanted) == 1 and task.regression and len(classes) > 1 and not known:
+        where = config.data.sample_submission
+        return [Problem(where, f"has one column, '{wanted[0]}', for the values {some(classes)}")]
+    elif len(wanted) == 1 and cell == "probability" and len(classes) > 2 and not known:
+        found = f"found probability, but '{wanted[0]}' is one column for {len(classes)} classes"
+        remedy = "use label, or name its class under submission.columns"
+    return [Problem("submission.cell", found, remedy=remedy)] if found else []

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from pipeline.errors import Problem, Refused, nearest
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,9 +24,11 @@ class Field:
     part: slice | None = None
     width: int = 0  # zeros are put before it up to this length
 
-    def text(self, cell: str) -> str:
-        """Return what a cell gives."""
-        return (cell if self.part is None else cell[self.part]).zfill(self.width)
+    def texts(self, cells: list[str]) -> list[str]:
+        """Return what the cells give."""
+        if self.part is None and not self.width:
+            return cells
+        return [(cell if self.part is None else cell[self.part]).zfill(self.width) for cell in cells]
 
 
 @dataclass(frozen=True)
@@ -40,41 +43,41 @@ def parse(template: str, columns: Sequence[str]) -> Template:
     """Split `a/{x}.png` into its literals 'a/', '.png' and its fields.
 
     A field is {column}, {column[0]}, {column[:2]}, {column:06} (zeros before it up to six characters) or both;
-    a column that is called so literally comes first. Raises ValueError where braces do not pair, no column is
+    a column that is called so literally comes first. Raises Refused where braces do not pair, no column is
     named, or one is named that is not there.
     """
+    literals, names = split(template)
+    if not names:
+        found = f"found '{template}', it names no column"
+        raise Refused(Problem("", found, "{column} as in images/{id}.png"))
+    known = set(columns)
+    fields = {name: _field(name, known) for name in names}
+    if unknown := [name for name, field in fields.items() if field is None]:
+        raise Refused(*(Problem("", f"'{{{name}}}' is no column", remedy=nearest(name, columns)) for name in unknown))
+    return Template(tuple(literals), tuple(field for name in names if (field := fields[name]) is not None))
+
+
+def split(template: str) -> tuple[list[str], list[str]]:
+    """Return the literals and, between them, the names in braces; raise Refused where braces do not pair."""
     literals, names = BRACES.split(template)[::2], BRACES.findall(template)
     if any(brace in text for text in literals for brace in "{}"):
-        raise ValueError(f"found '{template}', its braces do not pair; expected {{column}} as in images/{{id}}.png")
-    if not names:
-        raise ValueError(f"found '{template}', it names no column; expected {{column}} as in images/{{id}}.png")
-    known = set(columns)
-    fields = [_field(name, known) for name in names]
-    unknown = [name for name, field in zip(names, fields, strict=True) if field is None]
-    if unknown:
-        raise ValueError(
-            "; ".join(f"'{{{name}}}' is no column{nearest(name, columns)}" for name in dict.fromkeys(unknown))
-        )
-    return Template(tuple(literals), tuple(field for field in fields if field is not None))
+        found = f"found '{template}', its braces do not pair"
+        raise Refused(Problem("", found, "names of columns as in images/{id}.png"))
+    return literals, names
 
 
 def fill(template: str, cells: pd.DataFrame | Mapping[str, Sequence[str]]) -> list[str]:
-    """Return the template filled in for every row of text cells; raise ValueError as `parse` does.
+    """Return the template filled in for every row of text cells; raise Refused as `parse` does.
 
     Only fields are replaced, so a cell cannot reach into our objects as str.format would allow.
     """
     found = parse(template, [str(column) for column in cells])
-    columns = [_texts(cells[field.column], field) for field in found.fields]
+    columns = [field.texts(list(cells[field.column])) for field in found.fields]
     if len(columns) == 1:
         before, after = found.literals
         return [f"{before}{text}{after}" for text in columns[0]]
     pattern = "%s".join(text.replace("%", "%%") for text in found.literals)
     return [pattern % values for values in zip(*columns, strict=True)]
-
-
-def _texts(cells: pd.Series[str] | Sequence[str], field: Field) -> Sequence[str]:
-    texts = cells if isinstance(cells, list) else list(cells)
-    return texts if field.part is None and not field.width else [field.text(text) for text in texts]
 
 
 def _field(name: str, columns: set[str]) -> Field | None:
@@ -93,11 +96,3 @@ def _field(name: str, columns: set[str]) -> Field | None:
         else:
             return None
     return Field(match["column"], part, width)
-
-
-def nearest(name: str, names: Sequence[str], most: int = 12) -> str:
-    """Return a hint: the name that was probably meant, or what there is."""
-    near = difflib.get_close_matches(name, names, n=1)
-    if near:
-        return f"; did you mean '{near[0]}'?"
-    return f"; there are: {', '.join(names[:most]) or 'none'}{', …' if len(names) > most else ''}"

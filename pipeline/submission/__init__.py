@@ -1,1 +1,1 @@
-"""A prediction in; the file that is handed in out, or nothing and the reason. Read `filling.py` first."""
+"""A prediction in; the file that is submitted out, or nothing and the reason. Read `filling.py` first."""

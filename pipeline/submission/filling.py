@@ -30,7 +30,7 @@ import numpy as np
 
 from pipeline.competition.sample_submission import UNNAMED, answers, check_sample, heads_of, id_name, to_fill
 from pipeline.config.rules import decisions
-from pipeline.errors import InputError, MismatchError, some
+from pipeline.errors import InputError, MismatchError, Problem, some
 from pipeline.methods import topk
 from pipeline.methods.arrays import Array
 from pipeline.methods.heads import composite
@@ -58,18 +58,17 @@ def build(
     """Return the sample with its cells filled in, probabilities with all their digits.
 
     Probabilities of several heads side by side are combined. `decided_NC` are the labels or final values, see
-    parts.decisions; None: by the config's rules, without a fit.
+    config/rules/decisions.py; None: by the config's rules, without a fit.
     Raises InputError where the sample is wrong, MismatchError where our predictions are: an id missing,
     unknown or twice, a value that is NaN or infinite, a probability outside [0, 1].
     """
-    if defects := check_sample(sample, config, classes):
-        raise InputError(*defects)
+    if problems := check_sample(sample, config, classes):
+        raise InputError(*problems)
     if heads := heads_of(config, classes):
         probs_NC, classes = composite(probs_NC, heads), answers(config, classes)
-    id_column_name = id_name(sample, config)
-    asked = sample[id_column_name].tolist()
-    if defects := _misfits(asked, ids, probs_NC, config):
-        raise MismatchError(*defects)
+    asked = sample[id_name(sample, config)].tolist()
+    if problems := _misfits(asked, ids, probs_NC, config):
+        raise MismatchError(*problems)
     if decided_NC is not None and find(config.metric).reads != "labels":
         probs_NC = decided_NC
     row = {name: n for n, name in enumerate(ids.tolist())}
@@ -81,7 +80,7 @@ def build(
     return built
 
 
-def _misfits(asked: list[str], ids: Array, probs_NC: Array, config: Config) -> list[str]:
+def _misfits(asked: list[str], ids: Array, probs_NC: Array, config: Config) -> list[Problem]:
     place, listed = config.data.sample_submission, ids.tolist()
     known, wanted = set(listed), set(asked)
     bounds = (-np.inf, np.inf) if TASKS[config.data.task].regression else (0, 1)
@@ -94,40 +93,45 @@ def _misfits(asked: list[str], ids: Array, probs_NC: Array, config: Config) -> l
         "ids have a NaN or infinite value": ids[~np.isfinite(held_NX).all(1)].tolist(),
         "ids have a value outside [0, 1]": ids[outside_N].tolist(),
     }
-    return [f"submission: {len(found)} {kind}: {some(found)}; predict again" for kind, found in kinds.items() if found]
+    texts = [f"{len(found)} {kind}: {some(found)}" for kind, found in kinds.items() if found]
+    return [Problem("submission", text, remedy="predict again") for text in texts]
 
 
 def _cells(
     sample: pd.DataFrame, config: Config, classes: Sequence[str], probs_NC: Array, decided_NC: Array | None
 ) -> dict[str, Array]:
     """Return each column's cells for the predicted rows; the module's docstring has the rule."""
-    named, columns = config.submission.columns or {}, to_fill(sample, config)
-    asked = config.submission.cell
-    cell = _auto(sample[columns], config, classes) if asked == "auto" else asked
-    if len(columns) == 1 and cell in ("label", "class_id", "top"):
-        return {columns[0]: _texts(cell, config, classes, probs_NC, decided_NC)}
-    if cell != "probability":
-        probs_NC = _hard(config, classes, probs_NC, decided_NC)
+    named, columns, task = config.submission.columns or {}, to_fill(sample, config), TASKS[config.data.task]
+    cell: str = config.submission.cell
+    if cell == "auto":
+        cell = _auto(sample[columns], config, classes)
+    is_text = len(columns) == 1 and cell in ("label", "class_id", "top")
+    if cell in ("probability", "top") or (is_text and task.single_label and decided_NC is None):
+        shown_NC = probs_NC
+    else:
+        shown_NC = decisions.unfitted(config, classes, probs_NC) if decided_NC is None else decided_NC
+    if is_text:
+        return {columns[0]: _texts(cell, config, classes, shown_NC)}
+    if isinstance(shown_NC, topk.Top) and len(shown_NC) * len(columns) > MOST_CELLS:
+        found = f"wants {len(shown_NC):,} × {len(columns):,} cells, more than the {MOST_CELLS:,} that are written"
+        remedy = "submission.cell: label, class_id or top need one column"
+        raise InputError(Problem(config.data.sample_submission, found, remedy=remedy))
     number = {name: c for c, name in enumerate(classes)}
     shown = [number[named.get(column, column if column in number else classes[-1])] for column in columns]
-    if isinstance(probs_NC, topk.Top) and len(probs_NC) * len(columns) > MOST_CELLS:
-        raise InputError(
-            f"{config.data.sample_submission}: wants {len(probs_NC):,} × {len(columns):,} cells, more than the "
-            f"{MOST_CELLS:,} that are written; submission.cell: label, class_id or top need one column"
-        )
-    cells = {column: _cell(probs_NC, c, cell) for column, c in zip(columns, shown, strict=True)}
+    cells = {column: _cell(shown_NC, c, cell) for column, c in zip(columns, shown, strict=True)}
     if cell == "probability":
         return cells
-    return {column: _whole(cell_N) for column, cell_N in cells.items()}
+    whole = {name: cell_N.astype(np.int64) for name, cell_N in cells.items() if (cell_N == np.rint(cell_N)).all()}
+    return cells | whole  # a grader of classes refuses 3.0
 
 
-def _cell(probs_NC: Array, column: int, cell: str) -> Array:
+def _cell(shown_NC: Array, column: int, cell: str) -> Array:
     """Return one class's cells [N]."""
-    if not isinstance(probs_NC, topk.Top):
-        return probs_NC[:, column]
+    if not isinstance(shown_NC, topk.Top):
+        return shown_NC[:, column]
     if cell != "probability":
-        return np.asarray(probs_NC.argmax(1) == column, dtype=np.float32)
-    return probs_NC.of(np.full(len(probs_NC), column))
+        return np.asarray(shown_NC.argmax(1) == column, dtype=np.float32)
+    return shown_NC.of(np.full(len(shown_NC), column))
 
 
 def _auto(cells: pd.DataFrame, config: Config, classes: Sequence[str]) -> str:
@@ -145,35 +149,18 @@ def _auto(cells: pd.DataFrame, config: Config, classes: Sequence[str]) -> str:
     return "probability" if reads != "labels" or decimal else "label"
 
 
-def _texts(cell: str, config: Config, classes: Sequence[str], probs_NC: Array, decided_NC: Array | None) -> Array:
+def _texts(cell: str, config: Config, classes: Sequence[str], shown_NC: Array) -> Array:
     """Return a row's label or labels in one cell, or its most probable ones."""
     own, task = config.submission, TASKS[config.data.task]
     joiner = own.joiner if own.joiner is not None else config.data.separator or " "
     names = [str(c) if cell == "class_id" else own.labels.get(name, name) for c, name in enumerate(classes)]
     if cell == "top":
-        best_NK = topk.top(probs_NC, own.top or _length(config.metric)).columns_NK
+        read = re.fullmatch(r"[a-z]+@([0-9]+)", config.metric)
+        best_NK = topk.top(shown_NC, own.top or (int(read[1]) if read else TOP)).columns_NK
         found = [joiner.join(names[c] for c in best_K) for best_K in best_NK.tolist()]
     elif task.single_label:
-        hard_NC = probs_NC if decided_NC is None else decided_NC
-        found = [names[c] for c in hard_NC.argmax(1).tolist()]
+        found = [names[c] for c in shown_NC.argmax(1).tolist()]
     else:
-        hard_NC = _hard(config, classes, probs_NC, decided_NC)
-        said = [np.flatnonzero(row_C >= 0.5).tolist() for row_C in hard_NC]
-        found = [joiner.join(names[c] for c in row) or config.data.empty or "" for row in said]
+        columns = [np.flatnonzero(row_C >= 0.5).tolist() for row_C in shown_NC]
+        found = [joiner.join(names[c] for c in row) or config.data.empty or "" for row in columns]
     return np.asarray(found, dtype=object)
-
-
-def _length(metric: str) -> int:
-    """Return how many labels a ranking metric reads."""
-    named = re.fullmatch(r"[a-z]+@([0-9]+)", metric)
-    return int(named[1]) if named else TOP
-
-
-def _hard(config: Config, classes: Sequence[str], probs_NC: Array, decided_NC: Array | None) -> Array:
-    """Return what was decided, else what the config's rules decide without a fit."""
-    return decisions.unfitted(config, classes, probs_NC) if decided_NC is None else decided_NC
-
-
-def _whole(cell_N: Array) -> Array:
-    """Return whole numbers as integers: a grader of classes refuses 3.0."""
-    return cell_N.astype(np.int64) if (cell_N == np.rint(cell_N)).all() else cell_N

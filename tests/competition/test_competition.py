@@ -8,9 +8,9 @@ import pytest
 
 from pipeline.competition import data_root
 from pipeline.competition.competition import Competition, load, survey
-from pipeline.competition.rows.rows import SHOWN, Defects
+from pipeline.competition.rows.rows import SHOWN, Findings
 from pipeline.config.loading import load as load_config
-from pipeline.errors import InputError
+from pipeline.errors import InputError, Problem
 
 
 def read(root: Path, *settings: str) -> Competition:
@@ -187,15 +187,17 @@ def test_a_kind_of_defect_is_capped_and_counted(competition: Path) -> None:
     assert "images/0000.png: missing; there is '0000.jpg', correct the ending" in found[0]
     assert found[-1] == f"… and {60 - SHOWN} more: missing or refused images"
     _, collected = survey(load_config([competition / "config.yaml"]))
-    assert len(collected.lines()) == 60
+    assert len(collected.problems()) == 60
 
 
 def test_defects_of_one_kind_do_not_hide_another() -> None:
-    collected = Defects()
-    collected.add("a", [f"a{i}" for i in range(30)])
-    collected.add("b", ["b0"])
+    collected = Findings()
+    collected.add("a", [Problem(f"a{i // 2}", "wrong") for i in range(60)])  # each once
+    collected.add("b", [Problem("b0", "wrong", "right", "mend it")])
     collected.add("c", [])
-    assert collected.lines(2) == ["a0", "a1", "… and 28 more: a", "b0"]
+    assert list(map(str, collected.problems(2))) == [
+        *("a0: wrong", "a1: wrong", "… and 28 more: a", "b0: wrong, expected right; mend it")
+    ]
 
 
 def test_paths_that_leave_the_root_are_refused(competition: Path, tmp_path: Path) -> None:

@@ -12,13 +12,17 @@ from synthetic import make_config
 from pipeline.competition import labels
 from pipeline.competition.labels import class_names, encode_targets
 from pipeline.config.sections.data import Data
-from pipeline.errors import InputError
+from pipeline.errors import InputError, Problem
 from pipeline.folds.strata import strata
 from pipeline.methods.tasks import TASKS
 
 
 def data(**keys: object) -> Data:
     return Data.model_validate({"root": "x", "image": "{id}.png", "target": "label", **keys})
+
+
+def told(problems: list[tuple[int, Problem]]) -> list[tuple[int, str]]:
+    return sorted((row, str(problem)) for row, problem in problems)
 
 
 def frame(**columns: list[str]) -> pd.DataFrame:
@@ -46,7 +50,7 @@ def test_soft_cells_name_classes_and_encode_as_shares() -> None:
     table, asked = frame(label=["12", "7=0.25|12=0.75", "x=0.5|7=0.5"]), data(duplicates="soft", classes=["7", "12"])
     targets_NC, defects = encode_targets(TASKS["multiclass"], table, asked, ["7", "12"])
     np.testing.assert_array_equal(targets_NC, [[0, 1], [0.25, 0.75], [0.5, 0]])
-    assert defects == [(2, "label is 'x', expected one of 7, 12")]
+    assert told(defects) == [(2, "label is 'x', expected one of 7, 12")]
     assert class_names(TASKS["multiclass"], table.iloc[:2], data(duplicates="soft")) == ["7", "12"]
 
 
@@ -64,7 +68,7 @@ def test_values_inside_their_range() -> None:
     assert class_names(task, table, asked) == ["low", "high"]
     targets_NC, defects = encode_targets(task, table, asked, ["low", "high"])
     np.testing.assert_allclose(targets_NC, [[1, 2.5], [0, 0], [-2, 10]])
-    assert sorted(defects) == [
+    assert told(defects) == [
         (1, "high is 'nan', expected a number in [-1, 10]"),
         (1, "low is '', expected a number in [-1, 10]"),
         (2, "low is '-2', expected a number in [-1, 10]"),
@@ -88,7 +92,7 @@ def test_heads_have_their_own_classes_and_defects() -> None:
     assert classes == ["a=x", "a=y", "b=9", "b=10"]
     targets_NC, defects = encode_targets(task, table, asked, classes)
     np.testing.assert_array_equal(targets_NC, [[1, 0, 0, 1], [0, 1, 1, 0], [0, 0, 1, 0]])
-    assert defects == [(2, "a is blank, expected a label")]
+    assert told(defects) == [(2, "a is blank, expected a label")]
     hard_NL, names = strata(task, targets_NC[:2], classes, asked, 10)
     assert hard_NL.tolist() == [[1, 0, 0, 1], [0, 1, 1, 0]] and list(names) == classes
 

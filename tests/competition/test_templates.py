@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.competition.templates import fill, parse
+from pipeline.errors import Refused
 
 CELLS = st.lists(st.text(max_size=8), min_size=1, max_size=5)
 PLACES = st.none() | st.integers(-9, 9)
@@ -41,6 +42,6 @@ def test_a_field_is_a_slice_filled_with_zeros(
     ],
 )
 def test_what_is_no_template(template: str, message: str) -> None:
-    with pytest.raises(ValueError, match=r".") as caught:
+    with pytest.raises(Refused) as caught:
         parse(template, ["id"])
     assert message in str(caught.value)

@@ -141,7 +141,7 @@ def test_wrong_predictions_are_refused_with_every_defect() -> None:
 )
 def test_wrong_samples_are_refused_before_any_compute(sample: str, changes: dict[str, Any], words: list[str]) -> None:
     config = make_config(Path("nowhere"), **changes)
-    defects = "\n".join(check_sample(table(sample), config, CLASSES))
+    defects = "\n".join(map(str, check_sample(table(sample), config, CLASSES)))
     assert all(word in defects for word in words), defects
     with pytest.raises(InputError) as error:
         build(table(sample), config, CLASSES, IDS, PROBS)
@@ -188,7 +188,7 @@ def test_the_sample_s_id_column_is_named_or_the_first_that_is_none_of_ours() -> 
     assert named.splitlines()[:2] == ["cat,prediction_id", "0.7,007"]
     assert fill("prediction_id,label\n007,0\n008,0\n009,0\n").splitlines()[1] == "007,cat"
     config = make_config(Path("nowhere"), submission__id="predictionid")
-    assert "did you mean 'prediction_id'" in check_sample(table(sample), config, CLASSES)[0]
+    assert "did you mean 'prediction_id'" in str(check_sample(table(sample), config, CLASSES)[0])
 
 
 @pytest.mark.parametrize(
@@ -294,5 +294,5 @@ def test_ordered_classes_and_composite_ones_are_labels() -> None:
 def test_cells_that_do_not_fit_are_refused(
     sample: str, classes: tuple[str, ...], changes: dict[str, Any], words: list[str]
 ) -> None:
-    defects = "\n".join(check_sample(table(sample), make_config(Path("nowhere"), **changes), classes))
+    defects = "\n".join(map(str, check_sample(table(sample), make_config(Path("nowhere"), **changes), classes)))
     assert all(word in defects for word in words), defects

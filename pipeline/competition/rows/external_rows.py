@@ -12,8 +12,8 @@ from pipeline.competition.image_paths import Source
 from pipeline.competition.labels import encode_targets
 from pipeline.competition.rows import train_rows
 from pipeline.competition.rows.reader import Reader
-from pipeline.competition.rows.rows import Rows, check_columns, check_ids
-from pipeline.competition.tables import duplicates
+from pipeline.competition.rows.rows import Rows, check_columns
+from pipeline.errors import Problem
 from pipeline.files.tables import texts
 from pipeline.methods import topk
 from pipeline.methods.arrays import Array
@@ -48,8 +48,9 @@ def read(reader: Reader, classes: Sequence[str]) -> Extra | None:
     ids = np.concatenate([part.ids for part in parts])
     names, times = np.unique(ids, return_counts=True)
     twice = names[times > 1].tolist()
-    lines = [f"data.extra: id '{name}' stands in several tables; keep it in one" for name in twice]
-    reader.defects.add("ids that stand twice", lines)
+    kind, remedy = "ids that stand twice", "keep it in one"
+    repeated = (Problem("data.extra", f"id '{name}' stands in several tables", remedy=remedy) for name in twice)
+    reader.findings.add(kind, repeated)
     groups = [part.groups for part in parts if part.groups is not None]
     return Extra(
         ids,
@@ -61,27 +62,29 @@ def read(reader: Reader, classes: Sequence[str]) -> Extra | None:
 
 
 def _one(reader: Reader, wanted: Wanted, classes: Sequence[str]) -> Extra | None:
-    data, defects = reader.data, reader.defects
+    data, findings = reader.data, reader.findings
     image = data.image if wanted.image is None else wanted.image
-    rows = reader.rows([wanted.table], "data.extra: table", "train", image)
-    if rows is None:
+    read = reader.rows([wanted.table], "data.extra: table", "train", image)
+    if read is None:
         return None
-    check_columns(rows, {"data.id": [data.id], "data.target": data.targets}, defects)
-    check_ids(rows, data.id, defects, twice=data.duplicates == "error")
-    if any(column not in rows.table for column in [data.id, *data.targets]):
+    check_columns(read, {"data.id": [data.id], "data.target": data.targets}, findings)
+    rows = reader.unique(read, data.duplicates == "soft")
+    if rows is None or any(column not in rows.table for column in data.targets):
         return None
-    if data.duplicates != "error":
-        rows = duplicates.once(rows, data, data.duplicates == "soft", defects, reader.notes)
-    found = reader.images(rows, image, "data.extra: image")
-    if found is None:
+    rows, images = train_rows.with_images(rows, image, "data.extra: image", reader)
+    if images is None:
         return None
-    rows, found = train_rows.present(rows, found, reader)
-    defects.add("missing or refused images", rows.lines(found.wrong))
     targets_EC, wrong = encode_targets(TASKS[data.task], rows.table, data, classes)
-    defects.add("bad labels", rows.lines(wrong))
-    own_E = train_rows.weights(rows, data.weight, defects)
-    weights_E = np.full(len(rows.table), wanted.weight) if own_E is None else own_E * wanted.weight
-    return Extra(_ids(rows, data.id), found.images, _groups(rows, data.group), targets_EC, weights_E.astype(np.float32))
+    findings.add("bad labels", rows.problems(wrong))
+    weights_E = train_rows.weights(rows, data.weight, findings)
+    weights_E = np.ones(len(rows.table)) if weights_E is None else weights_E
+    return Extra(
+        _ids(rows, data.id),
+        images,
+        _groups(rows, data.group),
+        targets_EC,
+        (weights_E * wanted.weight).astype(np.float32),
+    )
 
 
 def _ids(rows: Rows, column: str) -> Array:

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.competition.image_paths import SUFFIXES, Source
-from pipeline.competition.rows.rows import SHOWN, Defects, Origin, Rows
+from pipeline.competition.rows.reader import NO_IMAGE
+from pipeline.competition.rows.rows import SHOWN, Findings, Origin, Rows
 from pipeline.competition.tables import columns
-from pipeline.competition.tables.file_names import files_below
+from pipeline.competition.tables.file_names import walk
 from pipeline.competition.templates import BRACES
 from pipeline.config.sections.data import Arrays
-from pipeline.errors import InputError
+from pipeline.errors import InputError, Problem, problems_of
 from pipeline.files import archives
 
 if TYPE_CHECKING:
@@ -46,20 +47,20 @@ def id_pattern(template: str, column: str) -> re.Pattern[str] | None:
     return re.compile(f"(?:^|/){text}$")
 
 
-def read(folder: Path, config: Config, defects: Defects) -> tuple[Rows, list[Source], list[str]]:
-    """Return a row per image, its planes, and a note that counts other files.
+def read(folder: Path, config: Config, findings: Findings) -> tuple[Rows, list[Source]]:
+    """Return a row per image and its planes; other files are counted in a note.
 
     Raises InputError where there is no image, or where the config's images are no files.
     """
-    data = config.data
+    data, place = config.data, f"--test {folder}"
     images = data.test_image or data.image
     if isinstance(images, Arrays):
-        raise InputError(f"--test {folder}: expected a JSON file, since data.image are arrays in records")
+        raise InputError(Problem(place, "a folder", "a JSON file, since data.image are arrays in records"))
     templates = [images] if isinstance(images, str) else images
     patterns = [(id_pattern(template, data.id), BRACES.findall(template)) for template in templates]
     planes: dict[str, dict[int, str]] = {}
     cells: dict[str, dict[str, str]] = {}
-    twice, other = [], 0
+    repeated, other = [], 0
     for path in _files(folder):
         name, plane, found = _match(path, patterns, data.id)
         if name is None:
@@ -67,26 +68,21 @@ def read(folder: Path, config: Config, defects: Defects) -> tuple[Rows, list[Sou
             continue
         first = planes.setdefault(name, {}).setdefault(plane, path)
         if first != path:
-            twice.append(f"{path}: has the id '{name}' of {first}; rename one of them, or pass a CSV")
+            remedy = "rename one of them, or pass a CSV"
+            repeated.append(Problem(path, f"has the id '{name}' of {first}", remedy=remedy))
         cells[name] = {**found, **cells.get(name, {})}
     if not planes:
-        raise InputError(f"--test {folder}: holds no image, expected files such as .jpg or .png")
-    defects.add("ids that stand twice", twice)
-    lacking = [
-        f"{folder}: id '{name}' has no file for {template}"
-        for name, found_P in planes.items()
-        for plane, template in enumerate(templates)
-        if plane not in found_P
-    ]
-    defects.add("missing or refused images", lacking)
-    if defects.kinds:
-        raise InputError(*defects.lines(SHOWN))
-    notes = [f"{other} files are no images and were left out"] if other else []
-    return (
-        _rows(folder, cells, config),
-        [tuple(planes[name][n] for n in range(len(templates))) for name in planes],
-        notes,
-    )
+        raise InputError(Problem(place, "holds no image", "files such as .jpg or .png"))
+    findings.add("ids that stand twice", repeated)
+    pairs = [(name, plane) for name in planes for plane in range(len(templates))]
+    lacking = [f"id '{name}' has no file for {templates[plane]}" for name, plane in pairs if plane not in planes[name]]
+    findings.add(NO_IMAGE, (Problem(str(folder), text) for text in lacking))
+    if findings.kinds:
+        raise InputError(*findings.problems(SHOWN))
+    if other:
+        findings.notes.append(f"{other} files are no images and were left out")
+    sources = [tuple(planes[name][n] for n in range(len(templates))) for name in planes]
+    return _rows(folder, cells, config), sources
 
 
 def _rows(folder: Path, cells: dict[str, dict[str, str]], config: Config) -> Rows:
@@ -95,16 +91,16 @@ def _rows(folder: Path, cells: dict[str, dict[str, str]], config: Config) -> Row
     table = pd.DataFrame(list(cells.values()), dtype=str).fillna("")
     table[config.data.id] = list(cells)
     rows = Rows(folder, table, (Origin(folder, names=list(cells)),))
-    return columns.derive(rows, config.data.derive, Defects(), lenient=True)
+    return columns.derive(rows, config.data.derive, Findings(), lenient=True)
 
 
 def _files(folder: Path) -> list[str]:
     if folder.is_dir():
-        return [str(path) for path in files_below(folder)]
+        return [f"{folder}/{name}" for name in walk(str(folder))]
     try:
         return [f"{folder}/{member}" for member in sorted(archives.members(str(folder)))]
     except ValueError as error:
-        raise InputError(f"--test {folder}: {error}") from None
+        raise InputError(*(one.below(f"--test {folder}") for one in problems_of(error))) from None
 
 
 def _match(

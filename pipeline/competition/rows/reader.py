@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from pipeline.competition import tables
-from pipeline.competition.image_paths import ImagePaths, Source
-from pipeline.competition.rows.rows import Defects, Rows, id_column
+from pipeline.competition.image_paths import Found, ImagePaths, Source
+from pipeline.competition.rows.rows import Findings, Rows, check_columns, check_ids, id_column
 from pipeline.competition.sample_submission import id_name
-from pipeline.competition.tables import columns, json_arrays
+from pipeline.competition.tables import columns, duplicates, json_arrays
+from pipeline.competition.tables.file_names import Missing
 from pipeline.competition.templates import fill
 from pipeline.config.sections.data import Arrays
+from pipeline.errors import Problem, Refused, problems_of
 from pipeline.files.tables import texts
 from pipeline.methods.arrays import Array
 
@@ -26,32 +28,18 @@ if TYPE_CHECKING:
     from pipeline.config.sections.data import Images
 
 Kind = Literal["train", "test"]
-
-
-@dataclass(frozen=True)
-class Found:
-    """Hold the images of rows, and the rows that have none."""
-
-    images: list[Source]  # [I]
-    absent: list[tuple[int, str]]  # row, path: what is wrong
-    refused: list[tuple[int, str]]
-
-    @property
-    def wrong(self) -> list[tuple[int, str]]:
-        """Return all rows without an image, in order."""
-        return sorted([*self.absent, *self.refused])
+NO_IMAGE = "missing or refused images"  # a kind of problem
 
 
 class Reader:
     """Read what a config names below one root, and collect what is wrong with it."""
 
-    def __init__(self, config: Config, root: Path, defects: Defects) -> None:
-        self.config, self.data, self.root, self.defects = config, config.data, root, defects
+    def __init__(self, config: Config, root: Path, findings: Findings) -> None:
+        self.config, self.data, self.root, self.findings = config, config.data, root, findings
         self.paths = ImagePaths(root)
-        self.notes: list[str] = []
         self.joined: dict[str, Rows | None] = {}
 
-    def rows(self, specs: Sequence[str], key: str, kind: Kind, images: Images | None = None) -> Rows | None:
+    def rows(self, specs: Sequence[str], key: str, kind: Kind, images: Images) -> Rows | None:
         """Return the tables one below the other with all their columns, or None where one cannot be read."""
         found = [self.table(spec, key, images) for spec in specs]
         whole = [rows for rows in found if rows is not None]
@@ -62,14 +50,15 @@ class Reader:
         path = self.root / spec
         try:
             if isinstance(images, Arrays):
-                return json_arrays.read(path, images, self.config, self.defects)
+                return json_arrays.read(path, images, self.config, self.findings)
             return tables.read(self.root, spec)
-        except FileNotFoundError as error:
-            self.defects.add("files", [f"{path}: {key} is {error}"])
+        except Missing as error:
+            problems = [replace(one, found=f"{key} is {one.found}") for one in error.problems]
         except ValueError as error:
-            self.defects.add("files", [f"{path}: {error}"])
+            problems = list(problems_of(error))
         except OSError as error:
-            self.defects.add("files", [f"{path}: not readable: {error}"])
+            problems = [Problem("", f"not readable: {error}")]
+        self.findings.add("files", (one.below(str(path)) for one in problems))
         return None
 
     def complete(self, rows: Rows, kind: Kind) -> Rows:
@@ -80,19 +69,56 @@ class Reader:
             if join.table not in self.joined:
                 self.joined[join.table] = self.table(join.table, "data.joins: table")
             if (other := self.joined[join.table]) is not None:
-                rows = columns.join(rows, other, join, self.defects, self.notes)
-        return columns.derive(rows, self.data.derive, self.defects, lenient=kind == "test")
+                rows = columns.join(rows, other, join, self.findings)
+        return columns.derive(rows, self.data.derive, self.findings, lenient=kind == "test")
+
+    def unique(self, rows: Rows, soft: bool, repeats: bool | None = None) -> Rows | None:
+        """Check the ids and return each once, as data.duplicates says; None where there is no such column."""
+        data, repeats = self.data, self.data.duplicates != "error" if repeats is None else repeats
+        if data.id not in rows.table:
+            return None
+        check_ids(rows, data.id, self.findings, unique=not repeats)
+        return duplicates.once(rows, data, soft, self.findings) if repeats else rows
+
+    def test(self, sample: Rows | None) -> Rows | None:
+        """Return the rows to predict, each id once: the test table's, or the sample submission's ids."""
+        data = self.data
+        if data.test is not None:
+            rows = self.rows([data.test], "data.test", "test", data.test_image or data.image)
+            if rows is None:
+                return None
+            check_columns(rows, {"data.id": [data.id]}, self.findings)
+            return self.unique(rows, soft=False)
+        column = None if sample is None else sample_column(sample.table, self.config)
+        if sample is None or column is None:
+            return None
+        once = sample.take(np.flatnonzero(~sample.table[column].duplicated().to_numpy()))
+        return self.complete(replace(once, table=once.table.rename(columns={column: data.id})), "test")
 
     def images(self, rows: Rows, images: Images, key: str) -> Found | None:
         """Return the rows' images; None where the template does not fit the table, which is told."""
         if isinstance(images, Arrays):
             return Found([(path,) for path in rows.table[json_arrays.PATHS].tolist()], [], [])
         try:
-            found = self.paths.resolve(rows.table, [images] if isinstance(images, str) else images)
-        except ValueError as error:
-            self.defects.add("templates", [f"{key}: {error}, in {rows.path}"])
+            return self.paths.resolve(rows.table, [images] if isinstance(images, str) else images)
+        except Refused as error:
+            self.findings.add("templates", (one.below(f"{rows.path}: {key}") for one in error.problems))
             return None
-        return Found(found.images, found.absent, found.refused)
+
+    def test_images(self, rows: Rows, found: Found) -> list[Source]:
+        """Return the images to predict; where absent ones may be, they are () and shown as mid-gray.
+
+        So every id is answered all the same.
+        """
+        skip = self.data.missing == "skip"
+        self.findings.add(NO_IMAGE, rows.problems(found.wrong(skip)))
+        if not (skip and found.absent):
+            return found.images
+        absent = dict(found.absent)
+        first = next(iter(absent.values()))
+        text = f"{len(absent)} rows of {rows.path.name} have no image and are predicted from mid-gray: {first}"
+        self.findings.notes.append(text)
+        return [() if row in absent else image for row, image in enumerate(found.images)]
 
 
 def sample_column(sample: pd.DataFrame, config: Config) -> str | None:
@@ -106,20 +132,19 @@ def sample_column(sample: pd.DataFrame, config: Config) -> str | None:
     return found
 
 
-def predicted(rows: Rows, config: Config, defects: Defects) -> tuple[Array, Array, Array]:
+def predicted(rows: Rows | None, config: Config, findings: Findings) -> tuple[Array, Array, Array]:
     """Return what is predicted [N] str, each one's first row [N], and which of them each row belongs to [I]."""
-    data = config.data
-    if data.predict_id is None:
-        ids, number_N = texts(rows.table[data.id]), np.arange(len(rows.table))
-        return ids, number_N, number_N
-    try:
-        names = np.asarray(fill(data.predict_id, rows.table), dtype=np.str_)
-    except ValueError as error:
-        defects.add("templates", [f"data.predict_id: {error}, in {rows.path}"])
-        return np.zeros(0, np.str_), np.zeros(0, np.int64), np.zeros(0, np.int64)
     import pandas as pd
 
+    data, names = config.data, np.zeros(0, np.str_)
+    if rows is not None and data.predict_id is None:
+        ids, number_N = texts(rows.table[data.id]), np.arange(len(rows.table))
+        return ids, number_N, number_N
+    if rows is not None and data.predict_id is not None:
+        try:
+            names = np.asarray(fill(data.predict_id, rows.table), dtype=np.str_)
+        except Refused as error:
+            findings.add("templates", (one.below(f"{rows.path}: data.predict_id") for one in error.problems))
     rows_I, ids = pd.factorize(names)
-    first_N = np.full(len(ids), len(names))
-    np.minimum.at(first_N, rows_I, np.arange(len(names)))
+    first_N = np.unique(rows_I, return_index=True)[1]
     return np.asarray(ids, dtype=np.str_), first_N, rows_I.astype(np.int64)

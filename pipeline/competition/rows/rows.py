@@ -1,4 +1,4 @@
-"""Collect what is wrong with the input tables, by kind, and check what every table must hold."""
+"""Hold rows with the place that each comes from, collect what is wrong with them, check what every table must have."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline.competition.templates import nearest
+from pipeline.errors import Problem, nearest
 from pipeline.methods.arrays import Array
 
 if TYPE_CHECKING:
@@ -17,28 +17,30 @@ if TYPE_CHECKING:
 
     from pipeline.config.sections.data import Data
 
-SHOWN = 20  # defects of one kind that an error lists; `check` writes all of them to a file
+SHOWN = 20  # problems of one kind that an error lists; `check` writes all of them to a file
+RowProblem = tuple[int, Problem]  # row number, what is wrong there
 
 
 @dataclass
-class Defects:
-    """Collect defects by kind, so that one broken column does not push the others off the screen."""
+class Findings:
+    """Collect problems by kind, so that one broken column does not push the others off the screen, and notes."""
 
-    kinds: dict[str, list[str]] = field(default_factory=dict)
+    kinds: dict[str, list[Problem]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
-    def add(self, kind: str, lines: Iterable[str]) -> None:
-        """Add lines of one kind."""
-        found = list(lines)
-        if found:
+    def add(self, kind: str, problems: Iterable[Problem]) -> None:
+        """Add problems of one kind."""
+        if found := list(problems):
             self.kinds.setdefault(kind, []).extend(found)
 
-    def lines(self, most: int | None = None) -> list[str]:
-        """Return all lines, or the first of each kind with a count of the rest."""
+    def problems(self, most: int | None = None) -> list[Problem]:
+        """Return all problems, each once, or the first of each kind with a count of the rest."""
         found = []
-        for kind, lines in self.kinds.items():
-            found += lines[:most]
-            if most is not None and len(lines) > most:
-                found.append(f"… and {len(lines) - most} more: {kind}")
+        for kind, problems in self.kinds.items():
+            once = list(dict.fromkeys(problems))
+            found += once[:most]
+            if most is not None and len(once) > most:
+                found.append(Problem("", f"… and {len(once) - most} more: {kind}"))
         return found
 
 
@@ -53,14 +55,14 @@ class Origin:
 
     def place(self, row: int) -> str:
         """Return where a row stands."""
-        if self.names is not None:
-            return f"{self.path}/{self.names[row]}"
-        return f"{self.path}: {self.unit} {row + self.first}"
+        return (
+            f"{self.path}: {self.unit} {row + self.first}" if self.names is None else f"{self.path}/{self.names[row]}"
+        )
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Hold a table with where its rows come from; that stands in every defect."""
+    """Hold a table with where its rows come from; that stands in every problem."""
 
     path: Path  # what is named where the table as a whole is meant
     table: pd.DataFrame
@@ -77,18 +79,17 @@ class Rows:
         place, prefix = self.place(row), f"{self.path}: "
         return place.removeprefix(prefix) if self.place(beside).startswith(prefix) else place
 
-    def lines(self, found: Iterable[tuple[int, str]]) -> list[str]:
-        """Return the defects of rows, each with its place."""
-        return [f"{self.place(row)}: {text}" for row, text in found]
+    def problems(self, found: Iterable[RowProblem]) -> list[Problem]:
+        """Return the problems of rows, each with its place."""
+        return [problem.below(self.place(row), ": ") for row, problem in found]
 
     def take(self, rows_M: Array) -> Rows:
         """Return some of the rows, in the order asked for."""
-        numbers_N2 = self._numbers() if self.origin_N2 is None else self.origin_N2
         table = self.table.iloc[rows_M].reset_index(drop=True)
-        return replace(self, table=table, origin_N2=numbers_N2[rows_M])
+        return replace(self, table=table, origin_N2=self._origin_N2()[rows_M])
 
-    def _numbers(self) -> Array:
-        return np.stack([np.zeros(len(self.table), np.int64), np.arange(len(self.table))], 1)
+    def _origin_N2(self) -> Array:
+        return numbered(np.arange(len(self.table))) if self.origin_N2 is None else self.origin_N2
 
     @classmethod
     def below(cls, tables: Sequence[Rows]) -> Rows:
@@ -100,12 +101,15 @@ class Rows:
         origins: list[Origin] = []
         parts = []
         for rows in tables:
-            numbers_N2 = (rows._numbers() if rows.origin_N2 is None else rows.origin_N2).copy()
-            numbers_N2[:, 0] += len(origins)
-            parts.append(numbers_N2)
+            parts.append(rows._origin_N2() + np.array([len(origins), 0]))
             origins += rows.origins or (Origin(rows.path),)
         table = pd.concat([rows.table for rows in tables], ignore_index=True).fillna("")
         return cls(tables[0].path, table, tuple(origins), np.concatenate(parts))
+
+
+def numbered(rows_N: Array) -> Array:
+    """Return the rows' numbers as those of the first origin, [N,2] int64."""
+    return np.stack([np.zeros(len(rows_N), np.int64), rows_N], 1)
 
 
 def id_column(sample: pd.DataFrame, data: Data) -> str | None:
@@ -116,51 +120,53 @@ def id_column(sample: pd.DataFrame, data: Data) -> str | None:
     return same[0] if len(same) == 1 else None
 
 
-def check_columns(rows: Rows, wanted: dict[str, list[str]], defects: Defects) -> None:
+def check_columns(rows: Rows, wanted: dict[str, list[str]], findings: Findings) -> None:
     """Find columns that a config key names and the table lacks."""
     have = [str(column) for column in rows.table.columns]
-    missing = ((key, name) for key, names in wanted.items() for name in names if name not in have)
-    defects.add("columns", [f"{rows.path}: no column '{name}' ({key}){nearest(name, have)}" for key, name in missing])
+    missing = [(key, name) for key, names in wanted.items() for name in names if name not in have]
+    findings.add(
+        "columns",
+        (Problem(str(rows.path), f"no column '{name}' ({key})", remedy=nearest(name, have)) for key, name in missing),
+    )
 
 
-def check_ids(rows: Rows, column: str, defects: Defects, twice: bool = True) -> None:
-    """Find ids that are blank or, unless they may, stand twice."""
-    if column not in rows.table:
-        return
+def check_filled(rows: Rows, column: str, what: str, kind: str, findings: Findings) -> Array:
+    """Find blank cells; return which rows have them."""
+    blank_N: Array = rows.table[column].str.strip().eq("").to_numpy()
+    blank = Problem("", f"{column} is blank", what)
+    findings.add(kind, rows.problems((row, blank) for row in np.flatnonzero(blank_N).tolist()))
+    return blank_N
+
+
+def check_ids(rows: Rows, column: str, findings: Findings, unique: bool) -> None:
+    """Find ids that are blank or, where each must be unique, repeated."""
+    blank_N = check_filled(rows, column, "an id", "blank ids", findings)
     ids = rows.table[column]
-    blank_N = ids.str.strip().eq("").to_numpy()
-    blank = np.flatnonzero(blank_N).tolist()
-    defects.add("blank ids", rows.lines((row, f"{column} is blank, expected an id") for row in blank))
-    repeated = np.flatnonzero(ids.duplicated().to_numpy() & ~blank_N & twice)
-    if len(repeated):
-        names = ids.to_numpy()
-        wanted = set(names[repeated])
-        first: dict[str, int] = {}
-        for row in np.flatnonzero(ids.isin(wanted).to_numpy()).tolist():
-            first.setdefault(names[row], row)
-        found = [(row, names[row], rows.called(first[names[row]], row)) for row in repeated.tolist()]
+    repeated = np.flatnonzero(ids.duplicated().to_numpy() & ~blank_N & unique).tolist()
+    if repeated:
+        row_of = ids.drop_duplicates()
+        first = dict(zip(row_of, row_of.index.tolist(), strict=True))
+        texts = ((row, f"id '{ids[row]}' stands in {rows.called(first[ids[row]], row)} already") for row in repeated)
         remedy = "keep one of them, or choose data.duplicates"
-        lines = rows.lines((row, f"id '{name}' stands in {place} already; {remedy}") for row, name, place in found)
-        defects.add("ids that stand twice", lines)
+        found = rows.problems((row, Problem("", text, remedy=remedy)) for row, text in texts)
+        findings.add("ids that stand twice", found)
 
 
-def check_sample_ids(sample: Rows, column: str, test: Rows | None, test_ids: Iterable[str], defects: Defects) -> None:
+def check_sample_ids(sample: Rows, column: str, test: Rows | None, test_ids: Sequence[str], findings: Findings) -> None:
     """Compare the sample submission with the ids of the test table, None where it has none.
 
     An id that the sample repeats is answered in each row.
     """
     ids = sample.table[column].tolist()
-    if "" in ids:
-        defects.add("blank ids", sample.lines((row, f"{column} is blank") for row, name in enumerate(ids) if not name))
+    blank = Problem("", f"{column} is blank")
+    findings.add("blank ids", sample.problems((row, blank) for row, name in enumerate(ids) if not name))
     if test is None:
         return
-    test_ids = list(test_ids)
-    asked, known = set(ids), set(test_ids)
+    asked, known, place = set(ids), set(test_ids), str(sample.path)
     lacking = dict.fromkeys(name for name in test_ids if name not in asked)
     unknown = dict.fromkeys(name for name in ids if name not in known)
-    where = f"{sample.path}: is it the right sample? "
-    defects.add(
-        "test ids that the sample submission lacks",
-        [f"{where}no row for test id '{name}'" for name in lacking],
-    )
-    defects.add("sample ids that are no test rows", [f"{where}id '{name}' is not in {test.path}" for name in unknown])
+    for kind, texts in {
+        "test ids that the sample submission lacks": [f"no row for test id '{name}'" for name in lacking],
+        "sample ids that are no test rows": [f"id '{name}' is not in {test.path}" for name in unknown],
+    }.items():
+        findings.add(kind, (Problem(place, f"is it the right sample? {text}") for text in texts))

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+from itertools import compress
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline.competition.rows.reader import Found, Reader
-from pipeline.competition.rows.rows import Defects, Rows, check_columns, check_ids
-from pipeline.competition.tables import duplicates
-from pipeline.competition.templates import nearest
+from pipeline.competition.image_paths import Source
+from pipeline.competition.labels import class_names, encode_targets
+from pipeline.competition.rows.reader import NO_IMAGE, Reader
+from pipeline.competition.rows.rows import Findings, Rows, check_columns, check_filled
+from pipeline.errors import Problem, nearest
 from pipeline.methods import topk
 from pipeline.methods.arrays import Array
+from pipeline.methods.tasks import TASKS
 
 if TYPE_CHECKING:
-    from pipeline.config.sections.data import Data
+    from pipeline.config.sections.data import Data, Images
 
 
-def kept(train: Rows, reader: Reader) -> Rows | None:
-    """Check what the config names of the training table and return the rows that it keeps, each id once."""
-    data, defects, stratify = reader.data, reader.defects, reader.config.folds.stratify
+def read(reader: Reader) -> Rows | None:
+    """Return the rows that the config keeps, each id once; None where there are none."""
+    data, findings, stratify = reader.data, reader.findings, reader.config.folds.stratify
+    rows = reader.rows(data.tables, "data.train", "train", data.image)
+    if rows is None:
+        return None
     wanted = {
         "data.id": [data.id],
         "data.target": data.targets,
@@ -28,62 +34,68 @@ def kept(train: Rows, reader: Reader) -> Rows | None:
         "data.where": list(data.where),
         "folds.stratify": [stratify] if isinstance(stratify, str) else stratify or [],
     }
-    check_columns(train, wanted, defects)
+    check_columns(rows, wanted, findings)
     for column, cells in data.where.items():
-        if column not in train.table:
+        if column not in rows.table:
             continue
-        rows_M = np.flatnonzero(train.table[column].isin(cells).to_numpy())
+        rows_M = np.flatnonzero(rows.table[column].isin(cells).to_numpy())
         if not len(rows_M):
-            there = nearest(cells[0] if cells else "", sorted(set(train.table[column]))[:1000])
-            defects.add("rows", [f"data.where.{column}: no row of {train.path} has {', '.join(cells)}{there}"])
+            remedy = nearest(cells[0] if cells else "", sorted(set(rows.table[column]))[:1000])
+            found = f"no row of {rows.path} has {', '.join(cells)}"
+            findings.add("rows", [Problem(f"data.where.{column}", found, remedy=remedy)])
             return None
-        train = train.take(rows_M)
-    check_ids(train, data.id, defects, twice=data.duplicates == "error")
-    if data.group in train.table:
-        blank = np.flatnonzero(train.table[data.group].str.strip().eq("").to_numpy())
-        lines = train.lines((int(row), f"{data.group} is blank, expected the row's group") for row in blank)
-        defects.add("blank group cells", lines)
-    if data.duplicates != "error" and data.id in train.table:
-        train = duplicates.once(train, data, data.duplicates == "soft", defects, reader.notes)
-    return train if data.id in train.table else None
+        rows = rows.take(rows_M)
+    if data.group in rows.table:
+        check_filled(rows, str(data.group), "the row's group", "blank group cells", findings)
+    return reader.unique(rows, data.duplicates == "soft")
 
 
-def present(train: Rows, found: Found, reader: Reader) -> tuple[Rows, Found]:
-    """Leave out training rows whose image is absent, where data.missing says so."""
-    if reader.data.missing != "skip" or not found.absent or len(found.absent) == len(train.table):
-        return train, found
-    here_I = np.ones(len(train.table), bool)
-    here_I[[row for row, _ in found.absent]] = False
-    row_of = np.cumsum(here_I) - 1
-    first, why = found.absent[0]
-    rest = f"{len(found.absent)} training rows have no image and are left out"
-    reader.notes.append(f"{rest}, first {train.place(first)}: {why}")
-    images = [image for image, here in zip(found.images, here_I.tolist(), strict=True) if here]
-    refused = [(int(row_of[row]), text) for row, text in found.refused if here_I[row]]
-    return train.take(np.flatnonzero(here_I)), Found(images, [], refused)
+def with_images(rows: Rows, images: Images, key: str, reader: Reader) -> tuple[Rows, list[Source] | None]:
+    """Find the rows' images, None where the template is wrong; leave out rows without, where data.missing says so."""
+    found = reader.images(rows, images, key)
+    if found is None:
+        return rows, None
+    absent = [row for row, _ in found.absent]
+    skip = reader.data.missing == "skip" and 0 < len(absent) < len(rows.table)
+    reader.findings.add(NO_IMAGE, rows.problems(found.wrong(skip)))
+    if not skip:
+        return rows, found.images
+    (first,) = rows.problems(found.absent[:1])
+    reader.findings.notes.append(f"{len(absent)} training rows have no image and are left out, first {first}")
+    here_I = np.ones(len(rows.table), bool)
+    here_I[absent] = False
+    return rows.take(np.flatnonzero(here_I)), list(compress(found.images, here_I.tolist()))
 
 
-def check_same(train: Rows, targets_IC: Array, first_N: Array, rows_I: Array, data: Data, defects: Defects) -> None:
+def targets(rows: Rows, data: Data, findings: Findings) -> tuple[tuple[str, ...], Array]:
+    """Return the classes and soft targets, or values, [I,C] float32; no classes where a target column is missing."""
+    if any(column not in rows.table for column in data.targets):
+        return (), np.zeros((0, 0), dtype=np.float32)
+    task = TASKS[data.task]
+    classes = class_names(task, rows.table, data)
+    findings.add("classes", [problem.below(str(rows.path)) for problem in task.class_problems(classes)])
+    targets_IC, wrong = encode_targets(task, rows.table, data, classes)
+    findings.add("bad labels", rows.problems(wrong))
+    return tuple(classes), targets_IC
+
+
+def check_same(rows: Rows, targets_IC: Array, first_N: Array, rows_I: Array, data: Data, findings: Findings) -> None:
     """Find images of one prediction that disagree about its target or group."""
     if len(targets_IC) != len(rows_I) or not len(rows_I):
         return
     first_I = first_N[rows_I]
-    differ_I = topk.differ(targets_IC, targets_IC[first_I])
-    what = ", ".join(data.targets)
-    lines = _unlike(train, differ_I, first_I, what)
-    defects.add("labels that disagree inside one predicted id", lines)
-    if data.group is not None and data.group in train.table:
-        group_I = train.table[data.group].to_numpy()
-        lines = _unlike(train, group_I != group_I[first_I], first_I, data.group)
-        defects.add("groups that disagree inside one predicted id", lines)
+    differ = {"labels": (", ".join(data.targets), topk.differ(targets_IC, targets_IC[first_I]))}
+    if data.group is not None and data.group in rows.table:
+        group_I = rows.table[data.group].to_numpy()
+        differ["groups"] = (data.group, group_I != group_I[first_I])
+    for kind, (column, differ_I) in differ.items():
+        found = [(row, rows.called(int(first_I[row]), row)) for row in np.flatnonzero(differ_I).tolist()]
+        texts = ((row, f"{column} differs from {place} of the same data.predict_id") for row, place in found)
+        problems = rows.problems((row, Problem("", text)) for row, text in texts)
+        findings.add(f"{kind} that disagree inside one predicted id", problems)
 
 
-def _unlike(train: Rows, differ_I: Array, first_I: Array, what: str) -> list[str]:
-    found = [(row, train.called(int(first_I[row]), row)) for row in np.flatnonzero(differ_I).tolist()]
-    return train.lines((row, f"{what} differs from {place} of the same data.predict_id") for row, place in found)
-
-
-def weights(rows: Rows, column: str | None, defects: Defects) -> Array | None:
+def weights(rows: Rows, column: str | None, findings: Findings) -> Array | None:
     """Return the cells of a weight column, [I] float64, or None where there is none."""
     if column is None or column not in rows.table:
         return None
@@ -91,9 +103,10 @@ def weights(rows: Rows, column: str | None, defects: Defects) -> Array | None:
 
     cells = rows.table[column]
     weights_I = pd.to_numeric(cells, errors="coerce").to_numpy(np.float64)
-    wrong = np.flatnonzero(~(np.isfinite(weights_I) & (weights_I >= 0)))
-    found = ((int(row), f"{column} is '{cells.iloc[row]}', expected a weight of at least 0") for row in wrong)
-    defects.add("bad weights", rows.lines(found))
-    if not len(wrong) and not weights_I.any():
-        defects.add("bad weights", [f"{rows.path}: {column} (data.weight) is 0 in every row"])
+    wrong = np.flatnonzero(~(np.isfinite(weights_I) & (weights_I >= 0))).tolist()
+    texts = ((row, f"{column} is '{cells.iloc[row]}'") for row in wrong)
+    problems = rows.problems((row, Problem("", text, "a weight of at least 0")) for row, text in texts)
+    if not wrong and not weights_I.any():
+        problems = [Problem(str(rows.path), f"{column} (data.weight) is 0 in every row")]
+    findings.add("bad weights", problems)
     return weights_I

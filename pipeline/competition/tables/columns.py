@@ -8,35 +8,33 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline.competition.rows.rows import Defects, Rows, check_columns
-from pipeline.competition.templates import fill, nearest
+from pipeline.competition.rows.rows import Findings, Rows, check_columns
+from pipeline.competition.templates import fill
 from pipeline.config.sections.data import Derived, Join
+from pipeline.errors import Problem, Refused, nearest
 from pipeline.methods.arrays import Array
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-def join(rows: Rows, other: Rows, key: Join, defects: Defects, notes: list[str]) -> Rows:
+def join(rows: Rows, other: Rows, key: Join, findings: Findings) -> Rows:
     """Return the rows with the other table's columns, blank where it has no row; a name that is taken gets its stem.
 
     A key that stands twice in the other table is a defect, as it would double rows; so is one that fits no row.
     """
     on, name = key.on, key.key or key.on
-    check_columns(rows, {"data.joins: on": [on]}, defects)
-    check_columns(other, {"data.joins: key": [name]}, defects)
+    check_columns(rows, {"data.joins: on": [on]}, findings)
+    check_columns(other, {"data.joins: key": [name]}, findings)
     if on not in rows.table or name not in other.table:
         return rows
-    repeated = np.flatnonzero(other.table[name].duplicated().to_numpy())
+    repeated = other.table[name][other.table[name].duplicated()]
     if len(repeated):
-        cells = other.table[name].to_numpy()[repeated]
-        defects.add(
-            "keys that stand twice in a joined table",
-            other.lines(
-                (int(row), f"{name} '{cell}' stands above already; a joined table has each key once")
-                for row, cell in zip(repeated, cells, strict=True)
-            ),
-        )
+        remedy = "a joined table has each key once"
+        texts = (f"{name} '{cell}' stands above already" for cell in repeated)
+        wrong = zip(repeated.index.tolist(), (Problem("", text, remedy=remedy) for text in texts), strict=True)
+        problems = other.problems(wrong)
+        findings.add("keys that stand twice in a joined table", problems)
         return rows
     added = other.table.drop(columns=[name]).set_axis(other.table[name], axis=0)
     taken = set(rows.table.columns)
@@ -44,16 +42,18 @@ def join(rows: Rows, other: Rows, key: Join, defects: Defects, notes: list[str])
     found_N = rows.table[on].isin(added.index).to_numpy()
     if not found_N.any():
         first = rows.table[on].iloc[0]
-        hint = nearest(first, other.table[name].iloc[:1000].tolist(), 3)
-        defects.add("joins", [f"{other.path}: {name} has none of the values of {on}, as '{first}'{hint}"])
+        remedy = nearest(first, other.table[name].iloc[:1000].tolist())
+        found = f"{name} has none of the values of {on}, as '{first}'"
+        findings.add("joins", [Problem(str(other.path), found, remedy=remedy)])
         return rows
     if not found_N.all():
         first = rows.table[on].iloc[int((~found_N).argmax())]
-        notes.append(f"{(~found_N).sum()} rows have no row in {other.path.name} ({on} '{first}', for one): left blank")
+        text = f"{(~found_N).sum()} rows have no row in {other.path.name} ({on} '{first}', for one): left blank"
+        findings.notes.append(text)
     return replace(rows, table=rows.table.join(added, on=on).fillna(dict.fromkeys(added.columns, "")))
 
 
-def derive(rows: Rows, wanted: dict[str, str | Derived], defects: Defects, lenient: bool = False) -> Rows:
+def derive(rows: Rows, wanted: dict[str, str | Derived], findings: Findings, lenient: bool = False) -> Rows:
     """Return the rows with new columns, in the order they are named; a later one may use an earlier one.
 
     Lenient (test rows): a column whose origin is not there is left out, and a cell that gives nothing is blank.
@@ -66,24 +66,21 @@ def derive(rows: Rows, wanted: dict[str, str | Derived], defects: Defects, lenie
             if isinstance(how, str):
                 table[name] = fill(how, table)
                 continue
-            column = _column(table, how)
-            table[name], wrong = _derived(column, how)
-        except ValueError as error:
+            if how.column not in table:
+                found = f"'{how.column}' is no column"
+                raise Refused(Problem("", found, remedy=nearest(how.column, list(map(str, table)))))
+        except Refused as error:
             if not lenient:
-                defects.add("derived columns", [f"data.derive.{name}: {error}, in {rows.path}"])
+                place = f"{rows.path}: data.derive.{name}"
+                findings.add("derived columns", (problem.below(place) for problem in error.problems))
             continue
-        if not lenient and len(wrong):
-            cells = column.to_numpy()[wrong]
-            lines = ((int(row), f"{how.column} is '{cell}', {_expected(how)} (data.derive.{name})")
-                     for row, cell in zip(wrong, cells, strict=True))  # fmt: skip
-            defects.add("cells that a column cannot be derived from", rows.lines(lines))
+        cells, (table[name], wrong) = table[how.column].to_numpy(), _derived(table[how.column], how)
+        if not lenient:
+            said = f"in which '{how.pattern}' finds nothing" if how.pattern is not None else "expected a number"
+            texts = ((row, f"{how.column} is '{cells[row]}', {said} (data.derive.{name})") for row in wrong.tolist())
+            problems = rows.problems((row, Problem("", text)) for row, text in texts)
+            findings.add("cells that a column cannot be derived from", problems)
     return replace(rows, table=table)
-
-
-def _column(table: pd.DataFrame, how: Derived) -> pd.Series[str]:
-    if how.column not in table:
-        raise ValueError(f"'{how.column}' is no column{nearest(how.column, [str(column) for column in table])}")
-    return table[how.column]
 
 
 def _derived(column: pd.Series[str], how: Derived) -> tuple[Array, Array]:
@@ -113,7 +110,3 @@ def _value(cell: str, how: Derived) -> str | None:
         return None
     code = int(np.searchsorted(np.asarray(how.edges), number, side="right"))
     return how.names[code] if how.names else str(code)
-
-
-def _expected(how: Derived) -> str:
-    return f"in which '{how.pattern}' finds nothing" if how.pattern is not None else "expected a number"

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipeline.competition import labels
-from pipeline.competition.rows.rows import Defects, Rows
+from pipeline.competition.rows.rows import Findings, Rows
+from pipeline.errors import Problem
 from pipeline.methods.tasks import TASKS
 
 if TYPE_CHECKING:
     from pipeline.config.sections.data import Data
 
 
-def once(rows: Rows, data: Data, soft: bool, defects: Defects, notes: list[str]) -> Rows:
+def once(rows: Rows, data: Data, soft: bool, findings: Findings) -> Rows:
     """Return the rows with every id once, at its first place.
 
     Soft: its target cells become one that holds each label with its share ("7=0.5|12=0.5"), numbers their
@@ -32,53 +33,46 @@ def once(rows: Rows, data: Data, soft: bool, defects: Defects, notes: list[str])
     for row, name in zip(at.tolist(), ids.to_numpy()[at], strict=True):
         groups.setdefault(name, []).append(row)
     if data.group is not None and data.group in rows.table:
-        _check_groups(rows, data.group, groups.values(), defects)
-    differ = 0
+        _check_groups(rows, data.group, groups.values(), findings)
+    differ: set[int] = set()
     if soft:
         table = rows.table.copy()
         numbers = TASKS[data.task].regression or (len(data.targets) > 1 and not data.heads)
-        targets = [column for column in data.targets if column in table]
-        changed = set()
-        for column in targets:
+        for column in (column for column in data.targets if column in table):
             texts = table[column].to_numpy(dtype=object).copy()
-            for numbers_of_rows in groups.values():
-                found = [texts[row] for row in numbers_of_rows]
-                if len(set(found)) > 1:
-                    changed.add(numbers_of_rows[0])
-                    texts[numbers_of_rows[0]] = _mean(found) if numbers else _shares(found, data)
+            for first, *later in groups.values():
+                cells = [texts[row] for row in (first, *later)]
+                if len(set(cells)) > 1:
+                    differ.add(first)
+                    texts[first] = _mean(cells) if numbers else _shares(cells, data)
             table[column] = texts
-        differ, rows = len(changed), replace(rows, table=table)
-    what = f"their labels were averaged, {differ} of them differ" if soft else "the first was kept"
-    notes.append(f"{len(groups)} ids of {rows.path.name} stand in {len(at)} rows; {what}")
+        rows = replace(rows, table=table)
+    what = f"their labels were averaged, {len(differ)} of them differ" if soft else "the first was kept"
+    findings.notes.append(f"{len(groups)} ids of {rows.path.name} stand in {len(at)} rows; {what}")
     return rows.take(np.flatnonzero(~later_N))
 
 
-def _check_groups(rows: Rows, column: str, repeated: Iterable[list[int]], defects: Defects) -> None:
-    texts = rows.table[column].to_numpy()
-    defects.add(
-        "groups that differ inside an id",
-        rows.lines(
-            (row, f"{column} is '{texts[row]}', but '{texts[same[0]]}' in {rows.called(same[0], row)} of the same id")
-            for same in repeated
-            for row in same
-            if texts[row] != texts[same[0]]
-        ),
+def _check_groups(rows: Rows, column: str, repeated: Iterable[list[int]], findings: Findings) -> None:
+    cells = rows.table[column].to_numpy()
+    texts = (
+        (row, f"{column} is '{cells[row]}', but '{cells[first]}' in {rows.called(first, row)} of the same id")
+        for first, *later in repeated
+        for row in later
+        if cells[row] != cells[first]
     )
+    problems = rows.problems((row, Problem("", text)) for row, text in texts)
+    findings.add("groups that differ inside an id", problems)
 
 
 def _mean(texts: list[str]) -> str:
-    try:
-        return repr(float(np.mean([float(text) for text in texts])))
-    except ValueError:
-        return next(text for text in texts if not _is_number(text))  # told as a bad label
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+    """Return the mean of numbers; a cell that is none stays, to be told as a bad label."""
+    numbers = []
+    for text in texts:
+        try:
+            numbers.append(float(text))
+        except ValueError:
+            return text
+    return repr(float(np.mean(numbers)))
 
 
 def _shares(texts: list[str], data: Data) -> str:

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from pipeline.competition.image_paths import ARRAYS, SUFFIXES
-from pipeline.competition.templates import BRACES, nearest
+from pipeline.competition.templates import split
+from pipeline.errors import Problem, Refused, nearest
 from pipeline.files import archives
-from pipeline.methods.arrays import Array
 
 if TYPE_CHECKING:
     import pandas as pd
 
 REGULAR = "re:"
+
+
+class Missing(Refused):
+    """Say that a table's file or folder is not there."""
+
+    def __init__(self, found: str, remedy: str) -> None:
+        super().__init__(Problem("", found, remedy=remedy))
 
 
 def is_listing(spec: str) -> bool:
@@ -29,21 +34,24 @@ def is_listing(spec: str) -> bool:
 def read(root: Path, spec: str) -> pd.DataFrame:
     """Return one row per file: its fields or label, `path` below root and `file`, the path's last part.
 
-    A field of the pattern that is called path or file comes first. Raises FileNotFoundError where the folder
-    is missing, ValueError where nothing matches.
+    A field of the pattern that is called path or file comes first. Raises Missing where the folder is
+    not there, Refused where nothing matches.
     """
     import pandas as pd
 
     columns, pattern = _pattern(root, spec)
     found: list[list[str]] = [[] for _ in columns]
-    groups: Sequence[int | str] = list(pattern.groupindex) or range(1, len(columns) + 1)
     paths = []
     for path, match in _matches(root, spec, pattern):
         paths.append(path)
-        for cells, group in zip(found, groups, strict=True):
-            cells.append(match[group] or "")
+        for cells, text in zip(found, [match[name] for name in pattern.groupindex] or match.groups(), strict=True):
+            cells.append(text or "")
     if not paths:
-        raise ValueError(_nothing(root, spec))
+        example = next(iter(_candidates(root, spec)), None)
+        if example is None:
+            raise Refused(Problem("", "holds no file"))
+        what = "matches no file" if is_listing(spec) else "holds no image"
+        raise Refused(Problem("", what, remedy=f"there is '{example}'"))
     fields = dict(zip(columns, found, strict=True))
     return pd.DataFrame({"path": paths, "file": [path.rpartition("/")[2] for path in paths], **fields}, dtype=str)
 
@@ -53,31 +61,21 @@ def names(root: Path, spec: str) -> list[str]:
     return [path for path, _ in _matches(root, spec, _pattern(root, spec)[1])]
 
 
-def files_below(folder: Path) -> list[Path]:
-    """Return every file below a folder, sorted, without hidden ones."""
-    return [folder / name for name in _walk(str(folder))]
-
-
-def numbers(rows_N: Array) -> Array:
-    """Return the rows' numbers as those of the first origin, [N,2] int64."""
-    return np.stack([np.zeros(len(rows_N), np.int64), rows_N], 1)
-
-
 def _pattern(root: Path, spec: str) -> tuple[list[str], re.Pattern[str]]:
     """Return the columns and the expression, a group for each, that matches whole paths below root."""
     if spec.startswith(REGULAR):
         try:
             pattern = re.compile(spec.removeprefix(REGULAR))
         except re.error as error:
-            raise ValueError(f"is no regular expression: {error}") from None
+            raise Refused(Problem("", f"is no regular expression: {error}")) from None
         if not pattern.groupindex:
-            raise ValueError("expected named groups, as in re:train/(?P<label>[^/.]+)[^/]*")
+            raise Refused(Problem("", "has no groups", "named groups, as in re:train/(?P<label>[^/.]+)[^/]*"))
         return list(pattern.groupindex), pattern
     if "{" not in spec:
         return ["label"], re.compile(f"{re.escape(spec.strip('/'))}/(?:(.+)/)?[^/]+")
-    literals, fields = BRACES.split(spec)[::2], BRACES.findall(spec)
-    if any(brace in text for text in literals for brace in "{}") or not all(fields):
-        raise ValueError("its braces do not pair; expected names of new columns as in train/{label}.{number}.jpg")
+    literals, fields = split(spec)
+    if not all(fields):
+        raise Refused(Problem("", "has empty braces", "names of new columns as in train/{label}.{number}.jpg"))
     text, seen = re.escape(literals[0]), dict[str, int]()
     for name, literal in zip(fields, literals[1:], strict=True):
         text += f"\\{seen[name]}" if name in seen else "([^/]+?)"
@@ -98,7 +96,7 @@ def _matches(root: Path, spec: str, pattern: re.Pattern[str]) -> Iterator[tuple[
 def _candidates(root: Path, spec: str) -> Iterator[str]:
     """Yield the paths below root, sorted, that may belong to the listing."""
     if spec.startswith(REGULAR):
-        for name in _walk(str(root)):
+        for name in walk(str(root)):
             yield name
             if archives.NAMED.search(name) and (name in spec or re.escape(name) in spec):
                 yield from (f"{name}/{member}" for member in sorted(archives.members(str(root / name))))
@@ -112,13 +110,13 @@ def _candidates(root: Path, spec: str) -> Iterator[str]:
         return
     if not (root / folder).is_dir():
         here = sorted(entry.name for entry in os.scandir(root) if entry.is_dir() or archives.NAMED.search(entry.name))
-        raise FileNotFoundError(f"missing, there is no folder '{folder}'{nearest(folder.split('/')[0], here)}")
+        raise Missing(f"missing, there is no folder '{folder}'", nearest(folder.split("/")[0], here))
     depth = spec.count("/") - folder.count("/") - bool(folder) if "{" in spec else None
-    for name in _walk(str(root / folder), depth):
+    for name in walk(str(root / folder), depth):
         yield f"{folder}/{name}" if folder else name
 
 
-def _walk(folder: str, depth: int | None = None) -> Iterator[str]:
+def walk(folder: str, depth: int | None = None) -> Iterator[str]:
     """Yield the files below a folder in a fixed order, as paths below it, without hidden ones."""
     with os.scandir(folder) as entries:
         found = sorted((entry.name, entry.is_dir()) for entry in entries if not entry.name.startswith("."))
@@ -126,12 +124,5 @@ def _walk(folder: str, depth: int | None = None) -> Iterator[str]:
         if not is_folder:
             yield name
         elif depth is None or depth > 0:
-            below = _walk(os.path.join(folder, name), None if depth is None else depth - 1)
+            below = walk(os.path.join(folder, name), None if depth is None else depth - 1)
             yield from (f"{name}/{inner}" for inner in below)
-
-
-def _nothing(root: Path, spec: str) -> str:
-    example = next(iter(_candidates(root, spec)), None)
-    if example is None:
-        return "holds no file"
-    return f"matches no file; there is '{example}'" if is_listing(spec) else f"holds no image; there is '{example}'"

@@ -8,6 +8,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
+from pipeline.errors import Problem, Refused
 from pipeline.methods.arrays import Array
 
 if TYPE_CHECKING:
@@ -15,27 +16,28 @@ if TYPE_CHECKING:
 
 Records = list[dict[str, Any]]
 LINE, RECORD, IMAGE = ("line", 1), ("record", 1), ("image", 1)
+_NUMBER = "\x00image number"  # a column while tables are joined; no JSON key is called so
 
 
 def read_json(source: Path | IO[bytes], lines: bool = False) -> tuple[pd.DataFrame, tuple[str, int], Array | None]:
     """Return the table, how its rows are called with the number of the first, and their numbers, [N].
 
     A list is one of records; {"images": …} is COCO's; another object with one list of records is that list,
-    and one of plain values has the columns key and value. Raises ValueError where it is none of these.
+    and one of plain values has the columns key and value. Raises Refused where it is none of these.
     """
     content = source.read_bytes() if isinstance(source, Path) else source.read()
     try:
         text = content.decode("utf-8-sig")
         tree = [_parse(line) for line in text.splitlines() if line.strip()] if lines else _parse(text)
     except ValueError as error:  # JSONDecodeError and UnicodeDecodeError
-        raise ValueError(f"not readable as JSON: {error}") from None
+        raise Refused(Problem("", f"not readable as JSON: {error}")) from None
     if isinstance(tree, dict) and _is_records(tree.get("images")):
         table, rows_N = _coco(tree)
         return table, IMAGE, rows_N
     if isinstance(tree, dict):
         tree = _only_list(tree)
     if not _is_records(tree):
-        raise ValueError("not readable: expected a list of records, or an object with the lists images and annotations")
+        raise unreadable("expected a list of records, or an object with the lists images and annotations")
     return frame(tree), LINE if lines else RECORD, None
 
 
@@ -46,21 +48,22 @@ def frame(records: Records) -> pd.DataFrame:
     columns: dict[str, list[Any]] = {}
     for n, record in enumerate(records):
         for name, value in record.items():
-            cells = columns.get(name)
-            if cells is None:
-                cells = columns[name] = []
+            cells = columns.setdefault(name, [])
             if len(cells) < n:
                 cells += [""] * (n - len(cells))
             cells.append(value)
     found = {}
     for name, cells in columns.items():
         cells += [""] * (len(records) - len(cells))
-        if set(map(type, cells)) != {str}:
-            if any(isinstance(value, list | dict) for value in cells):
-                continue
-            cells = [_text(value) for value in cells]
-        found[name] = cells
+        kinds = set(map(type, cells))
+        if not kinds & {list, dict}:
+            found[name] = cells if kinds == {str} else [_text(value) for value in cells]
     return pd.DataFrame(found, dtype=str, index=range(len(records)))
+
+
+def unreadable(why: str) -> Refused:
+    """Say why a file of JSON is no table."""
+    return Refused(Problem("", f"not readable: {why}"))
 
 
 def _parse(text: str) -> Any:
@@ -92,28 +95,23 @@ def _coco(tree: dict[str, Any]) -> tuple[pd.DataFrame, Array]:
     images = frame(tree["images"])
     key = next((name for name in ("id", "image_id") if name in images), None)
     if key is None:
-        raise ValueError("not readable: its images have neither the key id nor image_id")
+        raise unreadable("its images have neither the key id nor image_id")
     images[_NUMBER] = np.arange(len(images))
     table = images
     if _is_records(tree.get("annotations")):
         annotations = frame(tree["annotations"])
         if "image_id" not in annotations:
-            raise ValueError("not readable: its annotations have no image_id")
+            raise unreadable("its annotations have no image_id")
         taken = {*images.columns, "id"} - {"image_id"}
         annotations = annotations.rename(columns={name: f"annotation_{name}" for name in annotations if name in taken})
         if key != "image_id":
             annotations = annotations.rename(columns={"image_id": key})
         table = images.merge(annotations, on=key, how="left", sort=False).fillna("")
-    others = {
-        name: value for name, value in tree.items() if name not in ("images", "annotations") and _is_records(value)
-    }
-    for name, records in others.items():
-        table = _described(table, name, records)
+    for name, records in tree.items():
+        if name not in ("images", "annotations") and _is_records(records):
+            table = _described(table, name, records)
     rows_N = table.pop(_NUMBER).to_numpy(np.int64)
     return table, rows_N
-
-
-_NUMBER = "\x00image number"  # a column while tables are joined; no JSON key is called so
 
 
 def _described(table: pd.DataFrame, name: str, records: Records) -> pd.DataFrame:
