@@ -26,7 +26,7 @@ from pipeline.training import confident_labels, pseudo_labels, teacher
 
 
 @dataclass(frozen=True)
-class Taught:
+class FoldData:
     """Hold the competition as one fold learns it, the images of its `rows.sources`, and what to say about it."""
 
     competition: Competition
@@ -34,7 +34,7 @@ class Taught:
     note: str | None
 
 
-class Lessons:
+class Teachers:
     """Hold what the config's teachers say about a competition; without any everything stays as it is."""
 
     def __init__(self, config: Config, competition: Competition, table: FoldTable) -> None:
@@ -54,13 +54,13 @@ class Lessons:
         if config.pseudo.teacher is not None:
             self._read_unlabelled()
 
-    def fold(self, number: int, images: ImageSet) -> Taught:
+    def fold(self, number: int, images: ImageSet) -> FoldData:
         """Return what a fold learns, with the images chosen from those of `competition`."""
         made, notes = self.own, []
         if self.drawn is not None:
-            taught_N = self._known(number)
-            made = replace(made, targets_NC=self._mixed(taught_N))
-            notes.append(f"{taught_N.sum()} targets drawn to {self.config.distill.teacher}")
+            other_N = self._known(number)
+            made = replace(made, targets_NC=self._mixed(other_N))
+            notes.append(f"{other_N.sum()} targets drawn to {self.config.distill.teacher}")
         if self.new is not None:
             probs_NC = self._asked(number)
             sure_N = self._sure(probs_NC)
@@ -69,7 +69,7 @@ class Lessons:
             before = len(images) - len(self.new.images)
             images = images.take(np.concatenate([np.arange(before), before + chosen_J]))
             notes.append(f"{sure_N.sum()} of {len(sure_N)} rows labelled by {self.config.pseudo.teacher}")
-        return Taught(made, images, ", ".join(notes) or None)
+        return FoldData(made, images, ", ".join(notes) or None)
 
     def _read_oof(self) -> None:
         probs_NC, fold_N = self.drawn = teacher.oof(self.config, self.own, self.table)
@@ -116,12 +116,12 @@ class Lessons:
         fold_N = self.drawn[1]
         return np.asarray((fold_N >= 0) & (fold_N != fold))
 
-    def _mixed(self, taught_N: Array) -> Array:
+    def _mixed(self, other_N: Array) -> Array:
         """Return (1 − weight)·truth + weight·prediction for these rows, the truth for the others, [N,C] float32."""
         assert self.drawn is not None
         weight, targets_NC = self.config.distill.weight, self.own.targets_NC.copy()
-        truth_MC = targets_NC[taught_N].astype(np.float64)
-        targets_NC[taught_N] = (1 - weight) * truth_MC + weight * self.drawn[0][taught_N]
+        truth_MC = targets_NC[other_N].astype(np.float64)
+        targets_NC[other_N] = (1 - weight) * truth_MC + weight * self.drawn[0][other_N]
         return targets_NC
 
     def _asked(self, fold: int) -> Array:

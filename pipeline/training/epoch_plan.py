@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.batches.loader import Disturb, Plan, Rows
+from pipeline.batches.loader import Batch, Disturb, Plan, Rows
 from pipeline.config.config import Config
 from pipeline.errors import InputError
 from pipeline.methods.arrays import Array
+from pipeline.methods.mixing import mix_batch, unweigh, weigh
 from pipeline.methods.sampling import DisturbLabels, DisturbValues, class_weights, row_shares
 from pipeline.models.outputs import Output
 
@@ -64,5 +65,21 @@ def check_mixing(config: Config, plan: Plan) -> None:
 
 
 def spans(output: Output, width: int) -> tuple[tuple[int, int], ...]:
-    """Return the blocks of exclusive classes with their ends as column numbers."""
+    """Return the blocks of classes that exclude each other with their ends as column numbers."""
     return tuple(block.indices(width)[:2] for block in output.blocks)
+
+
+def mixed(
+    config: Config, output: Output, images: Tensor, batch: Batch, epoch: int, draws: np.random.Generator
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Return a batch's images, targets and weights on the images' device, smoothed, and mixed where the epoch mixes."""
+    assert batch.targets_BC is not None
+    mix, loss, device = config.mix, config.loss, images.device
+    given = batch.targets_BC.to(device, non_blocking=True)
+    targets = output.learned(given, loss.label_smoothing, loss.smooth_over)
+    weights = None if batch.weights_B is None else batch.weights_B.to(device, non_blocking=True)
+    if mix.kind == "none" or epoch >= config.train.epochs - mix.off_last_epochs:
+        return images, targets, weights
+    held = targets if weights is None else weigh(targets, weights)
+    images, held = mix_batch(images, held, draws, mix.kind, mix.patch, mix.alpha, mix.prob)
+    return (images, held, None) if weights is None else (images, *unweigh(held))

@@ -24,7 +24,7 @@ from pipeline.methods.arrays import Array
 from pipeline.models import network
 from pipeline.models.network import Setting
 from pipeline.models.outputs import Output, pool
-from pipeline.prediction import runs
+from pipeline.prediction.oof import other_classes, other_folds
 from pipeline.prediction.predictions import Predictions
 from pipeline.prediction.predictor import predict
 from pipeline.training import teacher
@@ -52,9 +52,9 @@ def answers(config: Config, new: NewImages, fold: int, table: FoldTable, classes
     setting = Setting.of(own)
     model, meta = network.load(folder / f"fold{fold}" / "model.safetensors", own, setting)
     if meta["fold_hash"] != table.fold_hash:
-        raise MismatchError(runs.other_folds(folder, meta["fold_hash"], table.fold_hash))
+        raise MismatchError(other_folds(folder, meta["fold_hash"], table.fold_hash))
     if tuple(meta["classes"]) != tuple(classes):
-        raise MismatchError(runs.other_classes(folder, meta["classes"], "the training table", classes))
+        raise MismatchError(other_classes(folder, meta["classes"], "the training table", classes))
     output, rows = Output.of(own, meta), Rows(images, new.image_ids)
     normalize, more = network.normalize(model, setting, own.data.in_chans), augmentation.of(own)
     label = f"unlabelled, fold {fold}"

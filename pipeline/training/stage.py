@@ -29,9 +29,10 @@ from pipeline.images.cache import ImageSet, size_for
 from pipeline.images.decoding import DECODE_VERSION
 from pipeline.machine import devices, parallel_folds, processes
 from pipeline.models.network import Setting
-from pipeline.training.distillation import Lessons
+from pipeline.training.distillation import Teachers
 from pipeline.training.fold import Fold
-from pipeline.training.trainer import Watch, accelerator, fit
+from pipeline.training.joining import accelerator
+from pipeline.training.trainer import Watch, fit
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -57,7 +58,7 @@ def run(
                 print(f"{one.run_dir}: seed {one.train.seed}", flush=True)
             run(one, folds, force, watch, inputs)
         return config.run_dir
-    table, lessons, images = _open(config, inputs)
+    table, teachers, images = _open(config, inputs)
     wanted = _wanted(folds, table.n)
     together = (
         parallel_folds.count(config.train.parallel_folds, len(wanted), len(devices.gpus())) if watch is None else 1
@@ -66,7 +67,7 @@ def run(
     with lock(config.run_dir) if processes.is_main() else contextlib.nullcontext():
         todo = processes.agree(
             _unfinished(
-                config, table, images.digest(fold_rows.names(lessons.competition)), wanted, force, lessons.hashes
+                config, table, images.digest(fold_rows.names(teachers.competition)), wanted, force, teachers.hashes
             )
             if processes.is_main()
             else None
@@ -91,37 +92,37 @@ def run(
         else:
             joined = accelerator(Setting.of(config))
             for fold in todo:
-                _train(config, fold, table, lessons, images, joined, watch)
+                _train(config, fold, table, teachers, images, joined, watch)
     return config.run_dir
 
 
-def _open(config: Config, inputs: Inputs) -> tuple[FoldTable, Lessons, ImageSet]:
+def _open(config: Config, inputs: Inputs) -> tuple[FoldTable, Teachers, ImageSet]:
     """Read the competition, its folds and its images."""
     competition, table = inputs.competition(config), fold_table.read(config)
     fold_table.verify(table, competition)
-    lessons = Lessons(config, competition, table)
-    if lessons.competition is competition:
-        return table, lessons, inputs.training_images(config, sizes=True)
-    further = fold_rows.sources(lessons.competition)  # with unlabelled images that a teacher labels
-    return table, lessons, progressive_resizing.open_all(config, further, "training images")
+    teachers = Teachers(config, competition, table)
+    if teachers.competition is competition:
+        return table, teachers, inputs.training_images(config, sizes=True)
+    further = fold_rows.sources(teachers.competition)  # with unlabelled images that a teacher labels
+    return table, teachers, progressive_resizing.open_all(config, further, "training images")
 
 
 def _train(
     config: Config,
     fold: int,
     table: FoldTable,
-    lessons: Lessons,
+    teachers: Teachers,
     images: ImageSet,
     joined: Accelerator,
     watch: Watch | None,
 ) -> None:
     """Train one fold."""
-    begin, taught = time.perf_counter(), lessons.fold(fold, images)
-    if taught.note is not None and processes.is_main():
-        print(f"fold {fold}: {taught.note}", flush=True)
+    begin, data = time.perf_counter(), teachers.fold(fold, images)
+    if data.note is not None and processes.is_main():
+        print(f"fold {fold}: {data.note}", flush=True)
     history = fit(
         config,
-        _fold(config, table, taught.competition, taught.images, fold),
+        _fold(config, table, data.competition, data.images, fold),
         augmentation.of(config),
         joined,
         {"fold_hash": table.fold_hash, "folds": table.n, "task": config.data.task},

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipeline.config import loading as configs
-from pipeline.errors import FoldlineError, InputError, MismatchError
+from pipeline.errors import FoldlineError, InputError, MismatchError, Problem
 from pipeline.folds import fold_table
 from pipeline.folds.fold_table import FoldTable
 from pipeline.methods.arrays import Array
 from pipeline.methods.topk import Top
-from pipeline.prediction import runs
+from pipeline.prediction.oof import find_run, id_problems, other_classes, other_folds, prediction_files
 from pipeline.prediction.predictions import Predictions
 
 if TYPE_CHECKING:
@@ -25,10 +25,7 @@ if TYPE_CHECKING:
 
 def folder_of(config: Config, key: str, name: str) -> Path:
     """Return a teacher's folder; raise InputError where there is none, or it is no run."""
-    choices = [Path(config.runs_dir) / name, Path(name)]
-    folder = next((choice for choice in choices if choice.is_dir()), None)
-    if folder is None:
-        raise InputError(f"{key}.teacher: '{name}' is no folder under {config.runs_dir}; train it, or give a path")
+    folder = find_run(name, Path(config.runs_dir), f"{key}.teacher")
     if not (folder / "config.yaml").is_file():
         raise InputError(f"{key}.teacher: {folder} has no config.yaml, expected a trained run's folder")
     if folder.resolve() == config.run_dir.resolve():
@@ -101,25 +98,26 @@ def _read(
     folder: Path, part: str, table: FoldTable, competition: Competition, wanted: dict[int, Array]
 ) -> dict[int, tuple[Array, Array]]:
     """Return by fold the ids of its file and the mean over the teacher's views; heads stay side by side."""
-    views, defects = config_of(folder).tta, list[str]()
+    views, problems = config_of(folder).tta, list[Problem]()
     found: dict[int, tuple[Array, Array]] = {}
-    for path, fold in zip(runs.prediction_files(folder, range(table.n), [part]), range(table.n), strict=True):
+    for path, fold in zip(prediction_files(folder, range(table.n), [part]), range(table.n), strict=True):
         try:
             made = Predictions.load(path)
             mean_NC = made.mean(views)
         except FoldlineError as error:
-            defects += [text if str(path) in text else f"{path}: {text}" for text in error.lines]
+            problems += [one if one.place or str(path) in one.found else one.below(str(path)) for one in error.problems]
             continue
         if (other := str(made.meta.get("fold_hash"))) != table.fold_hash:
-            defects.append(runs.other_folds(path, other, table.fold_hash))
+            problems.append(other_folds(path, other, table.fold_hash))
             continue
         if made.classes != competition.classes:
-            defects.append(runs.other_classes(path, made.classes, "the training table", competition.classes))
+            problems.append(other_classes(path, made.classes, "the training table", competition.classes))
             continue
         if isinstance(mean_NC, Top):
-            defects.append(f"{path}: keeps {made.kept} classes of a row; predict with predict.top_k: null to teach")
-        defects += runs.id_defects(path, made.ids, wanted[fold], "to be learnt from", known=table.ids)
+            remedy = "predict with predict.top_k: null to teach"
+            problems.append(Problem(str(path), f"keeps {made.kept} classes of a row", remedy=remedy))
+        problems += id_problems(path, made.ids, wanted[fold], "to be learnt from", known=table.ids)
         found[fold] = made.ids, mean_NC
-    if defects:
-        raise MismatchError(*defects)
+    if problems:
+        raise MismatchError(*problems)
     return found

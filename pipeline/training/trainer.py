@@ -8,33 +8,27 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
-from timm.optim import create_optimizer_v2, list_optimizers
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 
 from pipeline.batches import progressive_resizing
 from pipeline.batches.loader import Augmentation, Batch, Plan, TrainingBatches, training_loader
 from pipeline.config.config import Config
-from pipeline.config.rules import topk_rules
-from pipeline.errors import InputError, TrainingError
+from pipeline.errors import TrainingError
 from pipeline.machine import devices, processes
-from pipeline.methods import topk
-from pipeline.methods.arrays import Array
-from pipeline.methods.mixing import mix_batch, unweigh, weigh
 from pipeline.methods.schedules import Options, factor
 from pipeline.methods.seeding import rng, seed64
 from pipeline.methods.tasks import TASKS
 from pipeline.models import building, network
-from pipeline.models.outputs import Output, pool
-from pipeline.prediction.predictor import predict
-from pipeline.prediction.topk_predictor import pool_tops, validate
+from pipeline.models.outputs import Output
 from pipeline.training import epoch_plan
 from pipeline.training.checkpoint import Checkpoint
 from pipeline.training.fold import Fold
 from pipeline.training.history import Epoch, History
+from pipeline.training.optimizer import optimizer
 from pipeline.training.swa import Average, learning_norms, recompute
+from pipeline.training.validation import validate
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -220,7 +214,7 @@ class Fit:
         rows = sum(batch.total for batch in group)
         total = torch.zeros((), device=self.setting.device)
         for number, batch in enumerate(group):
-            images, targets, weights_B = self._mixed(epoch, batch)
+            images, targets, weights_B = self._prepared(epoch, batch)
             last = number == len(group) - 1
             with nullcontext() if last else self.accelerator.no_sync(wrapped):
                 loss = self._losses(wrapped(images), targets, weights_B).sum()
@@ -253,20 +247,12 @@ class Fit:
         self.optimizer.step()
         return scaler is None or scaler.get_scale() >= before
 
-    def _mixed(self, epoch: int, batch: Batch) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Return the images as the model sees them, and targets and weights after smoothing and mixing."""
-        mix, seed = self.config.mix, self.config.train.seed
-        assert batch.targets_BC is not None
-        images, device = self.normalize(batch.images_BHWC), self.setting.device
-        loss = self.config.loss
-        given = batch.targets_BC.to(device, non_blocking=True)
-        targets = self.output.learned(given, loss.label_smoothing, loss.smooth_over)
-        weights = None if batch.weights_B is None else batch.weights_B.to(device, non_blocking=True)
-        if mix.kind != "none" and epoch < self.config.train.epochs - mix.off_last_epochs:
-            draws = rng(seed, self.fold.number, *batch.of, "mix", self.batches.plan.rank)
-            held = targets if weights is None else weigh(targets, weights)
-            images, held = mix_batch(images, held, draws, mix.kind, mix.patch, mix.alpha, mix.prob)
-            targets, weights = (held, None) if weights is None else unweigh(held)
+    def _prepared(self, epoch: int, batch: Batch) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Return the images as the model sees them, their targets and weights; keep the first batch for the report."""
+        draws = rng(self.config.train.seed, self.fold.number, *batch.of, "mix", self.batches.plan.rank)
+        images, targets, weights = epoch_plan.mixed(
+            self.config, self.output, self.normalize(batch.images_BHWC), batch, epoch, draws
+        )
         if batch.of == (0, 0) and self.accelerator.is_main_process:
             shown = self.output.restore(targets[:16])
             self.history.keep_batch(self.fold, self.normalize.undo(images[:16]), shown.cpu().numpy())
@@ -274,31 +260,7 @@ class Fit:
 
     def _validate(self) -> tuple[float, float]:
         """Return the loss and the metric of the weights that would be kept, over all validation rows."""
-        targets_NC, pool_I = self.fold.valid.targets_NC, self.fold.pool_I
-        assert targets_NC is not None
-        loss, found = self._predicted(targets_NC)
-        if not topk.finite(found):
-            raise TrainingError(f"fold {self.fold.number}: validation predictions are not finite; lower train.lr")
-        if pool_I is not None:
-            _, first, rows_I = np.unique(pool_I, return_index=True, return_inverse=True)
-            found, targets_NC = self._pooled(found, rows_I, len(first)), targets_NC[first]
-        return loss, self.output.score(self.config.metric, targets_NC, found)
-
-    def _predicted(self, targets_IC: Array) -> tuple[float, Array]:
-        """Return the loss and the probabilities or values of each image, [I,C] float64; a Top of very many classes."""
-        network, valid, way = self._evaluated(), self.fold.valid, (self.config, self.setting, self.normalize)
-        if (count := topk_rules.kept(self.config, len(self.fold.classes))) is not None:
-            loss, top = validate(network, valid, *way, count, self.output)
-            return loss, top
-        logits = torch.from_numpy(predict([network], valid, ["identity"], *way, as_logits=True)[0][:, 0])
-        losses_I = self.output.losses(logits, self.output.learned(torch.from_numpy(np.asarray(targets_IC))))
-        return float(losses_I.mean()), self.output.activate(logits).numpy().astype(np.float64)
-
-    def _pooled(self, found_IC: Array, rows_I: Array, count: int) -> Array:
-        if isinstance(found_IC, topk.Top):
-            return pool_tops(found_IC, rows_I, count)
-        pooled_NVC = pool(found_IC[:, None], rows_I, count, self.config.data.pool, self.output.blocks)
-        return pooled_NVC[:, 0].astype(np.float64)
+        return validate(self._evaluated(), self.fold, self.config, self.setting, self.normalize, self.output)
 
     def _evaluated(self) -> nn.Module:
         """Return the network whose weights count: the moving average where there is one."""
@@ -336,43 +298,3 @@ class Fit:
             self.checkpoint.delete()
         self.accelerator.free_memory()  # it keeps every model and optimizer it has prepared
         processes.barrier()
-
-
-def accelerator(setting: network.Setting) -> Accelerator:
-    """Join the other processes, if any, and set the precision; one per process for all folds."""
-    from accelerate import Accelerator
-
-    if processes.count() > 1:
-        processes.barrier()
-    return Accelerator(
-        mixed_precision="no" if setting.precision == "fp32" else setting.precision,
-        cpu=setting.device.type == "cpu",
-    )
-
-
-def check_optimizer(name: str) -> None:
-    """Raise InputError where timm lists no such optimizer: it ignores an unknown prefix and makes another one."""
-    known = [str(one) for one in list_optimizers()]
-    if name not in known:
-        raise InputError(f"train.optimizer: found '{name}', expected one of timm's: {', '.join(known)}")
-
-
-def optimizer(config: Config, model: nn.Module) -> torch.optim.Optimizer:
-    """Return the configured optimizer of timm's; biases and norms without weight decay."""
-    train = config.train
-    check_optimizer(train.optimizer)
-    options: dict[str, Any] = {"fused": True} if train.optimizer in {"adam", "adamw"} else {}
-    try:
-        made: torch.optim.Optimizer = create_optimizer_v2(
-            model,
-            opt=train.optimizer,
-            lr=train.lr,
-            weight_decay=train.weight_decay,
-            layer_decay=train.layer_decay,
-            **options,
-        )
-    except (AssertionError, ImportError, RuntimeError) as error:  # some need a GPU or another package
-        raise InputError(f"train.optimizer: {train.optimizer} cannot be used here: {error}") from error
-    if getattr(made, "is_second_order", False):
-        raise InputError(f"train.optimizer: {train.optimizer} needs second derivatives; choose another, such as adamw")
-    return made

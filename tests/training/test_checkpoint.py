@@ -16,7 +16,7 @@ from pipeline.config.loading import parse
 from pipeline.errors import InputError, MismatchError
 from pipeline.files.atomic import atomic
 from pipeline.training.checkpoint import Checkpoint
-from pipeline.training.trainer import optimizer
+from pipeline.training.optimizer import optimizer
 
 
 def config(name: str) -> Config:

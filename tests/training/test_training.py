@@ -22,7 +22,8 @@ from pipeline.methods.schedules import SCHEDULES
 from pipeline.models import network
 from pipeline.training.fold import Fold
 from pipeline.training.history import History
-from pipeline.training.trainer import fit, optimizer
+from pipeline.training.trainer import fit
+from pipeline.training.optimizer import optimizer
 
 SETTING = network.Setting(torch.device("cpu"), "fp32", False)
 

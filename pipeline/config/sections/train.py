@@ -213,19 +213,19 @@ class Train(Section):
         return found
 
 
-class Taught(Section):
+class Teaching(Section):
     """What is learnt from another run, which stands on the same folds."""
 
     teacher: str | None = key(None, A.NOTHING, "Name or folder of the run to learn from; its predictions are hashed.")
 
     @model_validator(mode="after")
-    def _has_teacher(self) -> Taught:
+    def _has_teacher(self) -> Teaching:
         if self.teacher is None and (changed := self.model_dump(exclude_defaults=True)):
             raise Refused(Problem("", f"found {', '.join(changed)}, but no teacher: name the run to learn from"))
         return self
 
 
-class Distill(Taught):
+class Distill(Teaching):
     """Targets drawn towards what the teacher predicts of rows that its models did not train on."""
 
     weight: Annotated[float, Field(gt=0, le=1)] = key(
@@ -233,7 +233,7 @@ class Distill(Taught):
     )
 
 
-class Pseudo(Taught):
+class Pseudo(Teaching):
     """Further rows to train on: images without a label of which the teacher is sure; fold k asks its model k alone."""
 
     threshold: Share = key(
