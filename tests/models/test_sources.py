@@ -1,4 +1,4 @@
-"""torchvision's models with auxiliary heads, and the user's own modules."""
+"""torchvision's models with auxiliary heads, and plugins."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pipeline.config.sections.model import Model
 from pipeline.errors import InputError
 from pipeline.models import building, freezing
 
-OWN = """
+PLUGIN = """
 from dataclasses import dataclass
 import torch
 from torch import nn
@@ -43,9 +43,9 @@ def text(classes, in_chans, size):
 
 
 @pytest.fixture
-def own(tmp_path: Path) -> str:
+def plugin(tmp_path: Path) -> str:
     path = tmp_path / "my_models.py"
-    path.write_text(OWN)
+    path.write_text(PLUGIN)
     return str(path)
 
 
@@ -106,15 +106,15 @@ def test_what_torchvision_has_not_is_refused(name: str, options: Any, message: s
         build(name, **options)
 
 
-def test_an_own_module_is_built_described_and_frozen(own: str, tmp_path: Path) -> None:
-    model, origin = build(f"{own}:build", in_chans=3, pretrained=True)
+def test_a_plugin_is_built_described_and_frozen(plugin: str, tmp_path: Path) -> None:
+    model, origin = build(f"{plugin}:build", in_chans=3, pretrained=True)
     assert model.asked is True and "weights as its function makes them" in origin
     assert building.normalization(model)[0] == (0.1, 0.2, 0.3)
     assert freezing.freeze(model, "backbone") == 2
-    zero, _ = build(f"{own}:build", zero_head=True)
+    zero, _ = build(f"{plugin}:build", zero_head=True)
     assert not zero.get_submodule("3").weight.any()
     save_file(dict(model.state_dict()), tmp_path / "w.safetensors")
-    loaded, origin = build(f"{own}:build", 7, pretrained=str(tmp_path / "w.safetensors"), in_chans=1)
+    loaded, origin = build(f"{plugin}:build", 7, pretrained=str(tmp_path / "w.safetensors"), in_chans=1)
     assert "2 of 2 backbone tensors" in origin and loaded.asked is False
 
 
@@ -130,6 +130,6 @@ def test_an_own_module_is_built_described_and_frozen(own: str, tmp_path: Path) -
         ("build", {"pool": "gem"}, r"model\.pool: found gem, but the model has no global pooling"),
     ],
 )
-def test_what_is_wrong_with_an_own_module_is_said(own: str, function: str, options: Any, message: str) -> None:
+def test_what_is_wrong_with_a_plugin_is_said(plugin: str, function: str, options: Any, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        build(f"{own}:{function}", **options)
+        build(f"{plugin}:{function}", **options)

@@ -1,4 +1,4 @@
-"""A run of the user's own module predicts alone, and its stages can be listed."""
+"""A run of a plugin predicts from its own folder; the stages of a network are listed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pipeline.prediction import stage as predict
 from pipeline.prediction.new_images import predict_new
 from pipeline.training import stage as train
 
-OWN = """
+PLUGIN = """
 from torch import nn
 
 def build(classes, in_chans, size):
@@ -25,12 +25,12 @@ def build(classes, in_chans, size):
 
 def test_a_run_keeps_the_module_it_was_trained_with(competition: Path, tmp_path: Path) -> None:
     file = tmp_path / "nets.py"
-    file.write_text(OWN)
+    file.write_text(PLUGIN)
     config = load([competition / "config.yaml"], [f"model.name={file}:build", "train.epochs=1"])
     folds.run(config)
     run = train.run(config, [0])
     predict.run(config)
-    file.write_text(OWN.replace("4", "6"))
+    file.write_text(PLUGIN.replace("4", "6"))
     with pytest.raises(MismatchError, match="model's file"):
         train.run(config, [0])
     file.unlink()
