@@ -135,7 +135,7 @@ COMMANDS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code."""
-    given = _parser().parse_args(argv)
+    given = parser().parse_args(argv)
     # Threads that spin while they wait take the cores from loader workers and neighbours: training beside one
     # busy process was 3 times slower. It is read once, when torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -178,7 +178,7 @@ def _config(given: argparse.Namespace) -> Config | None:
     return load(given.config, [*given.set, *([f"ensemble.members={json.dumps(members)}"] if members else [])])
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="foldline", description=__import__("pipeline").__doc__)
     parser.add_argument("--version", action="version", version=f"foldline {version('foldline')}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")

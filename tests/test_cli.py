@@ -76,7 +76,7 @@ def test_a_fold_that_does_not_exist_exits_with_2(
 
 
 def test_folds_are_sorted_and_taken_once() -> None:
-    parser = command_line._parser()
+    parser = command_line.parser()
     assert parser.parse_args(["train", "-c", "a.yaml", "--fold", "2,0,2"]).fold == [0, 2]
     arguments = parser.parse_args(["run", "-c", "a.yaml", "-c", "b.yaml", "--set", "a.b=1", "--set", "c=2"])
     assert (arguments.config, arguments.set) == (["a.yaml", "b.yaml"], ["a.b=1", "c=2"])

@@ -140,7 +140,7 @@ def test_the_tables_and_blocks_were_read() -> None:
 def test_a_command_is_one_and_takes_these_options(page: str, line: str) -> None:
     arguments = shlex.split(line, comments=True)
     assert arguments[0] in cli.COMMANDS
-    given = cli._parser().parse_args(arguments)  # ends the test with argparse's words where an option is unknown
+    given = cli.parser().parse_args(arguments)  # ends the test with argparse's words where an option is unknown
     for setting in getattr(given, "set", None) or []:
         key = setting.partition("=")[0]
         assert key in KEYS or below(key), f"{page}: {key} is no key of the config"
