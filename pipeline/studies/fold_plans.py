@@ -25,7 +25,7 @@ from pipeline.prediction.predictions import Predictions
 from pipeline.studies import estimate
 from pipeline.studies.estimate import FoldWork
 from pipeline.training import stage as train
-from pipeline.training.distillation import Lessons
+from pipeline.training.distillation import Teachers
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,8 @@ def plans(
     """Return the wanted folds' plans; raise MismatchError for those that were trained with other settings."""
     if table is None:
         return [plan for plan in _before_folds_are_made(config, competition) if only is None or plan.number in only]
-    lessons = Lessons(config, competition, table)
-    learnt = lessons.competition
+    teachers = Teachers(config, competition, table)
+    learnt = teachers.competition
     images, tests = (_cached(config, some) for some in (fold_rows.sources(learnt), competition.test_images))
     digest = images.digest(fold_rows.names(learnt)) if images else None
     owners_J = competition.test_ids[competition.test_rows_J]
@@ -52,7 +52,7 @@ def plans(
     problems: list[Problem] = []
     for number in (fold for fold in range(table.n) if only is None or fold in only):
         try:
-            epochs, text = _training(config, table, lessons, number, digest, force)
+            epochs, text = _training(config, table, teachers, number, digest, force)
         except MismatchError as error:
             problems += error.problems
             continue
@@ -98,12 +98,12 @@ def _cached(config: Config, sources: Sequence[Source]) -> ImageSet | None:
 
 
 def _training(
-    config: Config, table: FoldTable, lessons: Lessons, number: int, images: str | None, force: bool
+    config: Config, table: FoldTable, teachers: Teachers, number: int, images: str | None, force: bool
 ) -> tuple[int, str]:
     """Return the epochs left and what to say about them, blank for a fold from its beginning."""
     folder, epochs = config.run_dir / f"fold{number}", config.train.epochs
     stamped = (fingerprints.read_stamp(config.run_dir, f"train-fold{number}") or {}).get("images")
-    new = train.fields(config, table, str(stamped) if images is None else images, lessons.hashes)
+    new = train.fields(config, table, str(stamped) if images is None else images, teachers.hashes)
     if (differs := train.difference(config, number, new)) is not None:
         if not force:
             raise MismatchError(differs)

@@ -33,7 +33,9 @@ from pipeline.models.network import Setting
 from pipeline.models.outputs import Output
 from pipeline.prediction.predictor import predict
 from pipeline.training.fold import Fold
-from pipeline.training.trainer import Fit, accelerator, optimizer
+from pipeline.training.trainer import Fit
+from pipeline.training.joining import accelerator
+from pipeline.training.optimizer import optimizer
 
 Steps = Callable[[int], int]  # a number of optimizer steps -> how many images they took
 
