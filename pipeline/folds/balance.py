@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.sparse import csr_matrix
 
 from pipeline.methods.arrays import Array
 
@@ -45,33 +46,22 @@ class Labels:
         )
 
 
-@dataclass(frozen=True)
-class Units:
-    """Hold the label counts of what cannot be split (a group, or a row); the last label is the size."""
+def count_units(labels: Labels, unit_N: Array, n_units: int) -> csr_matrix:
+    """Return the count of each label, and last of the rows, in every unit that cannot be split (a group, or a row).
 
-    ptr: Array  # [U+1] where each unit's entries begin
-    label_E: Array
-    count_E: Array  # float64
-    total_L: Array  # count of each label over all units
-
-    @property
-    def n(self) -> int:
-        return len(self.ptr) - 1
-
-
-def count_units(labels: Labels, unit_N: Array, n_units: int) -> Units:
-    """Count each label, and the rows as one more label, in every unit. Labels that no row carries go."""
+    [U,L+1] float64, without the labels that no row carries.
+    """
     used, label_P = np.unique(labels.label_P, return_inverse=True)
-    n_labels = len(used) + 1
-    pairs = np.concatenate([unit_N[labels.row_P] * n_labels + label_P, unit_N * n_labels + n_labels - 1])
-    key_E, count_E = np.unique(pairs, return_counts=True)
-    unit_E, label_E = key_E // n_labels, key_E % n_labels
-    return Units(
-        ptr=np.searchsorted(unit_E, np.arange(n_units + 1)),
-        label_E=label_E,
-        count_E=count_E.astype(np.float64),
-        total_L=np.bincount(label_E, weights=count_E, minlength=n_labels),
-    )
+    unit_E = np.concatenate([unit_N[labels.row_P], unit_N])
+    label_E = np.concatenate([label_P, np.full(len(unit_N), len(used))])
+    counts_UL = csr_matrix((np.ones(len(unit_E)), (unit_E, label_E)), shape=(n_units, len(used) + 1))
+    counts_UL.sum_duplicates()  # and sort them
+    return counts_UL
+
+
+def totals(counts_UL: csr_matrix) -> Array:
+    """Return each label's count over all units, [L]."""
+    return np.asarray(counts_UL.sum(0)).ravel()
 
 
 def fold_counts(fold_N: Array, labels: Labels, n_folds: int) -> Array:
@@ -94,25 +84,24 @@ def deviation(fold_N: Array, labels: Labels, share_K: Array) -> float:
     return float(np.sqrt((apart_KL**2).mean(0)).mean())
 
 
-def lower_bound(units: Units, share_K: Array) -> float:
+def lower_bound(counts_UL: csr_matrix, share_K: Array) -> float:
     """Return a deviation that no assignment of whole units can undercut.
 
     The largest of three bounds per label: counts are whole numbers; the unit that holds most of a label
     lies in one fold; a label in fewer units than folds leaves folds without it. The mean over labels.
     """
-    n_folds, total_L = len(share_K), units.total_L
+    n_folds, total_L = len(share_K), totals(counts_UL)
     wanted_KL = share_K[:, None] * total_L
     part_KL = -np.sort(-(wanted_KL - np.floor(wanted_KL + 1e-9)).clip(min=0), axis=0)
     up_L = np.rint(part_KL.sum(0))
     rounded_KL = np.where(np.arange(n_folds)[:, None] < up_L, 1 - part_KL, part_KL)
     rounding_L = np.sqrt((rounded_KL**2).mean(0)) / total_L
 
-    largest_L = np.zeros(len(total_L))
-    np.maximum.at(largest_L, units.label_E, units.count_E)
+    largest_L = counts_UL.max(axis=0).toarray().ravel()
     surplus_L = (largest_L / total_L - share_K.max()).clip(min=0)
     single_L = surplus_L / np.sqrt(n_folds - 1)
 
-    holders_L = np.bincount(units.label_E, minlength=len(total_L)).clip(max=n_folds)
+    holders_L = counts_UL.getnnz(axis=0).clip(max=n_folds)
     falling_K = -np.sort(-share_K)
     without = [falling_K[m:] for m in range(1, n_folds + 1)]
     few = np.array([0.0, *(np.sqrt(((t**2).sum() + t.sum() ** 2 / (m + 1)) / n_folds) for m, t in enumerate(without))])

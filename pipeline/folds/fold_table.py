@@ -12,15 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
-from pipeline.errors import MismatchError
+from pipeline.errors import MismatchError, Problem
 from pipeline.files.atomic import read_json, write_json
 from pipeline.files.tables import read_text_table, texts, write_table
 from pipeline.methods.arrays import Array
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from pipeline.competition.competition import Competition
     from pipeline.config.config import Config
 
@@ -98,46 +97,40 @@ def read(config: Config) -> FoldTable:
     """Read the fold table; raise MismatchError where it is missing, damaged or not as its report says."""
     path = config.folds_path
     if not path.is_file():
-        raise MismatchError(f"{path}: not found; make it with: foldline folds")
+        raise MismatchError(Problem(str(path), "not found", remedy="make it with: foldline folds"))
     try:
         cells = read_text_table(path)
         with path.open(encoding="utf-8-sig", newline="") as stream:
             names = next(csv.reader(stream))  # pandas renames a target that is called group
     except ValueError as error:
-        raise MismatchError(f"{path}: not readable as CSV ({' '.join(str(error).split())}); {REMEDY}") from None
+        raise MismatchError(_problem(path, f"not readable as CSV ({' '.join(str(error).split())})")) from None
     if names[:2] != ["id", "group"] or len(names) < 4 or names[-1] != "fold":
-        raise MismatchError(
-            f"{path}: found the columns {', '.join(names)}, expected id, group, target…, fold; {REMEDY}"
-        )
+        raise MismatchError(_problem(path, f"found the columns {', '.join(names)}", "id, group, target…, fold"))
     if absent := [name for name in config.data.targets if name not in names[2:-1]]:
-        raise MismatchError(
-            f"{path}: made for the target {', '.join(names[2:-1])}, data.target asks for {', '.join(absent)}; "
-            f"restore data.target, or {REMEDY}"
-        )
+        found = f"made for the target {', '.join(names[2:-1])}, data.target asks for {', '.join(absent)}"
+        raise MismatchError(Problem(str(path), found, remedy=f"restore data.target, or {REMEDY}"))
     cells = cells.sort_values("id", kind="stable", ignore_index=True)
-    ids, numbers = texts(cells["id"]), texts(cells.iloc[:, -1])
-    defects = []
-    if len(twice := ids[1:][ids[1:] == ids[:-1]]):
-        defects.append(f"{path}: {_some(twice)} twice; {REMEDY}")
+    ids, numbers, groups = texts(cells["id"]), texts(cells.iloc[:, -1]), texts(cells["group"])
+    problems = []
+    if len(repeated := ids[1:][ids[1:] == ids[:-1]]):
+        problems.append(_problem(path, f"{_some(repeated)} twice"))
     if len(wrong := ids[~np.isin(numbers, np.arange(-1, len(ids)).astype(np.str_))]):
-        raise MismatchError(*defects, f"{path}: {_some(wrong)} without a fold number of −1 or more; {REMEDY}")
+        raise MismatchError(*problems, _problem(path, f"{_some(wrong)} without a fold number of −1 or more"))
     fold_N = numbers.astype(np.int64)
     present = np.unique(fold_N[fold_N >= 0])
     if len(present) == 0 or present[-1] != len(present) - 1:
-        defects.append(f"{path}: found the folds {present.tolist()}, expected 0, 1, … without a gap; {REMEDY}")
-    groups = texts(cells["group"])
-    if len(split := _split_groups(groups, fold_N)):
-        defects.append(f"{path}: {len(split)} groups lie in several folds (first '{split[0]}'); {REMEDY}")
-    if defects:
-        raise MismatchError(*defects)
-    targets = cells.iloc[:, 2:-1].set_axis(names[2:-1], axis=1)
-    table = FoldTable(ids, groups, targets, fold_N, path)
+        problems.append(_problem(path, f"found the folds {present.tolist()}", "0, 1, … without a gap"))
+    folds = pd.Series(fold_N[groups != ""]).groupby(groups[groups != ""]).nunique()
+    if len(split := folds.index[folds > 1]):
+        problems.append(_problem(path, f"{len(split)} groups lie in several folds (first '{split[0]}')"))
+    if problems:
+        raise MismatchError(*problems)
+    table = FoldTable(ids, groups, cells.iloc[:, 2:-1].set_axis(names[2:-1], axis=1), fold_N, path)
     report = read_report(config)
     if report is not None and report.get("fold_hash") != table.fold_hash:
-        raise MismatchError(
-            f"{path}: fold hash {table.fold_hash[:12]}, but {path.with_suffix('.json')} says "
-            f"{str(report.get('fold_hash'))[:12]}: one of them was changed; restore it, or {REMEDY}"
-        )
+        ours, theirs = table.fold_hash[:12], str(report.get("fold_hash"))[:12]
+        found = f"fold hash {ours}, but {path.with_suffix('.json')} says {theirs}: one of them was changed"
+        raise MismatchError(Problem(str(path), found, remedy=f"restore it, or {REMEDY}"))
     return table
 
 
@@ -148,7 +141,7 @@ def read_report(config: Config) -> dict[str, Any] | None:
         return None
     report = read_json(path)
     if not isinstance(report, dict):
-        raise MismatchError(f"{path}: found {type(report).__name__}, expected keys and values; {REMEDY}")
+        raise MismatchError(_problem(path, f"found {type(report).__name__}", "keys and values"))
     return report
 
 
@@ -169,36 +162,25 @@ def verify(table: FoldTable, competition: Competition) -> None:
 
     The order of the training table does not matter, nor do columns that are neither id, target nor group.
     """
-    defects = []
-    if len(missing := np.setdiff1d(competition.ids, table.ids)):
-        defects.append(f"{table.path}: {_some(missing)} of the training table not in it; {REMEDY}")
-    if len(unknown := np.setdiff1d(table.ids, competition.ids)):
-        defects.append(f"{table.path}: {_some(unknown)} not in the training table; {REMEDY}")
-    targets = [str(name) for name in table.targets]
-    absent = [name for name in targets if name not in competition.table]
-    if absent:
-        defects.append(f"{table.path}: target {', '.join(absent)} is no column of the training table; {REMEDY}")
-    both, here, there = np.intersect1d(table.ids, competition.ids, return_indices=True)
+    path, problems = table.path, []
+    for what, ids in {
+        "of the training table not in it": np.setdiff1d(competition.ids, table.ids),
+        "not in the training table": np.setdiff1d(table.ids, competition.ids),
+    }.items():
+        if len(ids):
+            problems.append(_problem(path, f"{_some(ids)} {what}"))
+    there = [str(name) for name in table.targets if name in competition.table]
+    if absent := [str(name) for name in table.targets if name not in there]:
+        problems.append(_problem(path, f"target {', '.join(absent)} is no column of the training table"))
+    pairs = [(name, texts(table.targets[name]), texts(competition.table[name])) for name in there]
     groups = np.full(len(competition.ids), "") if competition.groups is None else competition.groups
-    pairs = {name: (table.targets[name], competition.table[name]) for name in targets if name not in absent}
-    olds_news = {name: (texts(old), texts(new)) for name, (old, new) in pairs.items()}
-    for name, (old, new) in {**olds_news, "group": (table.groups, groups)}.items():
-        if len(changed := np.flatnonzero(old[here] != new[there])):
-            first = changed[0]
-            defects.append(
-                f"{table.path}: {_some(both[changed])} changed in {name} "
-                f"('{old[here][first]}' here, '{new[there][first]}' in the training table); {REMEDY}"
-            )
-    if defects:
-        raise MismatchError(*defects)
-
-
-def _split_groups(groups: Array, fold_N: Array) -> list[str]:
-    """Return the groups that lie in more than one fold."""
-    names, code_N = np.unique(groups, return_inverse=True)
-    pairs = np.unique(np.stack([code_N, fold_N]), axis=1)
-    folds_G = np.bincount(pairs[0], minlength=len(names))
-    return [name for name in names[folds_G > 1].tolist() if name]
+    both, old_B, new_B = np.intersect1d(table.ids, competition.ids, return_indices=True)
+    for name, old, new in [*pairs, ("group", table.groups, groups)]:
+        if len(changed := np.flatnonzero(old[old_B] != new[new_B])):
+            cells = f"'{old[old_B][changed[0]]}' here, '{new[new_B][changed[0]]}' in the training table"
+            problems.append(_problem(path, f"{_some(both[changed])} changed in {name} ({cells})"))
+    if problems:
+        raise MismatchError(*problems)
 
 
 def _hash(rows: Iterable[tuple[Any, ...]]) -> str:
@@ -206,6 +188,10 @@ def _hash(rows: Iterable[tuple[Any, ...]]) -> str:
     for row in rows:
         digest.update(json.dumps(row, ensure_ascii=False).encode() + b"\n")
     return digest.hexdigest()
+
+
+def _problem(path: Path, found: str, expected: str = "") -> Problem:
+    return Problem(str(path), found, expected, REMEDY)
 
 
 def _some(ids: Array) -> str:

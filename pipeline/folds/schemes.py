@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
+from scipy.sparse import csr_matrix
 
+from pipeline.errors import Problem, Refused
 from pipeline.folds import splitters
-from pipeline.folds.balance import Labels, Units, count_units, deviation, lower_bound
-from pipeline.folds.search import Problem, search
+from pipeline.folds.balance import Labels, count_units, deviation, lower_bound, totals
+from pipeline.folds.search import Types, search
 from pipeline.methods.arrays import Array
 
-GROUPED = ("group", "stratified_group", "multilabel_group")
 WORK = 600_000_000  # of about 10 ns
 PATIENCE = 100  # kicks in vain before the search ends
 
@@ -44,7 +45,7 @@ def assign(
     `labels` are balanced. `class_N` is one code per row (the label, or the combination of labels),
     `cell_N` the same refined by further columns, both in an order that depends on the data alone.
     Ungrouped rows with one label are dealt out exactly: each class and each fold within 1. With further
-    columns, swaps inside a class even them out too, and the classes stay as they are. Raises ValueError
+    columns, swaps inside a class even them out too, and the classes stay as they are. Raises Refused
     where no assignment exists.
     """
     n_rows = len(class_N)
@@ -52,50 +53,32 @@ def assign(
     n_units, what = int(unit_N.max(initial=-1)) + 1, "rows" if group_N is None else "groups"
     least = 2 if scheme == "holdout" else n
     if n_units < least:
-        raise ValueError(f"found {n_units} {what} for {least} folds, expected at least one each; lower folds.n")
+        raise Refused(Problem("", f"found {n_units} {what} for {least} folds", "at least one each", "lower folds.n"))
     if scheme == "holdout":
         held = Fraction(valid_share).limit_denominator(10_000)
         part_K = np.array([max(1, held.numerator), held.denominator - held.numerator], dtype=np.int64)
     else:
         part_K = np.ones(n, dtype=np.int64)
     share_K = part_K / part_K.sum()
-    units = count_units(labels, unit_N, n_units)
+    counts_UL = count_units(labels, unit_N, n_units)
+    bound = lower_bound(counts_UL, share_K)
     rng = np.random.default_rng(seed)
 
-    found = _ask_others(scheme, labels, class_N, cell_N, group_N, n, seed)
-    given = [fold_N for answers in found.values() for fold_N in answers.values()]
+    splitter, answers = splitters.ask(scheme, labels, cell_N, group_N, n, seed)
     if scheme == "stratified":
         fold_N = _deal(cell_N, n, rng)
         if not np.array_equal(class_N, cell_N):
-            fold_N = _search(units, unit_N, [fold_N], part_K, rng, 0.0, work, 0, kind_U=class_N)
+            fold_N = _search(counts_UL, unit_N, [fold_N], part_K, rng, 0.0, work, 0, kind_U=class_N)
     else:
-        bound = lower_bound(units, share_K)
-        fold_N = _search(units, unit_N, given, part_K, rng, bound, work, patience)
+        fold_N = _search(counts_UL, unit_N, list(answers.values()), part_K, rng, bound, work, patience)
     achieved = deviation(fold_N, labels, share_K)
+    others = {how: deviation(other_N, labels, share_K) for how, other_N in answers.items()}
     return Assignment(
         fold_N=np.where(fold_N == 0, 0, -1) if scheme == "holdout" else fold_N,
         deviation=achieved,
-        lower_bound=min(achieved, lower_bound(units, share_K)),  # equal, they differ by rounding
-        others={
-            name: {how: deviation(other_N, labels, share_K) for how, other_N in answers.items()}
-            for name, answers in found.items()
-            if answers
-        },
+        lower_bound=min(achieved, bound),  # equal, they differ by rounding
+        others={splitter: others} if others else {},
     )
-
-
-def _ask_others(
-    scheme: str, labels: Labels, class_N: Array, cell_N: Array, group_N: Array | None, n: int, seed: int
-) -> dict[str, splitters.Found]:
-    if scheme == "stratified":
-        return {"sklearn StratifiedKFold": splitters.stratified(cell_N, n, seed)}
-    if scheme == "multilabel":
-        return {"iterstrat MultilabelStratifiedKFold": splitters.multilabel(labels, n, seed)}
-    if scheme == "group" and group_N is not None:
-        return {"sklearn GroupKFold": splitters.group(group_N, n)}
-    if scheme in GROUPED and group_N is not None:
-        return {"sklearn StratifiedGroupKFold": splitters.stratified_group(cell_N, group_N, n, seed)}
-    return {}
 
 
 def _deal(cell_N: Array, n: int, rng: np.random.Generator) -> Array:
@@ -112,7 +95,7 @@ def _deal(cell_N: Array, n: int, rng: np.random.Generator) -> Array:
 
 
 def _search(
-    units: Units,
+    counts_UL: csr_matrix,
     unit_N: Array,
     given: list[Array],
     part_K: Array,
@@ -122,48 +105,40 @@ def _search(
     patience: int,
     kind_U: Array | None = None,
 ) -> Array:
-    """Collapse equal units into types, search, and hand the folds back to the units by chance."""
-    type_U, first_T = _types(units, kind_U)
-    n_folds, n_types = len(part_K), len(first_T)
-    problem = Problem(
-        units=_take(units, first_T),
+    """Collapse equal units into types, search, and deal the folds back to the units by chance."""
+    type_U, first_T = _types(counts_UL, kind_U)
+    n_units, n_folds, n_types = len(type_U), len(part_K), len(first_T)
+    types = Types(
+        counts_TL=counts_UL[first_T],
         copies_T=np.bincount(type_U, minlength=n_types),
-        total_L=units.total_L,
+        total_L=totals(counts_UL),
         part_K=part_K,
         whole=int(part_K.sum()),
         kind_T=None if kind_U is None else kind_U[first_T],
     )
-    row_U = np.empty(units.n, dtype=np.int64)
+    row_U = np.empty(n_units, dtype=np.int64)
     row_U[unit_N] = np.arange(len(unit_N))
     starts = [
         np.bincount(type_U * n_folds + fold_N[row_U], minlength=n_types * n_folds).reshape(n_types, n_folds)
         for fold_N in given
     ]
-    count_TK = search(problem, starts, rng, bound, work, patience)
-    fold_U = np.empty(units.n, dtype=np.int64)
-    shuffled = rng.permutation(units.n)
+    count_TK = search(types, starts, rng, bound, work, patience)
+    fold_U = np.empty(n_units, dtype=np.int64)
+    shuffled = rng.permutation(n_units)
     by_type = shuffled[np.argsort(type_U[shuffled], kind="stable")]
     fold_U[by_type] = np.repeat(np.tile(np.arange(n_folds), n_types), count_TK.ravel())
     return fold_U[unit_N]
 
 
-def _types(units: Units, kind_U: Array | None) -> tuple[Array, Array]:
+def _types(counts_UL: csr_matrix, kind_U: Array | None) -> tuple[Array, Array]:
     """Return the type of each unit and the first unit of each type, by a 64-bit hash of the label counts.
 
     A collision (under one in 10 million for a million units) would cost balance, never a rule.
     """
-    salt_L = np.random.default_rng(0).integers(1, 2**63, len(units.total_L), dtype=np.uint64) | np.uint64(1)
-    mixed_E = salt_L[units.label_E] * units.count_E.astype(np.uint64)
-    mixed_U = np.add.reduceat(mixed_E, units.ptr[:-1])
+    salt_L = np.random.default_rng(0).integers(1, 2**63, counts_UL.shape[1], dtype=np.uint64) | np.uint64(1)
+    mixed_E = salt_L[counts_UL.indices] * counts_UL.data.astype(np.uint64)
+    mixed_U = np.add.reduceat(mixed_E, counts_UL.indptr[:-1])
     if kind_U is not None:
         mixed_U = mixed_U * np.uint64(0x9E3779B97F4A7C15) + kind_U.astype(np.uint64)
     _, first_T, type_U = np.unique(mixed_U, return_index=True, return_inverse=True)
     return type_U, first_T
-
-
-def _take(units: Units, chosen: Array) -> Units:
-    """Return these units alone, with the totals of all."""
-    length = units.ptr[chosen + 1] - units.ptr[chosen]
-    ptr = np.concatenate([[0], np.cumsum(length)])
-    entry = np.arange(ptr[-1]) + np.repeat(units.ptr[chosen] - ptr[:-1], length)
-    return Units(ptr, units.label_E[entry], units.count_E[entry], units.total_L)

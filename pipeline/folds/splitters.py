@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
 from pipeline.folds.balance import Labels
 from pipeline.methods.arrays import Array
-
-Found = dict[str, Array]  # how it was asked -> fold of each row
 
 GROUPS = 20_000  # scikit-learn is asked below this many groups
 FEW_GROUPS = 2_000  # and with several seeds up to this many
@@ -19,61 +18,50 @@ ROWS = 200_000  # iterative-stratification is asked up to this many rows
 SWEEPS = 20_000_000_000  # and rows × labels², which its passes cost
 
 
-def stratified_group(class_N: Array, group_N: Array, n: int, seed: int) -> Found:
-    """Return StratifiedGroupKFold's folds, unshuffled and with several seeds; {} where it is too slow.
+def ask(
+    scheme: str, labels: Labels, cell_N: Array, group_N: Array | None, n: int, seed: int
+) -> tuple[str, dict[str, Array]]:
+    """Return the name of the library's splitter for a scheme, and its folds by how it was asked.
 
-    They may hold empty folds (scikit-learn issue 34828).
+    There are none where it would be too slow, and no name where there is no such splitter. StratifiedGroupKFold's
+    may be empty (scikit-learn issue 34828); GroupKFold balances sizes alone; MultilabelStratifiedKFold ignores
+    groups silently, so it is asked for single rows alone.
     """
-    n_groups = int(group_N.max()) + 1
-    if n_groups >= GROUPS or n_groups * (int(class_N.max()) + 1) > CELLS:
-        return {}
-    from sklearn.model_selection import StratifiedGroupKFold
+    from sklearn.model_selection import GroupKFold, StratifiedGroupKFold, StratifiedKFold
 
-    seeds = sorted({seed, 0, 1, 2, 3, 4}) if n_groups <= FEW_GROUPS else [seed]
-    asked: dict[str, Any] = {"unshuffled": StratifiedGroupKFold(n)}
-    asked |= {f"seed {s}": StratifiedGroupKFold(n, shuffle=True, random_state=s) for s in seeds}
-    return _ask(asked, class_N, group_N)
+    n_groups, n_labels = 0 if group_N is None else int(group_N.max()) + 1, len(labels.names)
+    if scheme == "stratified":
+        asked = {"unshuffled": StratifiedKFold(n), **_seeded(StratifiedKFold, n, [seed])}
+        return "sklearn StratifiedKFold", _split(asked, cell_N, None)
+    if scheme == "multilabel":
+        name = "iterstrat MultilabelStratifiedKFold"
+        if n_labels < 2 or labels.n_rows > ROWS or labels.n_rows * n_labels**2 > SWEEPS:
+            return name, {}
+        from iterstrat.ml_stratifiers import MultilabelStratifiedKFold
 
-
-def stratified(class_N: Array, n: int, seed: int) -> Found:
-    """Return StratifiedKFold's folds, unshuffled and shuffled."""
-    from sklearn.model_selection import StratifiedKFold
-
-    asked = {
-        "unshuffled": StratifiedKFold(n),
-        f"seed {seed}": StratifiedKFold(n, shuffle=True, random_state=seed),
-    }
-    return _ask(asked, class_N, None)
-
-
-def group(group_N: Array, n: int) -> Found:
-    """Return GroupKFold's folds, which balances sizes alone; {} where it is too slow."""
-    if int(group_N.max()) + 1 >= GROUPS:
-        return {}
-    from sklearn.model_selection import GroupKFold
-
-    return _ask({"unshuffled": GroupKFold(n)}, np.zeros(len(group_N), dtype=np.int64), group_N)
+        matrix_NL = np.zeros((labels.n_rows, n_labels), dtype=bool)
+        matrix_NL[labels.row_P, labels.label_P] = True
+        seeds = {seed, 0, 1, 2} if labels.n_rows <= ROWS // 10 else {seed}
+        return name, _split(_seeded(MultilabelStratifiedKFold, n, seeds), matrix_NL, None)
+    if group_N is None or scheme == "holdout":
+        return "", {}
+    if scheme == "group":
+        asked = {"unshuffled": GroupKFold(n)} if n_groups < GROUPS else {}
+        return "sklearn GroupKFold", _split(asked, np.zeros(len(group_N), dtype=np.int64), group_N)
+    name = "sklearn StratifiedGroupKFold"
+    if n_groups >= GROUPS or n_groups * (int(cell_N.max()) + 1) > CELLS:
+        return name, {}
+    seeds = {seed, 0, 1, 2, 3, 4} if n_groups <= FEW_GROUPS else {seed}
+    asked = {"unshuffled": StratifiedGroupKFold(n), **_seeded(StratifiedGroupKFold, n, seeds)}
+    return name, _split(asked, cell_N, group_N)
 
 
-def multilabel(labels: Labels, n: int, seed: int) -> Found:
-    """Return MultilabelStratifiedKFold's folds for some seeds; {} where it is too slow.
-
-    It ignores groups silently, so it is asked for single rows alone.
-    """
-    n_labels = len(labels.names)
-    if n_labels < 2 or labels.n_rows > ROWS or labels.n_rows * n_labels**2 > SWEEPS:
-        return {}
-    from iterstrat.ml_stratifiers import MultilabelStratifiedKFold
-
-    matrix_NL = np.zeros((labels.n_rows, n_labels), dtype=bool)
-    matrix_NL[labels.row_P, labels.label_P] = True
-    seeds = sorted({seed, 0, 1, 2}) if labels.n_rows <= ROWS // 10 else [seed]
-    asked = {f"seed {s}": MultilabelStratifiedKFold(n, shuffle=True, random_state=s) for s in seeds}
-    return _ask(asked, matrix_NL, None)
+def _seeded(splitter: Any, n: int, seeds: Iterable[int]) -> dict[str, Any]:
+    return {f"seed {seed}": splitter(n, shuffle=True, random_state=seed) for seed in sorted(seeds)}
 
 
-def _ask(splitters: dict[str, Any], target: Array, group_N: Array | None) -> Found:
-    found: Found = {}
+def _split(splitters: dict[str, Any], target: Array, group_N: Array | None) -> dict[str, Array]:
+    found = {}
     for how, splitter in splitters.items():
         fold_N = np.full(len(target), -1, dtype=np.int64)
         with warnings.catch_warnings():

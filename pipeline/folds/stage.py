@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.competition.competition import load
-from pipeline.errors import InputError, MismatchError, some
+from pipeline.errors import InputError, MismatchError, Problem, Refused, some
 from pipeline.folds import fold_table
 from pipeline.folds.balance import count_units, deviation, fold_counts, lower_bound
 from pipeline.folds.rows import FoldRows
@@ -36,23 +36,20 @@ def run(config: Config, force: bool = False, competition: Competition | None = N
     rows = FoldRows(config, competition)
     exists = path.is_file()
     if exists and not force:
-        table = fold_table.read(config)
+        table, done = fold_table.read(config), "fits the data and the config, reused"
         report = fold_table.read_report(config)
         fold_table.verify(table, competition)
         if report is None:
             report = _report(config, rows, table, {"scheme": "given", "reason": "the table came without a report"})
             fold_table.write(config, table, report)
         elif differs := differences(config, rows, report):
-            raise MismatchError(
-                *(f"{path}: made with {line}; restore the config, or {fold_table.REMEDY}" for line in differs)
-            )
-        print(f"folds: {path} fits the data and the config, reused")
-        _show(report)
-        return path
-    asked = _asked(config, rows)
-    table, report = _make(config, competition, rows, asked)
-    fold_table.write(config, table, report)
-    print(f"folds: {path} {'remade' if exists else 'made'}")
+            remedy = f"restore the config, or {fold_table.REMEDY}"
+            raise MismatchError(*(Problem(str(path), f"made with {line}", remedy=remedy) for line in differs))
+    else:
+        table, report = _make(config, competition, rows, _asked(config, rows))
+        fold_table.write(config, table, report)
+        done = "remade" if exists else "made"
+    print(f"folds: {path} {done}")
     _show(report)
     return path
 
@@ -62,8 +59,8 @@ def _asked(config: Config, rows: FoldRows) -> Report:
     folds = config.folds
     try:
         scheme, reason = choose(folds.scheme, rows.group_N, rows.several, bool(rows.columns))
-    except ValueError as error:
-        raise InputError(f"folds.scheme: {error}") from None
+    except Refused as error:
+        raise InputError(*(problem.below("folds.scheme") for problem in error.problems)) from None
     asked: Report = {"scheme": scheme, "reason": reason, "n": folds.n, "seed": folds.seed}
     asked |= {"stratify": list(rows.columns), "target": config.data.targets, "group": config.data.group}
     if scheme == "holdout":
@@ -107,14 +104,13 @@ def _make(
     units = None if group_N is None else np.unique(group_N[dealt], return_inverse=True)[1]
     try:
         found = assign(scheme, labels.of_rows(dealt), class_N, cell_N, units, folds.n, folds.seed, folds.valid_share)
-    except ValueError as error:
-        raise InputError(f"folds.n: {error}") from None
+    except Refused as error:
+        raise InputError(*(problem.below("folds.n") for problem in error.problems)) from None
     sorted_N = np.full(rows.n, -1, dtype=np.int64)
     sorted_N[dealt] = found.fold_N
     fold_N = np.empty(rows.n, dtype=np.int64)
     fold_N[rows.order] = sorted_N
-    path = config.folds_path
-    table = fold_table.of_competition(competition, config.data.targets, fold_N, path)
+    table = fold_table.of_competition(competition, config.data.targets, fold_N, config.folds_path)
     report = _report(config, rows, table, asked)
     report |= {"deviation": found.deviation, "lower_bound": found.lower_bound, "others": found.others}
     return table, report
@@ -123,30 +119,20 @@ def _make(
 def _report(config: Config, rows: FoldRows, table: fold_table.FoldTable, asked: Report) -> Report:
     counts_KL = fold_counts(np.where(table.fold < 0, table.n, table.fold), rows.labels, table.n + 1)
     names = [*range(table.n), -1] if counts_KL[-1, -1] else [*range(table.n)]
-    share_K = np.full(table.n, 1 / table.n)
+    labels = [dict(zip(rows.labels.names, row[:-1].tolist(), strict=True)) for row in counts_KL]
     report = {
         "name": config.name,
         **asked,
         "versions": {name: version(name) for name in LIBRARIES},
         "table_hash": table.table_hash,
         "fold_hash": table.fold_hash,
-        "folds": [
-            {
-                "fold": k,
-                "size": int(row[-1]),
-                "labels": dict(zip(rows.labels.names, row[:-1].tolist(), strict=True)),
-            }
-            for k, row in zip(names, counts_KL, strict=False)
-        ],
+        "folds": [{"fold": k, "size": int(counts_KL[k, -1]), "labels": labels[k]} for k in names],
         "warnings": _warnings(rows, table.n if table.n > 1 else 2, asked),
     }
     if asked["scheme"] == "given" and table.n > 1 and table.fold.min() >= 0:
-        units = count_units(rows.labels, rows.unit_N, len(np.unique(rows.unit_N)))
-        report |= {
-            "deviation": deviation(table.fold, rows.labels, share_K),
-            "lower_bound": lower_bound(units, share_K),
-            "others": {},
-        }
+        share_K = np.full(table.n, 1 / table.n)
+        bound = lower_bound(count_units(rows.labels, rows.unit_N, len(np.unique(rows.unit_N))), share_K)
+        report |= {"deviation": deviation(table.fold, rows.labels, share_K), "lower_bound": bound, "others": {}}
     return report
 
 

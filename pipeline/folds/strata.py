@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pipeline.errors import Problem, Refused
 from pipeline.methods.arrays import Array
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def combine(columns: Sequence[Array]) -> Array:
 def choose(scheme: str, group_N: Array | None, several: bool, stratify: bool) -> tuple[str, str]:
     """Return the scheme to use and why; `several` says that a row carries none or several labels.
 
-    Raises ValueError where the scheme asked for would split groups, or has none to keep together.
+    Raises Refused where the scheme asked for would split groups, or has none to keep together.
     """
     shared = group_N is not None and len(np.unique(group_N)) < len(group_N)
     if scheme == "auto":
@@ -86,12 +87,13 @@ def choose(scheme: str, group_N: Array | None, several: bool, stratify: bool) ->
             return ("multilabel_group" if shared else "multilabel"), f"{groups}, rows carry several labels"
         return ("stratified_group" if shared else "stratified"), f"{groups}, each row carries one label"
     if scheme in ("stratified", "multilabel") and shared:
-        raise ValueError(
-            f"found '{scheme}', which would put rows of one data.group into several folds; "
-            f"expected {'multilabel' if scheme == 'multilabel' else 'stratified'}_group, or data.group: null"
-        )
+        wanted = f"{scheme}_group, or data.group: null"
+        found = f"found '{scheme}', which would put rows of one data.group into several folds"
+        raise Refused(Problem("", found, wanted))
     if scheme in ("group", "stratified_group", "multilabel_group") and group_N is None:
-        raise ValueError(f"found '{scheme}' without data.group; name the column whose rows belong together")
+        remedy = "name the column whose rows belong together"
+        raise Refused(Problem("", f"found '{scheme}' without data.group", remedy=remedy))
     if scheme == "group" and stratify:
-        raise ValueError("found 'group', which balances sizes alone, with folds.stratify; expected stratified_group")
+        found = "found 'group', which balances sizes alone, with folds.stratify"
+        raise Refused(Problem("", found, "stratified_group"))
     return scheme, "asked for"
