@@ -34,11 +34,11 @@ def as_it_is(name: str, function: Function) -> Function:
     return function
 
 
-def attribute(name: str, function: Function, key: str, choices: Sequence[T]) -> T:
-    """Return what a plugin's function says of itself, the first choice where it says nothing."""
-    found = getattr(function, key, choices[0])
-    if not any(type(found) is type(choice) and found == choice for choice in choices):
-        named = [str(choice) for choice in choices if choice is not None]
+def attribute(name: str, function: Function, key: str, default: T, choices: Sequence[T]) -> T:
+    """Return what a plugin's function says of itself; raise Refused where it is none of the choices."""
+    found = getattr(function, key, default)
+    if found is not default and not any(type(found) is type(choice) and found == choice for choice in choices):
+        named = [str(choice) for choice in choices]
         expected = f"{', '.join(named[:-1])} or {named[-1]}"
         raise Refused(Problem("", f"found '{name}', {name.rpartition(':')[2]}.{key} is {found!r}", expected))
     return found

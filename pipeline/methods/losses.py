@@ -181,7 +181,7 @@ def find(name: str) -> Loss:
 
 def plugin(name: str, function: Callable[[Tensor, Tensor], Tensor]) -> Loss:
     """Return a plugin's loss; without an attribute `activation` softmax or, where columns are independent, sigmoid."""
-    activation = plugins.attribute(name, function, "activation", (None, "softmax", "sigmoid", "identity"))
+    activation = plugins.attribute(name, function, "activation", None, ("softmax", "sigmoid", "identity"))
 
     def checked(outputs_BC: Tensor, targets_BC: Tensor) -> Tensor:
         found = function(outputs_BC, targets_BC)

@@ -178,18 +178,18 @@ def column_ranks(probs_NC: Array, fold_N: Array | None = None) -> Array:
     return (frame.groupby(index_N).rank().to_numpy(np.float64) - 0.5) / sizes[index_N][:, None]
 
 
-FLAGS = {"uses_ranks": "uses_ranks", "simplex": "simplex", "values": "regression"}  # of a plugin: field
+FLAGS = {"uses_ranks": False, "simplex": True, "values": False}  # a plugin's attributes, where it has none
 
 
 def plugin(name: str, function: Callable[..., Any]) -> Blender:
     """Return the blender of a plugin, called as function(members, weights_M, single_label) -> probs_NC.
 
     Its attributes say the rest: `fit(members, objective) -> weights_M` where it learns from the truth, whose
-    `objective.score(probs_NC)` is better the greater; `uses_ranks`, `simplex` (True where absent) and `values`, for a
-    regression's. Raises ValueError where one is of another kind.
+    `objective.score(probs_NC)` is better the greater; `uses_ranks`, `simplex` (True where absent) and `values`, true
+    where it takes a regression's. Raises ValueError where one is of another kind.
     """
-    choices = {flag: (True, False) if flag == "simplex" else (False, True) for flag in FLAGS}
-    flags = {field: plugins.attribute(name, function, flag, choices[flag]) for flag, field in FLAGS.items()}
+    flags = {flag: plugins.attribute(name, function, flag, default, (True, False)) for flag, default in FLAGS.items()}
+    flags["regression"] = flags.pop("values")
     fit = getattr(function, "fit", None)
     if fit is not None and not callable(fit):
         found = f"found '{name}', {name.rpartition(':')[2]}.fit is {fit!r}"

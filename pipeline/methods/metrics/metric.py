@@ -69,8 +69,8 @@ def plugin(name: str, function: Callable[[Array, Array], Any]) -> Metric:
 
     Its attributes say the rest: `greater_is_better` (True where absent) and `reads` ("probabilities").
     """
-    greater = plugins.attribute(name, function, "greater_is_better", (True, False))
-    reads = plugins.attribute(name, function, "reads", get_args(Reads))
+    greater = plugins.attribute(name, function, "greater_is_better", True, (True, False))
+    reads = plugins.attribute(name, function, "reads", "probabilities", get_args(Reads))
     return Metric(partial(_plugin_scores, function, name), greater, TASKS, reads)
 
 
