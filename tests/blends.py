@@ -11,13 +11,13 @@ import numpy as np
 from synthetic import CLASSES, TEST_IDS, make_config, make_folds, make_sample, pets
 
 from pipeline.blending import stage as ensemble
-from pipeline.blending.member import Member
 from pipeline.config.config import Config
 from pipeline.config.loading import dump
 from pipeline.files.atomic import write_text
 from pipeline.files.tables import read_text_table
 from pipeline.folds.fold_table import FoldTable
 from pipeline.prediction.predictions import Predictions
+from pipeline.scoring.evaluation import Prediction, unfitted
 
 ROWS = 240
 WIDE = "id,cat,dog,eel\n" + "".join(f"{name},0,0,0\n" for name in TEST_IDS)
@@ -71,9 +71,6 @@ def numbers(path: Path) -> np.ndarray:
     return read_text_table(path)[list(CLASSES)].astype(float).to_numpy()
 
 
-def memory(probs_MNC: np.ndarray, fold_N: np.ndarray) -> list[Member]:
+def memory(probs_MNC: np.ndarray) -> dict[str, Prediction]:
     """Return members that were never on disk."""
-    ids = np.arange(len(fold_N)).astype(np.str_)
-    return [
-        Member(f"m{m}", CLASSES, ids, fold_N, ids[:0], {"tta": probs_NC}, {}) for m, probs_NC in enumerate(probs_MNC)
-    ]
+    return {f"m{m}": unfitted(probs_NC, probs_NC[:0]) for m, probs_NC in enumerate(probs_MNC)}

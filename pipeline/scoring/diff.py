@@ -1,4 +1,4 @@
-"""Compare two runs on the same folds: what was set differently, and whether the scores surely differ."""
+"""Compare two runs on the same folds: what was set differently, and whether the scores differ significantly."""
 
 from __future__ import annotations
 
@@ -13,21 +13,18 @@ from pipeline.config import loading as configs
 from pipeline.config.config import Config
 from pipeline.config.keys import KEYS
 from pipeline.config.rules import topk_rules
-from pipeline.errors import FoldlineError, MismatchError
+from pipeline.errors import FoldlineError, MismatchError, Problem
 from pipeline.files import checksums
-from pipeline.files.tables import read_text_table
+from pipeline.files.tables import read_text_table, texts
 from pipeline.folds import fold_table
 from pipeline.folds.fold_table import FoldTable
-from pipeline.methods import resampling
 from pipeline.methods.arrays import Array
 from pipeline.methods.metrics import find
 from pipeline.methods.resampling import Interval
-from pipeline.methods.tasks import TASKS
-from pipeline.prediction import runs
+from pipeline.prediction.oof import find_run, id_problems, other_classes, read_run
 from pipeline.prediction.predictions import Predictions
-from pipeline.scoring.scores import truth
+from pipeline.scoring.evaluation import LEVEL, ROUNDS, Evaluator
 
-LEVEL, ROUNDS = 0.9, 1000
 NAMES = ("run", "runs_dir")  # differ by themselves
 
 
@@ -60,25 +57,20 @@ def run(names: Sequence[str], runs_dir: Path, settings: Sequence[str] = ()) -> F
     The settings change how both are scored (metric, tta), not what is listed as different between them. The
     metric is the first run's. Raises MismatchError where they lie on other folds or have other classes.
     """
-    folders = [runs.find(name, runs_dir) for name in names]
-    kept, scored = [], []
-    for folder in folders:
-        kept.append(configs.load([folder / "config.yaml"]))
-        scored.append(configs.load([folder / "config.yaml"], settings))
+    folders = [find_run(name, runs_dir, "diff") for name in names]
+    kept, scored = ([configs.load([one / "config.yaml"], given) for one in folders] for given in ((), settings))
     changes = fingerprints.differences(*(_flat(config) for config in kept))
     print(f"{names[0]} -> {names[1]}\nconfig: {'no differences' if not changes else ''}".rstrip())
     print("".join(f"  {line}\n" for line in changes), end="")
     _same_folds(folders)
-    table = fold_table.read(scored[0])
-    defects: list[str] = []
-    sides = []
+    table, sides, problems = fold_table.read(scored[0]), list[Side](), list[Problem]()
     for folder, config in zip(folders, scored, strict=True):
         try:
             sides.append(_read(folder, config, table))
         except FoldlineError as error:
-            defects += error.lines
-    if defects:
-        raise MismatchError(*defects)
+            problems += error.problems
+    if problems:
+        raise MismatchError(*problems)
     found = compare(scored[0], table, *sides)
     print("\n".join(_lines(scored[0], sides, found, table.n)))
     return found
@@ -86,31 +78,26 @@ def run(names: Sequence[str], runs_dir: Path, settings: Sequence[str] = ()) -> F
 
 def compare(config: Config, table: FoldTable, first: Side, second: Side) -> Found:
     """Score both on the rows of the folds that both have; raises MismatchError where classes or folds differ."""
+    sides, problems = (first, second), list[Problem]()
     folds = np.intersect1d(first.fold_N, second.fold_N)
-    defects = []
     if first.classes != second.classes:
-        defects.append(runs.other_classes(Path(second.name), second.classes, first.name, first.classes))
+        problems.append(other_classes(second.name, second.classes, first.name, first.classes))
     if not len(folds):
-        own, other = np.unique(first.fold_N).tolist(), np.unique(second.fold_N).tolist()
-        defects.append(f"{second.name}: has the folds {other}, {first.name} {own}; predict one that both have")
-    if defects:
-        raise MismatchError(*defects)
-    rows = [np.isin(side.fold_N, folds) for side in (first, second)]
-    ids, fold_N = first.ids[rows[0]], first.fold_N[rows[0]]
-    for side in (first, second):
+        theirs, others = (np.unique(side.fold_N).tolist() for side in sides)
+        text = f"has the folds {others}, {first.name} {theirs}"
+        problems.append(Problem(second.name, text, remedy="predict one that both have"))
+    if problems:
+        raise MismatchError(*problems)
+    for side in sides:
         topk_rules.check_metric(config.metric, side.probs_NC)
-    metric, single_label = find(config.metric), TASKS[config.data.task].single_label
-    targets_NC = truth(config, table, ids, first.classes)
-    groups_N = table.groups[fold_table.row_numbers(table.ids, ids)]
-    resamples = resampling.resample(fold_N, groups_N, np.random.default_rng(config.ensemble.seed), ROUNDS)
-    both = [side.probs_NC[row] for side, row in zip((first, second), rows, strict=True)]
-    scores_2K = np.stack([resampling.fold_scores(metric, targets_NC, probs, single_label, fold_N) for probs in both])
-    resampled = [resampling.bootstrap(metric, targets_NC, probs, single_label, resamples) for probs in both]
-    sign = metric.direction
-    leads_K = sign * (scores_2K[1] - scores_2K[0])
-    lead = float(leads_K[np.isfinite(leads_K)].mean()) if np.isfinite(leads_K).any() else float("nan")
-    interval = resampling.paired(resampled[1], resampled[0], metric, resamples.groups, LEVEL)
-    return Found(folds.tolist(), scores_2K, leads_K, lead, interval, resamples.groups)
+    rows, others = (np.isin(side.fold_N, folds) for side in sides)
+    evaluator = Evaluator.of(config, table, first.ids[rows], first.fold_N[rows], first.classes)
+    both = first.probs_NC[rows], second.probs_NC[others]
+    scores_2K = np.stack([evaluator.fold_scores(probs_NC) for probs_NC in both])
+    leads_K = evaluator.metric.direction * (scores_2K[1] - scores_2K[0])
+    one_R, other_R = map(evaluator.bootstrap, both)
+    interval = evaluator.interval_of_lead(other_R, one_R)
+    return Found(folds.tolist(), scores_2K, leads_K, _mean(leads_K), interval, evaluator.resamples.groups)
 
 
 def _flat(config: Config) -> fingerprints.Fields:
@@ -125,28 +112,32 @@ def _same_folds(folders: Sequence[Path]) -> None:
         hashes.append(str(Predictions.load(files[0]).meta.get("fold_hash")) if files else None)
     if None not in hashes and hashes[0] != hashes[1]:
         one, other = (f"{folder} on {str(text)[:12]}" for folder, text in zip(folders, hashes, strict=True))
-        raise MismatchError(f"different folds: {one}, {other}; only rows of the same folds can be paired")
+        remedy = "only rows of the same folds can be paired"
+        raise MismatchError(Problem("different folds", f"{one}, {other}", remedy=remedy))
 
 
 def _read(folder: Path, config: Config, table: FoldTable) -> Side:
     """Read a run's folds, those it has, or a blend's OOF rows."""
     if any(folder.glob("fold*/valid.npz")):
-        made = runs.read(folder, table, composite=config.submission.composite, partial=True, test=False)
+        made = read_run(folder, table, composite=config.submission.composite, partial=True, test=False)
         return Side(folder.name, made.classes, made.ids, made.fold_N, made.oof(config.tta))
     path = folder / "blend_oof.csv"
     if not path.is_file():
-        raise MismatchError(f"{folder}: has neither fold<k>/valid.npz nor blend_oof.csv; run: foldline predict")
+        text = "has neither fold<k>/valid.npz nor blend_oof.csv"
+        raise MismatchError(Problem(str(folder), text, remedy="run: foldline predict"))
     stamp = fingerprints.read_stamp(folder, "ensemble") or {}
     if stamp.get("folds") != checksums.file_hash(table.path):
-        raise MismatchError(f"{folder}: not blended on {table.path} as it is now; run again: foldline ensemble")
+        text = f"not blended on {table.path} as it is now"
+        raise MismatchError(Problem(str(folder), text, remedy="run again: foldline ensemble"))
     cells = read_text_table(path).sort_values("id", ignore_index=True)
-    ids = np.asarray(cells["id"].tolist(), dtype=np.str_)
-    if defects := runs.id_defects(path, ids, table.ids[table.fold >= 0], "in the fold table"):
-        raise MismatchError(*defects)
+    ids = texts(cells["id"])
+    if problems := id_problems(path, ids, table.ids[table.fold >= 0], "in the fold table"):
+        raise MismatchError(*problems)
     fold_N = table.fold[fold_table.row_numbers(table.ids, ids)]
     classes = tuple(str(name) for name in cells.columns[1:])
     if topk_rules.is_short(classes):
-        raise MismatchError(f"{path}: holds the first classes of a row alone; compare the runs that were blended")
+        text = "holds only the first classes of a row"
+        raise MismatchError(Problem(str(path), text, remedy="compare the runs that were blended"))
     return Side(folder.name, classes, ids, fold_N, cells.iloc[:, 1:].to_numpy(np.float64))
 
 
@@ -162,14 +153,14 @@ def _lines(config: Config, sides: Sequence[Side], found: Found, whole: int) -> l
         lines.append(f"{side.name:<{width}}" + "".join(map(_text, [_mean(scores_K), *scores_K])))
     lines.append(f"{'lead':<{width}}" + "".join(_text(lead, "+") for lead in [found.lead, *found.leads_K]))
     low, high = found.interval.low, found.interval.high
-    verdict = "surely different" if found.interval.excludes_zero else "no sure difference"
+    percent = f"{100 * LEVEL:.0f} %"
+    verdict = f"{'' if found.interval.excludes_zero else 'not '}significant ({percent})"
     if not found.interval.reliable:
         verdict += f", UNRELIABLE: {found.groups} groups vary"
     lost = f", {found.interval.lost} lost" if found.interval.lost else ""
     between = "undefined" if np.isnan(low) else f"{low:+.4f} to {high:+.4f}"
-    spread = f"{100 * LEVEL:.0f} % interval {between}"
-    leader = f"{sides[1].name} leads {sides[0].name} by {found.lead:+.4f}"
-    return [*lines, f"{leader}, {spread} ({ROUNDS:,} resamples of {found.groups:,} groups{lost}): {verdict}"]
+    leader = f"{sides[1].name} leads {sides[0].name} by {found.lead:+.4f}, {percent} interval {between}"
+    return [*lines, f"{leader} ({ROUNDS:,} resamples of {found.groups:,} groups{lost}): {verdict}"]
 
 
 def _mean(scores_K: Array) -> float:

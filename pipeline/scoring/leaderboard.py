@@ -17,7 +17,7 @@ from pipeline.errors import InputError, MismatchError
 from pipeline.files.atomic import read_json
 from pipeline.methods.blenders import find as find_blender
 from pipeline.methods.metrics import find
-from pipeline.prediction import runs
+from pipeline.prediction.oof import find_run
 from pipeline.scoring import ledger
 from pipeline.scoring.ledger import Entry
 
@@ -53,7 +53,7 @@ def add(
     """
     if wrong := [value for value in (public, private) if value is not None and not math.isfinite(value)]:
         raise InputError(f"leaderboard: found {wrong[0]}, expected a finite score")
-    folder = runs.find(name, runs_dir)
+    folder = find_run(name, runs_dir, "leaderboard")
     run_name = folder.name if folder.resolve().parent == runs_dir.resolve() else str(folder)
     fresh = replace(_scored(folder, run_name), public=public, private=private, note=" ".join((note or "").split()))
 

@@ -19,7 +19,7 @@ from pipeline.methods.arrays import Array
 from pipeline.methods.metrics import find
 from pipeline.methods.resampling import Resamples, bootstrap, interval, mean_of_folds, resample
 from pipeline.methods.tasks import TASKS
-from pipeline.prediction import runs
+from pipeline.prediction.oof import prediction_files, read_run
 from pipeline.prediction.predictions import Predictions
 from pipeline.scoring.scores import truth
 from pipeline.training import teacher
@@ -34,7 +34,7 @@ ROUNDS = 400
 def measured(config: Config) -> str | None:
     """Return the student's lead over its teacher out of fold and on held-back rows, and the difference of the two.
 
-    On held-back rows each fold's model is scored alone: their mean would be better than any model out of fold is.
+    On held-back rows each fold's model is scored by itself: their mean would be better than any model out of fold is.
     None where no labels are held back (data.solution), or targets have heads.
     """
     data, name, root = config.data, config.distill.teacher, find_root(config.data.root)
@@ -42,7 +42,7 @@ def measured(config: Config) -> str | None:
         return None
     table, folder = fold_table.read(config), teacher.folder_of(config, "distill", name)
     views = {folder: teacher.config_of(folder).tta, config.run_dir: config.tta}
-    made = {place: runs.read(place, table, test=False) for place in views}
+    made = {place: read_run(place, table, test=False) for place in views}
     first, rng = made[folder], np.random.default_rng(config.ensemble.seed)
     groups_N = table.groups[fold_table.row_numbers(table.ids, first.ids)]
     oof = [run.oof(views[place]) for place, run in made.items()]
@@ -55,7 +55,7 @@ def measured(config: Config) -> str | None:
     between = interval(inside_R - outside_R, len(ids))
     return (
         f"{config.metric}, student over teacher: out of fold {inside:+.4f}, single models on {len(ids)} held-back "
-        f"rows {outside:+.4f}: out of fold it is flattered by {inside - outside:+.4f} "
+        f"rows {outside:+.4f}: out of fold it is optimistic by {inside - outside:+.4f} "
         f"(90 % interval {between.low:+.4f} to {between.high:+.4f})"
     )
 
@@ -83,5 +83,5 @@ def _held(config: Config, path: Path, classes: tuple[str, ...]) -> tuple[Array, 
 
 def _tests(folder: Path, table: FoldTable, ids: Array, views: list[str]) -> list[Array]:
     """Return what each fold's model says of these test rows, [T,C]."""
-    made = [Predictions.load(path) for path in runs.prediction_files(folder, range(table.n), ["test"])]
+    made = [Predictions.load(path) for path in prediction_files(folder, range(table.n), ["test"])]
     return [found.mean(views)[fold_table.row_numbers(found.ids, ids)] for found in made]

@@ -10,7 +10,7 @@ import numpy as np
 from pipeline.competition.labels import class_names, encode_targets
 from pipeline.config.config import Config
 from pipeline.config.rules import topk_rules
-from pipeline.errors import MismatchError
+from pipeline.errors import MismatchError, Problem
 from pipeline.folds.fold_table import FoldTable
 from pipeline.methods import heads as together
 from pipeline.methods import resampling
@@ -27,14 +27,15 @@ def truth(config: Config, table: FoldTable, ids: Array, classes: Sequence[str]) 
     rows, task, data = np.searchsorted(table.ids, ids), TASKS[config.data.task], config.data
     encoded = class_names(task, table.targets, data) if data.heads else classes
     targets_NC, wrong = encode_targets(task, table.targets, data, encoded)
+    place, remedy = str(config.folds_path), "train again"
     if wrong:
-        place = config.folds_path
-        raise MismatchError(*(f"{place}: id '{table.ids[row]}': {text}; train again" for row, text in wrong[:20]))
+        raise MismatchError(
+            *(Problem(place, f"id '{table.ids[row]}': {text}", remedy=remedy) for row, text in wrong[:20])
+        )
     if heads := data.heads_of(encoded):
         if (count := together.count(heads)) != len(classes):
-            raise MismatchError(
-                f"{config.folds_path}: {count} composite classes, {len(classes)} predicted; train again"
-            )
+            found = f"{count} composite classes, {len(classes)} predicted"
+            raise MismatchError(Problem(place, found, remedy=remedy))
         return together.composite(targets_NC[rows], heads)
     return targets_NC[rows]
 
@@ -54,3 +55,8 @@ def scores(task: Task, metric: str, targets_NC: Array, probs_NC: Array, fold_N: 
         "std": float(known.std()) if len(known) else None,
         "pooled": resampling.defined(task.score(metric, targets_NC, probs_NC)),
     }
+
+
+def shown(value: float | None) -> str:
+    """Return a score as text, a dash where it is undefined."""
+    return "-" if value is None or np.isnan(value) else f"{round(value, 4) + 0.0:.4f}"  # not -0.0000

@@ -22,8 +22,8 @@ from pipeline.folds import fold_table
 from pipeline.methods.arrays import Array
 from pipeline.methods.metrics import METRICS, find, per_class
 from pipeline.methods.tasks import TASKS
-from pipeline.prediction import runs
-from pipeline.scoring.scores import scores, truth
+from pipeline.prediction.oof import predicted_folds, prediction_files, read_run
+from pipeline.scoring.scores import scores, shown, truth
 
 
 def run(config: Config, partial: bool = False) -> Path:
@@ -32,7 +32,7 @@ def run(config: Config, partial: bool = False) -> Path:
     The primary score is the mean over folds: a pooled score also depends on how the folds' scales agree.
     `partial` scores the folds there are and says so in the file. With `train.seeds` each seed's run has its own
     files, and the last one's path is returned. Raises MismatchError where predictions and fold table do not fit,
-    see runs.read.
+    see oof.read_run.
     """
     if config.train.seeds is not None:
         paths = [run(one, partial) for one in config.per_seed]
@@ -40,7 +40,7 @@ def run(config: Config, partial: bool = False) -> Path:
         return paths[-1]
     folder, table = config.run_dir, fold_table.read(config)
     path = folder / "scores.json"
-    folds = runs.predicted_folds(folder, table) if partial else list(range(table.n))
+    folds = predicted_folds(folder, table) if partial else list(range(table.n))
     found = fields(config, folds)
     written = [path, folder / "oof.csv", folder / "test.csv"]
     if not (fingerprints.is_done(folder, "score", found) and all(file.is_file() for file in written)):
@@ -56,7 +56,7 @@ def run(config: Config, partial: bool = False) -> Path:
 def fields(config: Config, folds: Sequence[int]) -> fingerprints.Fields:
     """Return what the scores of these folds depend on."""
     folder = config.run_dir
-    files = runs.prediction_files(folder, folds) + runs.prediction_files(folder / "last", folds, ["valid"])
+    files = prediction_files(folder, folds) + prediction_files(folder / "last", folds, ["valid"])
     return fingerprints.fields(
         config,
         affecting(Affects.SCORE),
@@ -68,12 +68,13 @@ def fields(config: Config, folds: Sequence[int]) -> fingerprints.Fields:
 def _score(
     config: Config, table: fold_table.FoldTable, partial: bool
 ) -> tuple[dict[str, Any], pd.DataFrame, pd.DataFrame]:
-    made = runs.read(config.run_dir, table, composite=config.submission.composite, partial=partial)
+    made = read_run(config.run_dir, table, composite=config.submission.composite, partial=partial)
     task, metric = TASKS[config.data.task], find(config.metric)
     targets_NC = truth(config, table, made.ids, made.classes)
     tta_NC = made.oof(config.tta)
-    kept, usual = topk_rules.kept_by(tta_NC), _shown(task.name, config.metric)
-    shown = [name for name in usual if topk_rules.admits(name, kept)]
+    kept, usual = topk_rules.kept_by(tta_NC), [name for name, one in METRICS.items() if task.name in one.usual]
+    usual = usual if config.metric in usual else [config.metric, *usual]
+    admitted = [name for name in usual if topk_rules.admits(name, kept)]
 
     def of(probs_NC: Array, name: str = config.metric) -> dict[str, Any]:
         return scores(task, name, targets_NC, probs_NC, made.fold_N)
@@ -89,11 +90,11 @@ def _score(
         "selected_on_valid": config.train.keep == "best" or config.train.patience is not None,
         "variants": {"plain": of(made.oof(["identity"])), "tta": of(tta_NC)},
         "views": {view: of(made.oof([view])) for view in made.views},
-        "metrics": {name: of(tta_NC, name) for name in shown},
+        "metrics": {name: of(tta_NC, name) for name in admitted},
         "per_class": {} if task.regression else _per_class(targets_NC, tta_NC, made.classes, task.single_label),
     }
     if kept is not None:
-        report["left_out"] = topk_rules.left_out([name for name in usual if name not in shown], kept)
+        report["left_out"] = topk_rules.left_out([name for name in usual if name not in admitted], kept)
     if config.train.keep == "best":
         report["last_epoch"] = _last_epoch(config, table, partial)
     groups_N = table.groups[fold_table.row_numbers(table.ids, made.ids)]
@@ -107,15 +108,10 @@ def _score(
     return report, oof, topk_rules.table([made.test_ids], FIXED[:1], made.test(config.tta), made.classes)
 
 
-def _shown(task: str, metric: str) -> list[str]:
-    usual = [name for name, other in METRICS.items() if task in other.usual]
-    return usual if metric in usual else [metric, *usual]
-
-
 def _last_epoch(config: Config, table: fold_table.FoldTable, partial: bool) -> dict[str, Any]:
     """Score the last epoch, which was not chosen on these rows, on the views it was predicted with."""
     names = config.submission.composite
-    made = runs.read(config.run_dir / "last", table, composite=names, partial=partial, test=False)
+    made = read_run(config.run_dir / "last", table, composite=names, partial=partial, test=False)
     views = config.tta if set(config.tta) <= set(made.views) else ["identity"]
     targets_NC = truth(config, table, made.ids, made.classes)
     task = TASKS[config.data.task]
@@ -145,8 +141,8 @@ def _summary(report: dict[str, Any], path: Path) -> list[str]:
     if "last_epoch" in report:
         lines.append(_line("last epoch", report["last_epoch"]))
     if report["selected_on_valid"]:
-        lines.append("the epoch was chosen on these rows: the scores are flattered")
-    others = [f"{name} {_text(of['mean'])}" for name, of in report["metrics"].items() if name != metric]
+        lines.append("the epoch was chosen on these rows: the scores are optimistic")
+    others = [f"{name} {shown(of['mean'])}" for name, of in report["metrics"].items() if name != metric]
     warned = [f"warning: {text}" for text in report.get("warnings", [])]
     missing = [report["left_out"]] if "left_out" in report else []
     return [*lines, f"tta: {', '.join(others)}", *missing, *warned, f"written: {path}"]
@@ -155,16 +151,12 @@ def _summary(report: dict[str, Any], path: Path) -> list[str]:
 def _over_seeds(seeds: Sequence[int], reports: Sequence[dict[str, Any]]) -> str:
     """Say how far the score moves with the seed alone: a smaller lead of another config may be luck."""
     means = [report["variants"]["tta"]["mean"] for report in reports]
-    listed = ", ".join(f"{seed}: {_text(mean)}" for seed, mean in zip(seeds, means, strict=True))
+    listed = ", ".join(f"{seed}: {shown(mean)}" for seed, mean in zip(seeds, means, strict=True))
     known = [mean for mean in means if mean is not None]
     spread = f", ± {np.std(known, ddof=1):.4f} from seed to seed" if len(known) > 1 else ""
     return f"seeds, {reports[0]['metric']} of tta: {listed}" + (f"; mean {np.mean(known):.4f}{spread}" if known else "")
 
 
 def _line(name: str, scored: dict[str, Any]) -> str:
-    spread = f"{_text(scored['mean'])} ± {_text(scored['std'])}"
-    return f"{name:<18}{spread:>17}{_text(scored['pooled']):>9}  {' '.join(map(_text, scored['per_fold']))}"
-
-
-def _text(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"
+    spread = f"{shown(scored['mean'])} ± {shown(scored['std'])}"
+    return f"{name:<18}{spread:>17}{shown(scored['pooled']):>9}  {' '.join(map(shown, scored['per_fold']))}"

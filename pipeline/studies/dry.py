@@ -167,7 +167,7 @@ def _costs(
     folders = [] if force else sorted(config.run_dir.glob("fold*"))  # what is replaced may be another model
     known = [speed for folder in folders for speed in fold_plans.speeds(config, folder)]
     classes = competition.classes
-    step, forward, weight_bytes = throughput.model_alone(config, classes, steps=0 if known else 2)
+    step, forward, weight_bytes = throughput.bare_model(config, classes, steps=0 if known else 2)
     speed, origin = (
         (float(np.median(known)), "as its epochs so far") if known else (step, "the model's step, just measured")
     )

@@ -9,17 +9,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pipeline.batches.inputs import Inputs
 from pipeline.config.config import Config
 from pipeline.methods import topk
 from pipeline.methods.metrics import find
 from pipeline.methods.tasks import TASKS
 from pipeline.prediction import stage as predict
-from pipeline.prediction.runs import train_seconds
+from pipeline.prediction.oof import train_seconds
 from pipeline.training import stage as train
 from pipeline.training.history import Epoch
-from pipeline.tuning import epoch_rule as rule
-from pipeline.tuning import inputs, racing
-from pipeline.tuning.trial_results import Rival, Setup, curve, find_rival, fold_score, mean_score, read_rows
+from pipeline.tuning import pruning
+from pipeline.tuning.identity import hold_data
+from pipeline.tuning.study import Setup
+from pipeline.tuning.trial_results import Incumbent, curve, find_incumbent, fold_score, mean_score, read_rows
 
 if TYPE_CHECKING:
     from optuna.trial import Trial
@@ -28,38 +30,38 @@ Check = Callable[[], None]  # raises where the worker must go
 
 
 class Hopeless(Exception):
-    """Ends a fold's training: its curve stays out of reach of the rival's."""
+    """Ends a fold's training: its curve stays out of reach of the incumbent's."""
 
 
-def evaluate(setup: Setup, trial: Trial, config: Config, check: Check) -> list[float]:
+def evaluate(setup: Setup, trial: Trial, config: Config, check: Check, inputs: Inputs) -> list[float]:
     """Return the trial's values, one per objective; note in its attributes whether and why it was pruned.
 
     What an earlier attempt finished is not repeated. The score is the mean over folds. A pruned trial has the
-    rival's mean + the mean of the differences to it on the folds that it finished: their own mean would depend on
-    how hard those folds are. It stays just below the rival, so that nothing unfinished is ever the best. Of two
+    incumbent's mean + the mean of the differences to it on the folds that it finished: their own mean would depend on
+    how hard those folds are. It stays just below the incumbent, so that nothing unfinished is ever the best. Of two
     objectives nothing is pruned: what scores less may be faster.
     """
-    tune, alone = setup.config.tune, len(setup.config.tune.objectives) == 1
+    tune, prunes = setup.config.tune, len(setup.config.tune.objectives) == 1
     scores: dict[int, float] = {}
     for fold in setup.folds:
-        rival = find_rival(setup) if alone and tune.epoch_rule else None
-        behind = _train(setup, config, fold, rival, check)
+        incumbent = find_incumbent(setup) if prunes and tune.epoch_rule else None
+        behind = _train(setup, config, fold, incumbent, check, inputs)
         trial.set_user_attr("seconds", train_seconds(config.run_dir, setup.folds))
-        if rival is not None and behind is not None:
-            trial.set_user_attr("pruned", f"fold {fold}: curve out of reach of {rival.folder.name}'s")
-            return [_estimate(setup, rival, scores, behind)]
-        predict.run(config, [fold], parts=("valid",))
+        if incumbent is not None and behind is not None:
+            trial.set_user_attr("pruned", f"fold {fold}: curve out of reach of {incumbent.config.run}'s")
+            return [_estimate(setup, incumbent, scores, behind)]
+        predict.run(config, [fold], parts=("valid",), inputs=inputs)
         scores[fold] = fold_score(config, setup.table, fold)
         trial.set_user_attr("scores", {str(k): score for k, score in scores.items() if not math.isnan(score)})
         check()
-        if not alone:
+        if not prunes:
             continue
         if not math.isnan(scores[fold]):
             trial.report(scores[fold], step=fold)
-        rival = find_rival(setup)
-        if len(scores) < len(setup.folds) and (why := _pruned(setup, trial, config, rival, list(scores))):
+        incumbent = find_incumbent(setup)
+        if len(scores) < len(setup.folds) and (why := _pruned(setup, trial, config, incumbent, list(scores))):
             trial.set_user_attr("pruned", f"after fold {fold}: {why}")
-            return [_estimate(setup, rival, scores) if rival else mean_score(scores.values())]
+            return [_estimate(setup, incumbent, scores) if incumbent else mean_score(scores.values())]
     return [mean_score(scores.values()), train_seconds(config.run_dir, setup.folds)][: len(tune.objectives)]
 
 
@@ -69,83 +71,69 @@ def tidy(folder: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _train(setup: Setup, config: Config, fold: int, rival: Rival | None, check: Check) -> float | None:
+def _train(
+    setup: Setup, config: Config, fold: int, incumbent: Incumbent | None, check: Check, inputs: Inputs
+) -> float | None:
     """Train a fold. Return None, or where the epoch rule ended it, how far it was behind then (below 0)."""
-    theirs: list[float] = []
-    planned, floor = 0, math.inf
-    if rival is not None:
-        theirs = curve(rival.folder, fold, setup.greater)
-        planned = rival.config.train.epochs
-        floor = _reach(setup, fold, rival)
+    best = curve(incumbent.config.run_dir, fold, setup.direction) if incumbent else []
+    floor = _half_width(setup, fold, incumbent) if incumbent else math.inf
+    epochs = {"epochs": config.train.epochs, "incumbent_epochs": incumbent.config.train.epochs if incumbent else None}
+    patience = setup.config.tune.patience
     behind: list[float] = []
 
-    def watch(_: int, epochs: Sequence[Epoch]) -> None:
+    def watch(_: int, history: Sequence[Epoch]) -> None:
         check()
-        if len(epochs) == 1:
-            inputs.hold(setup.study, config, fold)
-        mine = [epoch.valid_metric if setup.greater else -epoch.valid_metric for epoch in epochs]
-        train_, patience = config.train, setup.config.tune.patience
-        lengths = {"patience": patience, "epochs": train_.epochs, "incumbent_epochs": planned}
-        if not theirs or len(mine) >= train_.epochs:
+        if len(history) == 1:
+            hold_data(setup.study, config, fold)
+        if not best or len(history) >= config.train.epochs:
             return
-        if rule.hopeless(mine, theirs, floor=floor, warmup=train_.warmup_epochs, **lengths):
-            behind.append(rule.shortfall(mine, theirs, **lengths))
+        now = [setup.direction * epoch.valid_metric for epoch in history]
+        if pruning.hopeless(now, best, floor=floor, warmup=config.train.warmup_epochs, patience=patience, **epochs):
+            behind.append(pruning.shortfall(now, best, patience=patience, **epochs))
             raise Hopeless
 
     try:
-        train.run(config, [fold], watch=watch)
+        train.run(config, [fold], watch=watch, inputs=inputs)
     except Hopeless:
         return behind[0]
     return None
 
 
-def _reach(setup: Setup, fold: int, rival: Rival) -> float:
-    """Return by how much the rival's score on the fold may be wrong for its rows alone."""
-    config = rival.config
-    rows = read_rows(config, setup.table, fold, rival.folder)
-    single_label, draws = TASKS[config.data.task].single_label, np.random.default_rng([setup.config.tune.seed, fold])
-    return rule.reach(
-        find(config.metric),
-        rows.targets_NC,
-        rows.probs_NC,
-        single_label,
-        rows.groups_N,
-        draws,
-        setup.config.tune.level,
-    )
+def _half_width(setup: Setup, fold: int, incumbent: Incumbent) -> float:
+    """Return by how much the incumbent's score on the fold may be wrong for its rows alone."""
+    config, tune = incumbent.config, setup.config.tune
+    rows, single_label = read_rows(config, setup.table, fold), TASKS[config.data.task].single_label
+    rng = np.random.default_rng([tune.seed, fold])
+    given = (rows.targets_NC, rows.probs_NC, single_label, rows.groups_N)
+    return pruning.half_width(find(config.metric), *given, rng, tune.level)
 
 
-def _pruned(setup: Setup, trial: Trial, config: Config, rival: Rival | None, done: Sequence[int]) -> str | None:
+def _pruned(setup: Setup, trial: Trial, config: Config, incumbent: Incumbent | None, done: Sequence[int]) -> str | None:
     """Return why the trial ends after these folds, or None; the race is with the best trial of now."""
     tune = setup.config.tune
     if tune.pruner != "race":
-        return tune.pruner if tune.pruner != "none" and trial.should_prune() else None
-    if rival is None:
+        return tune.pruner if trial.should_prune() else None
+    if incumbent is None:
         return None
-    mine = [read_rows(config, setup.table, fold, config.run_dir) for fold in done]
-    theirs = [read_rows(rival.config, setup.table, fold, rival.folder) for fold in done]
-    found = racing.race(
+    rows, theirs = ([read_rows(one, setup.table, fold) for fold in done] for one in (config, incumbent.config))
+    found = pruning.race(
         find(config.metric),
-        topk.join([rows.targets_NC for rows in mine]),
-        topk.join([rows.probs_NC for rows in mine]),
-        topk.join([rows.probs_NC for rows in theirs]),
+        topk.join([one.targets_NC for one in rows]),
+        topk.join([one.probs_NC for one in rows]),
+        topk.join([one.probs_NC for one in theirs]),
         TASKS[config.data.task].single_label,
-        np.repeat(done, [len(rows.targets_NC) for rows in mine]),
-        np.concatenate([rows.groups_N for rows in mine]),
+        np.repeat(done, [len(one.targets_NC) for one in rows]),
+        np.concatenate([one.groups_N for one in rows]),
         np.random.default_rng([tune.seed, *done]),
         tune.level,
     )
-    if not found.lost:
-        return None
-    return f"behind {rival.folder.name} by {-found.high:.4f} to {-found.low:.4f}"
+    return f"behind {incumbent.config.run} by {-found.high:.4f} to {-found.low:.4f}" if found.lost else None
 
 
-def _estimate(setup: Setup, rival: Rival, scores: dict[int, float], *more: float) -> float:
+def _estimate(setup: Setup, incumbent: Incumbent, scores: dict[int, float], *more: float) -> float:
     """Return a pruned trial's value; `more` are differences of folds that it did not finish, greater is better."""
-    turn = 1 if setup.greater else -1
-    paired = tuple(turn * (score - rival.scores[fold]) for fold, score in scores.items() if fold in rival.scores)
-    value = racing.estimate(rival.value, (*paired, *more), setup.greater)
-    below = float(np.nextafter(rival.value, -turn * np.inf))
-    if math.isnan(value):
-        return below
-    return min(value, below) if setup.greater else max(value, below)
+    direction, known = setup.direction, incumbent.scores
+    paired = [direction * (score - known[fold]) for fold, score in scores.items() if fold in known]
+    value = pruning.estimate(incumbent.value, [*paired, *more], direction)
+    below = float(np.nextafter(incumbent.value, -direction * np.inf))
+    return below if math.isnan(value) or direction * (value - below) > 0 else value

@@ -6,53 +6,29 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pipeline.config.config import Config
 from pipeline.config.loading import load
 from pipeline.config.rules import topk_rules
-from pipeline.errors import MismatchError
+from pipeline.errors import MismatchError, Problem
 from pipeline.folds.fold_table import FoldTable
 from pipeline.methods.arrays import Array
-from pipeline.methods.metrics import find
 from pipeline.methods.tasks import TASKS
-from pipeline.prediction import runs
+from pipeline.prediction.oof import composed
 from pipeline.prediction.predictions import Predictions
 from pipeline.scoring.scores import truth
-from pipeline.tuning.trial_states import ranked
-
-if TYPE_CHECKING:
-    from optuna import Study
+from pipeline.tuning.identity import run_of
+from pipeline.tuning.study import Setup
 
 
 @dataclass(frozen=True)
-class Setup:
-    """Hold what all trials of a study share."""
-
-    config: Config
-    table: FoldTable
-    study: Study
-
-    @property
-    def folds(self) -> list[int]:
-        """Return the folds of a trial, in the order in which they are raced."""
-        return self.config.tune.folds or list(range(self.table.n))
-
-    @property
-    def greater(self) -> bool:
-        """Tell whether a greater score is the better one."""
-        return find(self.config.metric).greater_is_better
-
-
-@dataclass(frozen=True)
-class Rival:
+class Incumbent:
     """Hold the best trial so far whose predictions lie on this machine."""
 
     value: float
     scores: dict[int, float]  # fold -> score
-    folder: Path
     config: Config  # its own: epochs and views may be searched
 
 
@@ -65,23 +41,25 @@ class Rows:
     groups_N: Array
 
 
-def find_rival(setup: Setup) -> Rival | None:
+def find_incumbent(setup: Setup) -> Incumbent | None:
     """Return the best finished trial whose predictions lie here; those of other machines may not."""
-    for trial in ranked(setup.study.get_trials(deepcopy=False), setup.greater):
-        folder = setup.config.study_dir / str(trial.user_attrs.get("settings"))
+    for trial in setup.ranked:
+        run = str(trial.user_attrs.get("settings"))
+        folder = setup.config.study_dir / run
         if all((folder / f"fold{fold}" / "valid.npz").is_file() for fold in setup.folds):
             scores = {int(fold): float(score) for fold, score in trial.user_attrs.get("scores", {}).items()}
-            return Rival(trial.values[0], scores, folder, load([folder / "config.yaml"]))
+            return Incumbent(trial.values[0], scores, run_of(setup.config, load([folder / "config.yaml"]), run))
     return None
 
 
-def read_rows(config: Config, table: FoldTable, fold: int, folder: Path) -> Rows:
-    """Return a fold's rows as the run of this config in `folder` predicted them, over the views of its `tta`."""
-    path = folder / f"fold{fold}" / "valid.npz"
-    made = runs.composed(Predictions.load(path), config.submission.composite)
+def read_rows(config: Config, table: FoldTable, fold: int) -> Rows:
+    """Return a fold's rows as the config's run predicted them, over the views of its `tta`."""
+    path = config.run_dir / f"fold{fold}" / "valid.npz"
+    made = composed(Predictions.load(path), config.submission.composite)
     ids, order = table.valid_ids(fold), np.argsort(made.ids)
     if not np.array_equal(made.ids[order], ids):
-        raise MismatchError(f"{path}: other ids than the fold table's; remove {folder} and start again")
+        remedy = f"remove {config.run_dir} and start again"
+        raise MismatchError(Problem(str(path), "other ids than the fold table's", remedy=remedy))
     probs_NC = made.mean(config.tta)[order]
     topk_rules.check_metric(config.metric, probs_NC)
     return Rows(truth(config, table, ids, made.classes), probs_NC, np.compress(table.fold == fold, table.groups))
@@ -89,7 +67,7 @@ def read_rows(config: Config, table: FoldTable, fold: int, folder: Path) -> Rows
 
 def fold_score(config: Config, table: FoldTable, fold: int) -> float:
     """Return a run's score on one fold; NaN where the fold leaves the metric undefined."""
-    rows = read_rows(config, table, fold, config.run_dir)
+    rows = read_rows(config, table, fold)
     return TASKS[config.data.task].score(config.metric, rows.targets_NC, rows.probs_NC)
 
 
@@ -97,15 +75,14 @@ def mean_score(scores: Iterable[float]) -> float:
     """Return the mean of the scores that are defined; raise MismatchError where none is."""
     defined = [score for score in scores if not math.isnan(score)]
     if not defined:
-        raise MismatchError("the metric is undefined on every fold of the trial; choose another, or other folds")
+        found = "the metric is undefined on every fold of the trial"
+        raise MismatchError(Problem("", found, remedy="choose another, or other folds"))
     return float(np.mean(defined))
 
 
-def curve(folder: Path, fold: int, greater: bool) -> list[float]:
+def curve(folder: Path, fold: int, direction: int) -> list[float]:
     """Return a fold's metric by epoch, turned so that greater is better; nothing where it is not here."""
     import pandas as pd
 
     path = folder / f"fold{fold}" / "epochs.csv"
-    if not path.is_file():
-        return []
-    return [float(value) if greater else -float(value) for value in pd.read_csv(path)["valid_metric"]]
+    return [direction * float(value) for value in pd.read_csv(path)["valid_metric"]] if path.is_file() else []

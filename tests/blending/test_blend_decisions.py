@@ -1,4 +1,4 @@
-"""What a blend decides: fitted on OOF, judged on other folds, written in the submission."""
+"""What a blend decides: fitted on OOF, evaluated on other folds, written in the submission."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from pipeline.config.config import Config
 from pipeline.config.loading import dump
 from pipeline.files.atomic import write_text
 from pipeline.files.tables import read_text_table
-from pipeline.methods.decisions import DECISIONS, Rules
 from pipeline.methods.metrics import find
+from pipeline.methods.postprocessing.decisions import DECISIONS, Rules
 from pipeline.methods.resampling import mean_of_folds
 from pipeline.prediction.predictions import Predictions
 from pipeline.scoring import leaderboard, ledger
@@ -60,7 +60,7 @@ def many(rng: np.random.Generator) -> tuple[pd.DataFrame, np.ndarray, np.ndarray
     return pd.DataFrame({"label": texts}), hits_NC, 1 / (1 + np.exp(-logits_NC))
 
 
-def test_thresholds_are_used_where_they_surely_help(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_thresholds_are_used_where_they_help_significantly(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     targets, hits_NC, probs_NC = many(np.random.default_rng(0))
     test_TC = np.array([[0.2, 0.2, 0.2], [0.01, 0.7, 0.9], [0.3, 0.3, 0.99], [0.01, 0.01, 0.5], [0.6, 0.6, 0.6]])
     config, report, cells = made(tmp_path, targets, probs_NC, test_TC, **MULTILABEL, metric="f1_macro")
@@ -107,7 +107,7 @@ def test_noise_is_not_decided_upon(tmp_path: Path) -> None:
 
 
 def test_a_large_table_is_searched_on_some_of_its_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.blending.decisions.MOST_CELLS", ROWS)
+    monkeypatch.setattr("pipeline.blending.postprocessing.MOST_CELLS", ROWS)
     targets, hits_NC, probs_NC = many(np.random.default_rng(0))
     asked = {**MULTILABEL, "metric": "f1_macro", "decision__kind": "threshold"}
     config, report, _ = made(tmp_path, targets, probs_NC, probs_NC[:5], **asked)

@@ -15,20 +15,21 @@ from blends import ROWS, add, base, blended, memory, numbers, probabilities
 from synthetic import CLASSES, TEST_IDS, command, make_config, make_folds, make_run, make_sample
 
 from pipeline.blending import stage as ensemble
-from pipeline.blending.choosing import compare, correlation, leave_one_out
-from pipeline.blending.judging import Judge
-from pipeline.blending.stacking import Stack
+from pipeline.blending.blend import blend
+from pipeline.blending.comparison import compare, correlation, leave_one_out
 from pipeline.config.config import Config
 from pipeline.config.loading import dump
 from pipeline.errors import InputError, MismatchError
 from pipeline.files.tables import read_text_table
 from pipeline.folds.fold_table import FoldTable
-from pipeline.methods.blenders import BLENDERS
-from pipeline.methods.calibration import CALIBRATIONS
+from pipeline.methods.blenders import BLENDERS, Fit, Objective
+from pipeline.methods.blenders.blender import Members
 from pipeline.methods.metrics import METRICS
+from pipeline.methods.postprocessing.calibration import CALIBRATIONS
 from pipeline.methods.tasks import TASKS
 from pipeline.prediction.predictions import Predictions
 from pipeline.scoring import stage as score
+from pipeline.scoring.evaluation import Evaluator
 
 
 def test_slow_searches_are_left_out_of_a_large_comparison_unless_named(
@@ -38,7 +39,7 @@ def test_slow_searches_are_left_out_of_a_large_comparison_unless_named(
     for seed in range(2):
         add(config, table, truth_NC, f"m{seed}", {"identity": 1.0}, seed=seed)
     limit = 60 * 2 * ROWS * 3 * (table.n + 1)  # greedy scores 50 blends a member, the other searches more
-    for place in ("choosing", "variants"):
+    for place in ("comparison", "variants"):
         monkeypatch.setattr(f"pipeline.blending.{place}.MOST_SCORED", limit)
     _, report = blended(config, "m0", "m1", blender="greedy_negative")
     slow = ["nelder_mead", "greedy_bagged"]
@@ -53,7 +54,9 @@ def test_slow_searches_are_left_out_of_a_large_comparison_unless_named(
     assert report["comparison"]["left_out"] == [] and "nelder_mead" in report["comparison"]["blenders"]
 
 
-def test_views_are_weighted_only_where_that_surely_helps(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_views_are_weighted_only_where_that_significantly_helps(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     config, table, truth_NC = base(tmp_path)
     add(config, table, truth_NC, "harmful", {"identity": 3.0, "hflip": 0.0, "vflip": 0.0})
     add(config, table, truth_NC, "equal", {"identity": 1.0, "hflip": 1.0}, seed=1)
@@ -62,7 +65,7 @@ def test_views_are_weighted_only_where_that_surely_helps(tmp_path: Path, capsys:
     assert harmful["weighted"] and harmful["weights"]["identity"] > 0.8
     assert not equal["weighted"]
     out = capsys.readouterr().out
-    assert "views of harmful: identity" in out and "not surely better, so their mean" in out
+    assert "views of harmful: identity" in out and "over their mean: not used" in out
     assert report["comparison"]["members"]["harmful"] == pytest.approx(harmful["cross_fitted"])
     before = Config.model_validate({**made.model_dump(), "run": "plain"})
     ensemble.run(before.model_copy(update={"ensemble": before.ensemble.model_copy(update={"views": "all"})}))
@@ -114,7 +117,7 @@ def test_what_is_tried_is_fitted_once(tmp_path: Path, monkeypatch: pytest.Monkey
     assert len(fits) == 2 * (1 + table.n)  # of plain and tta each: on all rows, and without each fold
 
 
-def test_alpha_is_chosen_where_smoothing_surely_helps(tmp_path: Path) -> None:
+def test_alpha_is_chosen_where_smoothing_significantly_helps(tmp_path: Path) -> None:
     config, table, truth_NC = base(tmp_path)
     auto = config.ensemble.smoothing.model_copy(update={"alpha": "auto"})
     add(config, table, truth_NC, "sharp", {"identity": 1.5}, sharp=8.0)
@@ -136,10 +139,15 @@ def test_one_run_is_not_compared(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 
 def test_members_are_not_copied_to_blend_them() -> None:
-    probs_MNC = np.full((2, 6, 3), 1 / 3)
-    stack = Stack(memory(probs_MNC, np.arange(6) % 2), True, {})
-    for part in (None, 0, 1):
-        assert all(map(np.shares_memory, stack.oof("tta", part), probs_MNC))
+    probs_MNC, shown = np.full((2, 6, 3), 1 / 3), list[np.ndarray]()
+    evaluator = Evaluator(METRICS["log_loss"], True, np.eye(3)[np.arange(6) % 3], np.arange(6) % 2, np.full(6, ""), 0)
+
+    def look(members: Members, objective: Objective) -> Fit:
+        shown.extend(members.members)
+        return Fit(np.full(2, 0.5))
+
+    blend(replace(BLENDERS["mean"], fitter=look), memory(probs_MNC), evaluator)
+    assert len(shown) == 2 * 3 and all(map(np.shares_memory, shown, [*probs_MNC] * 3))
 
 
 def test_correlation_and_a_large_stack_without_refits(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,17 +156,17 @@ def test_correlation_and_a_large_stack_without_refits(monkeypatch: pytest.Monkey
     first = probabilities(rng, truth_NC, 1.0).astype(np.float64)
     probs_MNC = np.stack([first, first, probabilities(rng, truth_NC, 0.0)])
     fold_N = np.arange(ROWS) % 4
-    judge = Judge(METRICS["log_loss"], True, truth_NC, fold_N, np.full(ROWS, ""), 0)
-    stack = Stack(memory(probs_MNC, fold_N), True, {})
-    found = np.array(correlation(stack, "tta"))
+    evaluator = Evaluator(METRICS["log_loss"], True, truth_NC, fold_N, np.full(ROWS, ""), 0)
+    members = memory(probs_MNC)
+    found = np.array(correlation(members))
     expected = np.corrcoef((probs_MNC - probs_MNC.mean(1, keepdims=True)).reshape(3, -1))
     np.testing.assert_allclose(found, expected, atol=1e-9)
-    _, fits, _ = compare("greedy", ["logistic"], stack, "tta", judge)
-    refitted = leave_one_out("greedy", fits["greedy"], stack, "tta", judge)
-    monkeypatch.setattr("pipeline.blending.choosing.REFIT_CELLS", 0)
-    shared = leave_one_out("greedy", fits["greedy"], stack, "tta", judge)
+    _, blends, _ = compare("greedy", ["logistic"], members, evaluator)
+    refitted = leave_one_out("greedy", blends["greedy"], members, evaluator)
+    monkeypatch.setattr("pipeline.blending.comparison.REFIT_CELLS", 0)
+    shared = leave_one_out("greedy", blends["greedy"], members, evaluator)
     assert refitted["refitted"] and not shared["refitted"]
-    assert set(leave_one_out("logistic", fits["logistic"], stack, "tta", judge)["members"].values()) == {None}
+    assert set(leave_one_out("logistic", blends["logistic"], members, evaluator)["members"].values()) == {None}
     # A twin is worth nothing.
     assert refitted["members"]["m0"] == pytest.approx(0, abs=1e-9)
     assert shared["members"]["m2"] == pytest.approx(refitted["members"]["m2"], abs=5e-3)

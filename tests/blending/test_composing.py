@@ -149,7 +149,7 @@ def test_several_runs_of_a_column_are_averaged_and_a_head_may_come_from_a_run_of
 
 
 def test_what_cannot_be_composed_is_refused_all_at_once(both: Config) -> None:
-    with pytest.raises(InputError, match=r"no folder .*of-label") as missing:
+    with pytest.raises(InputError, match=r"ensemble.compose.label: found 'of-label', expected a run in") as missing:
         ensemble.run(both)
     assert len(missing.value.lines) == 2
     write(alone(both, "of-label", target="round"), ROUND, 1)

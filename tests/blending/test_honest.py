@@ -1,4 +1,4 @@
-"""Whether a blend believes itself too much: what it is fitted to, and what it calls sure."""
+"""Whether a blend believes itself too much: what it is fitted to, and what it calls significant."""
 
 from __future__ import annotations
 
@@ -11,19 +11,18 @@ import pytest
 from blends import ROWS, add, base, blended, memory, numbers
 from synthetic import CLASSES, make_folds, pets
 
-from pipeline.blending.choosing import compare
-from pipeline.blending.judging import Judge
-from pipeline.blending.stacking import Stack
+from pipeline.blending.comparison import compare
 from pipeline.config.config import Config
 from pipeline.folds import fold_table
 from pipeline.folds.fold_table import FoldTable
 from pipeline.methods.blenders import BLENDERS, Fit, Objective, equal_weights
 from pipeline.methods.metrics import METRICS
-from pipeline.prediction import runs
+from pipeline.prediction.oof import read_run
 from pipeline.prediction.predictions import Predictions
+from pipeline.scoring.evaluation import Evaluator
 
 
-def test_auto_takes_what_surely_beats_the_mean(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_auto_takes_what_beats_the_mean_significantly(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config, table, truth_NC = base(tmp_path)
     add(config, table, truth_NC, "good", {"identity": 3.0})
     for seed in (1, 2):
@@ -34,7 +33,7 @@ def test_auto_takes_what_surely_beats_the_mean(tmp_path: Path, capsys: pytest.Ca
     assert list(found["blenders"]) == ["mean", "greedy"]
     greedy = found["blenders"]["greedy"]
     assert greedy["over_mean"]["interval"][0] > 0 and found["best_member"] == "good"
-    assert greedy["gap"] == pytest.approx(greedy["cross_fitted"] - greedy["in_sample"])  # a loss: lower flatters
+    assert greedy["gap"] == pytest.approx(greedy["cross_fitted"] - greedy["in_sample"])  # a loss: lower is optimistic
     assert found["blenders"]["mean"]["gap"] == pytest.approx(0, abs=1e-12)
     assert report["variants"]["tta"]["mean"] == pytest.approx(greedy["cross_fitted"])
     brings = report["leave_one_out"]["members"]
@@ -44,7 +43,9 @@ def test_auto_takes_what_surely_beats_the_mean(tmp_path: Path, capsys: pytest.Ca
     assert "intervals: 1,000 resamples of 240 rows inside folds\n" in out
 
 
-def test_auto_stays_with_the_mean_where_nothing_is_sure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_auto_stays_with_the_mean_where_nothing_is_significant(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     config, table, truth_NC = base(tmp_path, metric="accuracy")
     for seed in range(3):
         add(config, table, truth_NC, f"m{seed}", {"identity": 1.0}, seed=seed)
@@ -58,7 +59,7 @@ def test_auto_stays_with_the_mean_where_nothing_is_sure(tmp_path: Path, capsys: 
     assert "auto:" in out and "search of greedy, not used: m" in out
 
 
-def test_every_admitted_blender_is_compared_and_scored_on_folds_it_did_not_see(tmp_path: Path) -> None:
+def test_every_blender_that_fits_is_compared_and_scored_on_folds_it_did_not_see(tmp_path: Path) -> None:
     config, table, truth_NC = base(tmp_path, metric="mean_column_auc")
     for seed, signal in enumerate((1.5, 1.0, 0.5)):
         add(config, table, truth_NC, f"m{seed}", {"identity": signal}, seed=seed)
@@ -111,15 +112,14 @@ def test_200_members_of_noise_stay_at_chance() -> None:
     yes_MN = rng.random((200, rows))
     probs_MNC = np.stack([1 - yes_MN, yes_MN], axis=2)
     fold_N, none = np.arange(rows) % 5, np.full(rows, "")
-    judge = Judge(METRICS["roc_auc"], True, targets_NC, fold_N, none, 42)
-    stack = Stack(memory(probs_MNC, fold_N), True, {})
-    chosen, _, report = compare("auto", ["greedy"], stack, "tta", judge)
+    evaluator = Evaluator(METRICS["roc_auc"], True, targets_NC, fold_N, none, 42)
+    chosen, _, report = compare("auto", ["greedy"], memory(probs_MNC), evaluator)
     greedy = report["blenders"]["greedy"]
     error = np.sqrt((rows + 1) / (3 * rows * rows))  # of an AUC without any signal, about
     assert greedy["in_sample"] > 0.6 and greedy["gap"] > 0.05
     assert abs(greedy["cross_fitted"] - 0.5) < 2 * error
     assert chosen == "mean"
-    assert greedy["over_best_member"]["lead"] < 0  # which 200 draws have flattered
+    assert greedy["over_best_member"]["lead"] < 0  # the best of 200 draws is optimistic
 
 
 def test_the_order_of_members_does_not_matter(tmp_path: Path) -> None:
@@ -144,9 +144,9 @@ def test_a_hold_out_is_cross_fitted_over_parts_of_its_groups(tmp_path: Path) -> 
     _, report = blended(config, "m0", "m1", blender="greedy", compare=[])
     assert report["weights"]["m0"] > 0.6 and len(report["variants"]["tta"]["per_fold"]) == 1
     groups_N = np.repeat(np.arange(ROWS // 4), 4).astype(np.str_)
-    judge = Judge(METRICS["log_loss"], True, truth_NC, table.fold, groups_N, 0)
-    parts = pd.Series(judge.part_N).groupby(groups_N).nunique()
-    assert len(np.unique(judge.part_N)) == 5 and (parts == 1).all()
+    evaluator = Evaluator(METRICS["log_loss"], True, truth_NC, table.fold, groups_N, 0)
+    parts = pd.Series(evaluator.part_N).groupby(groups_N).nunique()
+    assert len(np.unique(evaluator.part_N)) == 5 and (parts == 1).all()
 
 
 def test_ranks_are_those_in_a_whole_fold_also_where_its_parts_are_held_out_in_turn(tmp_path: Path) -> None:
@@ -156,12 +156,15 @@ def test_ranks_are_those_in_a_whole_fold_also_where_its_parts_are_held_out_in_tu
     truth_NC = np.eye(3)[[CLASSES.index(label) for label in table.targets["label"]]]
     for seed, signal in enumerate((1.5, 1.0, 0.5)):
         add(config, table, truth_NC, f"m{seed}", {"identity": signal, "hflip": 0.0}, seed=seed)
-    names, judge = ("m0", "m1", "m2"), Judge(METRICS["mean_column_auc"], True, truth_NC, table.fold, table.groups, 0)
+    names, evaluator = (
+        ("m0", "m1", "m2"),
+        Evaluator(METRICS["mean_column_auc"], True, truth_NC, table.fold, table.groups, 0),
+    )
     _, report = blended(config, *names, blender="rank_mean", compare=["rank_mean"], views="all")
     made = runs_of(config, table, names)
     blend = BLENDERS["rank_mean"].apply
-    whole = judge.score(blend(Fit(equal_weights(3)), made, True, table.fold))
-    less = judge.score(blend(Fit(equal_weights(2)), made[1:], True, table.fold))
+    whole = evaluator.score(blend(Fit(equal_weights(3)), made, True, table.fold))
+    less = evaluator.score(blend(Fit(equal_weights(2)), made[1:], True, table.fold))
     assert report["leave_one_out"]["members"]["m0"] == pytest.approx(whole - less, abs=1e-12)
     _, report = blended(config, *names, blender="rank_mean", compare=["rank_mean"], views="select")
     assert report["views"]["m0"]["weighted"]
@@ -171,7 +174,7 @@ def test_ranks_are_those_in_a_whole_fold_also_where_its_parts_are_held_out_in_tu
 
 def runs_of(config: Config, table: FoldTable, names: Sequence[str]) -> np.ndarray:
     """Return the members' means over views [M,N,C], in the fold table's order."""
-    read = [runs.read(Path(config.runs_dir) / name, table) for name in names]
+    read = [read_run(Path(config.runs_dir) / name, table) for name in names]
     return np.stack([one.oof(one.views) for one in read])
 
 
@@ -188,7 +191,9 @@ def test_few_groups_are_marked(tmp_path: Path, capsys: pytest.CaptureFixture[str
 
 
 @pytest.mark.parametrize("count", [1, 4])
-def test_folds_of_one_group_are_never_sure(tmp_path: Path, count: int, capsys: pytest.CaptureFixture[str]) -> None:
+def test_folds_of_one_group_are_never_significant(
+    tmp_path: Path, count: int, capsys: pytest.CaptureFixture[str]
+) -> None:
     config, _, _ = base(tmp_path)
     table = make_folds(config, pets(ROWS), folds=count)
     truth_NC = np.eye(3)[[CLASSES.index(label) for label in table.targets["label"]]]
@@ -200,4 +205,4 @@ def test_folds_of_one_group_are_never_sure(tmp_path: Path, count: int, capsys: p
     greedy = report["comparison"]["blenders"]["greedy"]
     assert greedy["over_mean"]["lead"] > 0.1 and greedy["over_mean"]["interval"] == [None, None]
     assert report["blender"] == "mean"
-    assert "interval undefined (unreliable), not surely better: so the mean" in capsys.readouterr().out
+    assert "interval undefined (unreliable), not significant: so the mean" in capsys.readouterr().out

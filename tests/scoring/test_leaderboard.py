@@ -107,7 +107,7 @@ def test_entering_again_keeps_what_is_not_given(config: Config, capsys: pytest.C
 
 def test_what_cannot_be_entered(config: Config) -> None:
     runs_dir, path = Path(config.runs_dir), config.run_dir / "scores.json"
-    with pytest.raises(InputError, match="gone: no folder"):
+    with pytest.raises(InputError, match="leaderboard: found 'gone', expected a run in"):
         leaderboard.add(runs_dir, "gone")
     with pytest.raises(InputError, match="expected a finite score"):
         leaderboard.add(runs_dir, "pets", public=float("nan"))

@@ -63,7 +63,7 @@ def test_distill_trains_a_student_that_any_command_takes(taught: Path, capsys: p
     assert main([*command, "--weight", "0.5"]) == 0
     printed = capsys.readouterr().out
     assert "fold 0: 32 targets drawn to shapes" in printed
-    assert "single models on 12 held-back rows" in printed and "flattered by" in printed
+    assert "single models on 12 held-back rows" in printed and "optimistic by" in printed
     run = runs / "shapes-distill"
     assert yaml.safe_load((run / "distill.yaml").read_text()) == {
         "run": "shapes-distill",
@@ -144,5 +144,5 @@ def test_the_flattery_is_the_lead_out_of_fold_less_that_of_single_models(tmp_pat
     assert text is not None
     lead, outside = oof[1] - oof[0], single[1] - single[0]
     assert f"out of fold {lead:+.4f}, single models on 5 held-back rows {outside:+.4f}" in text
-    assert f"flattered by {lead - outside:+.4f}" in text
+    assert f"optimistic by {lead - outside:+.4f}" in text
     assert optimism.measured(make_config(tmp_path, run="s", distill={"teacher": "t"})) is None, "nothing held back"

@@ -22,7 +22,7 @@ from pipeline.files.tables import write_table
 from pipeline.folds.fold_table import FoldTable
 from pipeline.images.cache import open_config
 from pipeline.prediction.predictions import Predictions
-from pipeline.training.distillation import Lessons, Taught
+from pipeline.training.distillation import Teachers, FoldData
 
 ROWS = 30
 
@@ -43,20 +43,20 @@ def world(folder: Path, **changes: Any) -> tuple[Config, FoldTable, dict[int, Pr
     return student, table, made
 
 
-def taught(config: Config, table: FoldTable, fold: int) -> tuple[Lessons, Taught]:
-    lessons = Lessons(config, load(config), table)
-    images = open_config(config, fold_rows.sources(lessons.competition), progress=False)
-    return lessons, lessons.fold(fold, images)
+def taught(config: Config, table: FoldTable, fold: int) -> tuple[Teachers, FoldData]:
+    teachers = Teachers(config, load(config), table)
+    images = open_config(config, fold_rows.sources(teachers.competition), progress=False)
+    return teachers, teachers.fold(fold, images)
 
 
 def test_without_a_teacher_everything_stays(tmp_path: Path) -> None:
     config, table, _ = world(tmp_path)
     competition = load(config)
-    lessons = Lessons(config, competition, table)
-    images = open_config(config, fold_rows.sources(lessons.competition), progress=False)
-    found = lessons.fold(0, images)
-    assert found.competition is competition and lessons.competition is competition and found.images is images
-    assert found.note is None and lessons.hashes == fold_rows.hashes(competition) == {}
+    teachers = Teachers(config, competition, table)
+    images = open_config(config, fold_rows.sources(teachers.competition), progress=False)
+    found = teachers.fold(0, images)
+    assert found.competition is competition and teachers.competition is competition and found.images is images
+    assert found.note is None and teachers.hashes == fold_rows.hashes(competition) == {}
 
 
 def test_targets_are_drawn_to_models_that_did_not_train_on_the_row(tmp_path: Path) -> None:
@@ -99,7 +99,7 @@ def test_a_single_validated_fold_has_nothing_to_distil(tmp_path: Path) -> None:
     old = Predictions.load(path)
     replace(old, meta={**old.meta, "fold_hash": held.fold_hash}).save(path)
     with pytest.raises(InputError, match="no row that fold 0 trains on is predicted out of fold"):
-        Lessons(config, load(config), held)
+        Teachers(config, load(config), held)
 
 
 @pytest.mark.parametrize("soft", [False, True])
@@ -110,13 +110,13 @@ def test_a_fold_learns_test_labels_from_its_own_model_alone(tmp_path: Path, soft
         test = Predictions.load(tmp_path / f"runs/t/fold{fold}/test.npz")
         mean = dict(zip(test.ids.tolist(), test.probs_NVC.mean(1, dtype=np.float64), strict=True))
         sure = [name for name in TEST_IDS if mean[name].max() >= 0.6]
-        lessons, found = taught(config, table, fold)
+        teachers, found = taught(config, table, fold)
         extra = found.competition.extra
         assert extra is not None and extra.ids.tolist() == [f"test:{name}" for name in sure]
         wanted = [mean[name] if soft else np.eye(3)[mean[name].argmax()] for name in sure]
         np.testing.assert_allclose(extra.targets_EC, wanted, atol=1e-6)
         assert extra.weights_E.tolist() == [0.5] * len(sure)
-        assert len(lessons.competition.extra.ids if lessons.competition.extra else []) == 5
+        assert len(teachers.competition.extra.ids if teachers.competition.extra else []) == 5
         chosen.append(sure)
         numbers = fold_rows.train_numbers(found.competition, table, fold, table.train_ids(fold))
         held = fold_rows.present(fold_rows.of(found.competition, found.images), found.images, numbers)
@@ -137,7 +137,7 @@ def test_other_folds_classes_and_lacking_files_are_refused_together(tmp_path: Pa
     path = tmp_path / "runs/t/fold2/valid.npz"
     replace(Predictions.load(path), classes=("cat", "dog", "elk")).save(path)
     with pytest.raises(MismatchError) as error:
-        Lessons(config, competition, table)
+        Teachers(config, competition, table)
     folds, lacking, classes = error.value.lines
     assert "made on folds 000000000000" in folds and "missing" in lacking and "elk" in classes
 
@@ -145,7 +145,7 @@ def test_other_folds_classes_and_lacking_files_are_refused_together(tmp_path: Pa
 def test_what_makes_no_sense_is_refused(tmp_path: Path) -> None:
     config, table, _ = world(tmp_path, pseudo={"teacher": "t", "threshold": 1.0})
     with pytest.raises(InputError, match="no row of the test reaches 1, the surest has 0"):
-        Lessons(config, load(config), table)
+        Teachers(config, load(config), table)
     tree = config.model_dump(mode="json")
     for changes, reason in (
         ({"distill": {"teacher": "s"}, "pseudo": {}}, "distill.teacher: found this run itself"),
@@ -159,12 +159,12 @@ def test_what_makes_no_sense_is_refused(tmp_path: Path) -> None:
         with pytest.raises(InputError, match=reason):
             parse({**tree, **changes}, "x")
     unknown = parse({**tree, "pseudo": {"teacher": "nobody"}}, "x")
-    with pytest.raises(InputError, match="'nobody' is no folder under"):
-        Lessons(unknown, load(config), table)
+    with pytest.raises(InputError, match="pseudo.teacher: found 'nobody', expected a run in"):
+        Teachers(unknown, load(config), table)
     own = make_config(tmp_path, run="t", train__seeds=[1, 2], data__task="ordinal")
     write_text(tmp_path / "runs/t/config.yaml", dump(own))
     with pytest.raises(InputError) as error:
-        Lessons(config, load(config), table)
+        Teachers(config, load(config), table)
     assert error.value.lines == [
         "pseudo.teacher: 't' learns ordinal targets, expected multiclass as here",
         "pseudo.teacher: 't' is a run for each of several seeds; name one of 't-s1', 't-s2'",
@@ -174,13 +174,13 @@ def test_what_makes_no_sense_is_refused(tmp_path: Path) -> None:
 def test_hashes_follow_the_predictions_and_the_settings(tmp_path: Path) -> None:
     config, table, _ = world(tmp_path, distill={"teacher": "t"}, pseudo={"teacher": "t", "threshold": 0.5})
     competition = load(config)
-    first = Lessons(config, competition, table).hashes
-    assert Lessons(config, competition, table).hashes == first
+    first = Teachers(config, competition, table).hashes
+    assert Teachers(config, competition, table).hashes == first
     order = np.random.default_rng(0).permutation(ROWS)
     shuffled = replace(competition, ids=competition.ids[order], targets_NC=competition.targets_NC[order])
-    assert Lessons(config, shuffled, table).hashes == first, "the order of the input says nothing"
+    assert Teachers(config, shuffled, table).hashes == first, "the order of the input says nothing"
     path = tmp_path / "runs/t/fold0/test.npz"
     old = Predictions.load(path)
     replace(old, probs_NVC=old.probs_NVC[:, :, ::-1]).save(path)
-    again = Lessons(config, competition, table).hashes
+    again = Teachers(config, competition, table).hashes
     assert [key for key in first if first[key] != again[key]] == ["pseudo.teacher"]
