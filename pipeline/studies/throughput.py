@@ -33,9 +33,9 @@ from pipeline.models.network import Setting
 from pipeline.models.outputs import Output
 from pipeline.prediction.predictor import predict
 from pipeline.training.fold import Fold
-from pipeline.training.trainer import Fit
 from pipeline.training.joining import accelerator
 from pipeline.training.optimizer import optimizer
+from pipeline.training.trainer import Fit
 
 Steps = Callable[[int], int]  # a number of optimizer steps -> how many images they took
 
@@ -195,7 +195,7 @@ class BareStep:
         return count * self.train.accumulate * len(self.images)
 
 
-def model_alone(config: Config, classes: Sequence[str], steps: int) -> tuple[float, float, int]:
+def bare_model(config: Config, classes: Sequence[str], steps: int) -> tuple[float, float, int]:
     """Return images/s of some bare steps (NaN: of none) and of a forward pass, and the weights' bytes."""
     devices.prepare(config.train)
     bare = BareStep(config, len(classes), config.train.batch_size)
