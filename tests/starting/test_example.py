@@ -188,7 +188,7 @@ def test_held_back_score_stands_beside_the_cv_score(finished: Path, capsys: pyte
 
 
 def test_held_back_interval_of_other_metrics_is_resampled(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(example, "bootstrap", partial(example.bootstrap, rounds=100))
+    monkeypatch.setattr(example, "row_interval", partial(example.row_interval, rounds=100))
     config = load_config([finished / "config.yaml"], ["data.solution=solution.csv", "metric=log_loss"])
     path = example.held_back(config)
     assert path is not None
@@ -199,7 +199,7 @@ def test_held_back_interval_of_other_metrics_is_resampled(finished: Path, monkey
 
 
 def test_held_back_score_of_independent_columns(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(example, "bootstrap", partial(example.bootstrap, rounds=20))
+    monkeypatch.setattr(example, "row_interval", partial(example.row_interval, rounds=20))
     rows = [f"{i:04d},{int(i % 3 == 0)},1,0" for i in range(48, 60)]
     (finished / "solution.csv").write_text("\n".join(["image_id,cross,disk,square", *rows]) + "\n")
     several = ["data.task=multilabel", "data.target=[cross, disk, square]", "loss.name=binary_cross_entropy"]
