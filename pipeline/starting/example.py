@@ -1,4 +1,4 @@
-"""Write an example competition as Kaggle would hand it out; look at its held-back labels at the very end."""
+"""Write an example competition as Kaggle would publish it; look at its held-back labels at the very end."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from pipeline.competition.data_root import find_root
 from pipeline.competition.labels import encode_targets
 from pipeline.config.rules import topk_rules
-from pipeline.errors import InputError, MismatchError
+from pipeline.errors import InputError, MismatchError, Problem
 from pipeline.files.atomic import read_json, write_json
 from pipeline.files.tables import read_text_table, write_table
 from pipeline.methods.arrays import Array
@@ -33,10 +33,11 @@ LITE0 = "tf_efficientnet_lite0"
 
 def run(name: str, root: Path) -> Path:
     """Write the example `digits` or `elpv` below root; return root. What is complete stays as it is."""
-    write, columns, extras = EXAMPLES[name]
+    write, columns, files = EXAMPLES[name]
     if (root / "train.csv").is_file() and list(read_text_table(root / "train.csv").columns) != columns:
-        raise InputError(f"{root}/train.csv: belongs to something else; choose another folder with --root")
-    if _complete(root, extras):
+        remedy = "choose another folder with --root"
+        raise InputError(Problem(f"{root}/train.csv", "belongs to something else", remedy=remedy))
+    if _complete(root, files):
         print(f"example {name}: {root} is complete")
         return root
     (root / "images").mkdir(parents=True, exist_ok=True)
@@ -55,22 +56,23 @@ def held_back(config: Config) -> Path | None:
     root = find_root(config.data.root)
     if config.data.solution is None or root is None or not (root / config.data.solution).is_file():
         return None
-    path = config.run_dir / "blend.csv"
+    path, source = config.run_dir / "blend.csv", root / config.data.solution
     if not path.is_file():
-        raise MismatchError(f"{path}: missing; make it with: foldline ensemble")
-    blend, solution = read_text_table(path), read_text_table(root / config.data.solution)
+        raise MismatchError(Problem(str(path), "missing", remedy="make it with: foldline ensemble"))
+    blend, solution = read_text_table(path), read_text_table(source)
     classes = [str(column) for column in blend.columns[1:]]
     if topk_rules.is_short(classes):
         print(f"{path}: holds the first classes of a row alone; nothing held back is scored")
         return None
     if missing := [name for name in (config.data.id, *config.data.targets) if name not in solution]:
-        raise InputError(f"{root / config.data.solution}: no column '{missing[0]}', expected those of data.train")
+        raise InputError(Problem(str(source), f"no column '{missing[0]}'", "those of data.train"))
     truth = solution.set_index(config.data.id)
     if set(blend["id"]) != set(truth.index) or len(blend) != len(truth):
-        raise MismatchError(f"{path}: its ids are not those of {root / config.data.solution}; run: foldline ensemble")
+        found = f"its ids are not those of {source}"
+        raise MismatchError(Problem(str(path), found, remedy="run: foldline ensemble"))
     targets_NC, wrong = encode_targets(TASKS[config.data.task], truth.loc[blend["id"]], config.data, classes)
     if wrong:
-        raise InputError(*(f"{root / config.data.solution}: id '{blend['id'][row]}': {text}" for row, text in wrong))
+        raise InputError(*(problem.below(f"{source}: id '{blend['id'][row]}'") for row, problem in wrong))
     probs_NC, n = blend[classes].to_numpy(np.float64), len(blend)
 
     def scored(rows: Array) -> float:
@@ -83,16 +85,10 @@ def held_back(config: Config) -> Path | None:
         interval = row_interval(scored, n, np.random.default_rng(config.train.seed))
     ensemble = read_json(config.run_dir / "ensemble.json")
     cv = ensemble["variants"][ensemble["submitted"]]
-    found = {
-        "metric": config.metric,
-        "score": score if np.isfinite(score) else None,
-        "interval": [bound if np.isfinite(bound) else None for bound in interval],
-        "n": n,
-        "cv_mean": cv["mean"],
-        "cv_std": cv["std"],
-        "cv_pooled": cv["pooled"],
-    }
-    write_json(config.run_dir / "held_back.json", found)
+    low, high = (bound if np.isfinite(bound) else None for bound in interval)
+    result = {"metric": config.metric, "score": score if np.isfinite(score) else None, "interval": [low, high], "n": n}
+    result |= {f"cv_{key}": cv[key] for key in ("mean", "std", "pooled")}
+    write_json(config.run_dir / "held_back.json", result)
     print(
         f"{config.metric}: CV {_text(cv['mean'])} ± {_text(cv['std'])} (OOF pooled {_text(cv['pooled'])}) | "
         f"held back {score:.4f} [{interval[0]:.3f}, {interval[1]:.3f}], n = {n}"
@@ -128,18 +124,13 @@ def _elpv(root: Path) -> None:
     """Write the 2,624 solar cells of Deitsch et al.; a quarter is the test, drawn within defect × cell type.
 
     The cells were cut from photographs of 44 modules, but the data set does not say which cell belongs to
-    which, so neither this split nor folds can keep a module together: scores may flatter a little.
+    which, so neither this split nor folds can keep a module together: scores may be a little too good.
     """
     import pandas as pd
 
     source = _installed("elpv_dataset").parent / "data"
-    table = pd.read_csv(
-        source / "labels.csv",
-        sep=r"\s+",
-        names=["path", "probability", "cell_type"],
-        dtype=str,
-        encoding="utf-8",
-    )
+    names = ["path", "probability", "cell_type"]
+    table = pd.read_csv(source / "labels.csv", sep=r"\s+", names=names, dtype=str, encoding="utf-8")
     table["image_id"] = [Path(path).stem for path in table["path"]]
     table["defective"] = (table["probability"].astype(float) >= 0.5).astype(int)
     for path, name in zip(table["path"], table["image_id"], strict=True):
@@ -167,7 +158,8 @@ def _convert_lite0(path: Path) -> None:
     pairs = list(zip(theirs.items(), ours.items(), strict=True))
     for (old, tensor), (new, wanted) in pairs:
         if tensor.shape != wanted.shape or old.rpartition(".")[2] != new.rpartition(".")[2]:
-            raise MismatchError(f"{source}: {old} {tuple(tensor.shape)} is not timm's {new} {tuple(wanted.shape)}")
+            found = f"{old} {tuple(tensor.shape)} is not timm's {new} {tuple(wanted.shape)}"
+            raise MismatchError(Problem(str(source), found))
     with atomic(path) as beside:
         beside.write_bytes(save({new: tensor.contiguous() for (_, tensor), (new, _) in pairs}))
 
@@ -178,7 +170,8 @@ def _installed(package: str) -> Path:
 
     spec = find_spec(package)
     if spec is None or spec.origin is None:
-        raise InputError(f"{package}: not installed; install it with: pip install 'foldline[examples]'")
+        remedy = "install it with: pip install 'foldline[examples]'"
+        raise InputError(Problem(package, "not installed", remedy=remedy))
     return Path(spec.origin)
 
 
@@ -196,8 +189,8 @@ def _write_tables(root: Path, table: pd.DataFrame, is_test: Array, targets: list
     write_table(root / "train.csv", table[~is_test])
 
 
-def _complete(root: Path, extras: list[str]) -> bool:
-    names = ["train.csv", "test.csv", "sample_submission.csv", "solution.csv", *extras]
+def _complete(root: Path, files: list[str]) -> bool:
+    names = ["train.csv", "test.csv", "sample_submission.csv", "solution.csv", *files]
     if not all((root / name).is_file() for name in names):
         return False
     ids = [*read_text_table(root / "train.csv")["image_id"], *read_text_table(root / "test.csv")["image_id"]]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.competition.tables import read_table
 from pipeline.competition.templates import fill
-from pipeline.errors import InputError
+from pipeline.errors import InputError, Problem
 from pipeline.starting import pictures, sources, targets
 from pipeline.starting.folder import Folder, words
 from pipeline.starting.pictures import Found
@@ -19,7 +19,7 @@ from pipeline.starting.targets import Guess
 if TYPE_CHECKING:
     import pandas as pd
 
-GROUPS = (  # the surest first
+GROUPS = (  # the clearest first
     *("patient", "subject", "person", "individual", "user", "study", "location", "site", "camera", "video", "scene"),
     *("group", "seq", "sequence", "session", "specimen", "plot", "field", "family"),
 )
@@ -45,10 +45,11 @@ def guess(folder: Folder) -> tuple[list[Guess], list[str]]:
     test_columns = [] if test is None else [str(column) for column in test.columns]
     target = targets.find(train.table, test_columns, sample.iloc[:, 1:], [id_, sample_id])
     if target is None:
-        raise InputError(
-            f"{folder.root}: no target found, expected {', '.join(map(str, sample.columns[1:5]))} as in {path}, "
-            f"or a column of labels, among {', '.join(map(str, train.table.columns[:12]))}; write the config by hand"
+        wanted = (
+            f"{', '.join(map(str, sample.columns[1:5]))} as in {path}, or a column of labels, "
+            f"among {', '.join(map(str, train.table.columns[:12]))}"
         )
+        raise InputError(Problem(str(folder.root), "no target found", wanted, "write the config by hand"))
     guesses += target.guesses
     _repeats(train.table, id_, target.columns, guesses)
     _group(train.table, test, {id_, *target.columns}, guesses, notes)
@@ -84,26 +85,24 @@ def _test(
 def _ids(train: Train, test: pd.DataFrame | None, sample: pd.DataFrame, guesses: list[Guess]) -> str:
     """Choose data.id, and predict_id where several images make one prediction; return data.id."""
     sample_id, asked = str(sample.columns[0]), set(sample.iloc[:, 0])
-    columns = {str(column).lower(): str(column) for column in train.table.columns}
-    own = columns.get(sample_id.lower())
+    id_, why = train.found.column if train.found else str(train.table.columns[0]), "names the pictures"
+    template = None
     if test is None:
-        id_ = own or (train.found.column if train.found else str(train.table.columns[0]))
-        why = "as in the sample submission" if own else "names the pictures"
-        guesses.append(("data.id", id_, why))
+        same = [str(column) for column in train.table.columns if str(column).lower() == sample_id.lower()]
+        if same:
+            id_, why = same[-1], "as in the sample submission"
     else:
         linked = [str(column) for column in test.columns if asked <= set(test[column])]
         linked.sort(key=lambda column: column.lower() != sample_id.lower())
         shared = [column for column in linked if column in train.table]
         if shared:
-            id_ = shared[0]
-            guesses.append(("data.id", id_, "holds the sample submission's ids in the test table"))
+            id_, why = shared[0], "holds the sample submission's ids in the test table"
         else:
-            id_ = train.found.column if train.found else str(train.table.columns[0])
-            guesses.append(("data.id", id_, "names the pictures"))
             template = _composed(train.table, test, linked[0])
-            if template is not None:
-                why = f"gives '{linked[0]}' of the test table: what is predicted, of one or several images"
-                guesses.append(("data.predict_id", template, why))
+    guesses.append(("data.id", id_, why))
+    if test is not None and template is not None:
+        why = f"gives '{linked[0]}' of the test table: what is predicted, of one or several images"
+        guesses.append(("data.predict_id", template, why))
     if sample_id.lower() != id_.lower():
         guesses.append(("submission.id", sample_id, "the sample submission's own name for it"))
     return id_
@@ -129,18 +128,18 @@ def _test_pictures(
     own = train.found.template
     for template in dict.fromkeys((own, own.replace("train", "test"))):  # few test rows may all lie in one sub-folder
         try:
-            hits = pictures.count(rows, folder, template)
+            count = pictures.count(rows, folder, template)
         except ValueError:  # a column that the test rows do not have
             continue
-        if hits == len(rows):
-            found: Found | None = Found(template, id_, hits, len(rows))
+        if count == len(rows):
+            found: Found | None = Found(template, id_, count, len(rows))
             break
     else:
         found = pictures.find(rows, folder, "test", [train.found.column, id_])
     if found is None:
         guesses.append(("data.test_image", f"test/{{{id_}}}.jpg", "no test picture was found: correct it"))
     elif found.template != own:
-        guesses.append(("data.test_image", found.template, f"reaches {found.hits} pictures of {found.rows} rows"))
+        guesses.append(("data.test_image", found.template, f"reaches {found.count} pictures of {found.rows} rows"))
 
 
 def _repeats(table: pd.DataFrame, id_: str, target: list[str], guesses: list[Guess]) -> None:
@@ -158,8 +157,8 @@ def _group(
     """Choose the column whose rows belong together: by its name, and best where the test has values of its own."""
     fitting = []
     for column in map(str, table.columns):
-        said = [re.sub(r"(?<=[a-z])id$", "", word) for word in words(re.sub(r"(?<=[a-z])(?=[A-Z])", "_", column))]
-        rank = min((GROUPS.index(word) for word in said if word in GROUPS), default=None)
+        parts = [re.sub(r"(?<=[a-z])id$", "", word) for word in words(re.sub(r"(?<=[a-z])(?=[A-Z])", "_", column))]
+        rank = min((GROUPS.index(word) for word in parts if word in GROUPS), default=None)
         values = set(table[column])
         if rank is None or column in used or "" in values or not FEWEST_GROUPS <= len(values) < len(table):
             continue
@@ -176,6 +175,5 @@ def _group(
 
 def name_of(folder: Folder) -> str:
     """Return a name for runs and folds from the folder's."""
-    return (
-        re.sub(r"[^A-Za-z0-9._-]+", "-", os.path.basename(os.path.realpath(folder.root))).strip("-._") or "competition"
-    )
+    name = os.path.basename(os.path.realpath(folder.root))
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-._") or "competition"

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from pipeline.competition.data_root import find_root
-from pipeline.errors import InputError
+from pipeline.config.keys import KEYS
+from pipeline.errors import InputError, Problem
 from pipeline.files.atomic import write_text
-from pipeline.starting import writing
 from pipeline.starting.folder import look
 from pipeline.starting.guess import guess, name_of
 from pipeline.starting.recipe import recipe
+from pipeline.starting.targets import Guess
+
+WIDTH = 120
 
 
 def run(place: str, out: Path | None = None) -> Path:
@@ -21,12 +28,12 @@ def run(place: str, out: Path | None = None) -> Path:
     """
     root = find_root(place)
     if root is None:
-        raise InputError(f"{place}: no folder, expected one with a competition's files")
+        raise InputError(Problem(place, "no folder", "one with a competition's files"))
     folder = look(root)
     name = name_of(folder)
     path = out or Path("configs") / f"{name}.yaml"
     if path.exists():
-        raise InputError(f"{path}: exists already; remove it, or name another file with --out")
+        raise InputError(Problem(str(path), "exists already", remedy="remove it, or name another file with --out"))
     guesses, notes = guess(folder)
     shape = next((value["shape"] for key, value, _ in guesses if key == "data.image" and isinstance(value, dict)), None)
     guesses = [("data.root", place, ""), *guesses, *recipe(folder, shape)]
@@ -34,6 +41,39 @@ def run(place: str, out: Path | None = None) -> Path:
         print(f"init: {key} = {value}" + (f": {why}" if why else ""))
     for note in notes:
         print(f"init: note: {note}")
-    write_text(path, writing.text(name, guesses, notes))
+    write_text(path, _text(name, guesses, notes))
     print(f"init: wrote {path}; next: foldline check -c {path}")
     return path
+
+
+def _text(name: str, guesses: list[Guess], notes: list[str]) -> str:
+    """Return the config with the reason for every key beside it; of two guesses for one key the later one holds."""
+    latest = {key: (value, why) for key, value, why in guesses}
+    lines = ["# Written by foldline init: guesses, each with its reason. Correct them, then run: foldline check"]
+    for note in notes:
+        lines += textwrap.wrap(note, WIDTH, initial_indent="# ", subsequent_indent="# ")
+    lines.append(f"name: {name}")
+    for full in (key for key in KEYS if key in latest):
+        section, _, key = full.rpartition(".")
+        if section and f"{section}:" not in lines:
+            lines.append(f"{section}:")
+        lines += _line("  " if section else "", key, *latest[full])
+    return "\n".join(lines) + "\n"
+
+
+def _line(space: str, key: str, value: Any, why: str) -> list[str]:
+    """Return the key's line with the reason behind it, or before it where both are too long for one."""
+    line = f"{space}{key}: {_flow(value)}"
+    if not why:
+        return [line]
+    if len(line) + len(why) + 4 <= WIDTH:
+        return [f"{line}  # {why}"]
+    reason = textwrap.wrap(why, WIDTH, initial_indent=f"{space}# ", subsequent_indent=f"{space}# ")
+    if len(line) <= WIDTH or not isinstance(value, list):
+        return [*reason, line]
+    return [*reason, f"{space}{key}:", *(f"{space}  - {_flow(item)}" for item in value)]
+
+
+def _flow(value: Any) -> str:
+    """Return a value as YAML on one line."""
+    return yaml.safe_dump([value], default_flow_style=True, allow_unicode=True, width=2**31, sort_keys=False)[1:-2]

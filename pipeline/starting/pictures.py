@@ -27,13 +27,13 @@ class Found:
 
     template: str
     column: str  # that names the file
-    hits: int
+    count: int
     rows: int
 
     @property
     def share(self) -> float:
         """Return the share of the rows that have their picture."""
-        return self.hits / self.rows
+        return self.count / self.rows
 
 
 def find(table: pd.DataFrame, folder: Folder, part: str, prefer: Sequence[str]) -> Found | None:
@@ -70,7 +70,7 @@ def count(table: pd.DataFrame, folder: Folder, template: str) -> int:
 
 def _templates(rows: pd.DataFrame, column: str, folder: Folder) -> list[str]:
     """Return the templates that lead most rows to a picture which this column names."""
-    hits: dict[tuple[int, str, str], dict[int, list[list[str]]]] = defaultdict(lambda: defaultdict(list))
+    reached: dict[tuple[int, str, str], dict[int, list[list[str]]]] = defaultdict(lambda: defaultdict(list))
     for row, cell in enumerate(rows[column]):
         for width in [0, *folder.widths] if cell.isdigit() else [0]:
             text = cell.zfill(width)
@@ -79,9 +79,9 @@ def _templates(rows: pd.DataFrame, column: str, folder: Folder) -> list[str]:
                 ending = "" if path.endswith(text) else os.path.splitext(path)[1]
                 if path == text + ending or path.endswith("/" + text + ending):
                     above = path[: len(path) - len(text + ending)].split("/")[:-1]
-                    hits[len(above), field, ending][row].append(above)
+                    reached[len(above), field, ending][row].append(above)
     made = []
-    for (depth, field, ending), found in hits.items():
+    for (depth, field, ending), found in reached.items():
         if len(found) < len(rows) / 2:
             continue
         options = [_options(rows, column, found, level) for level in range(depth)]

@@ -31,7 +31,7 @@ def recipe(folder: Folder, arrays: tuple[int, int] | None) -> list[Guess]:
     return [
         ("model.name", name, "a first one: its weights come from the hub, or give a path as model.pretrained"),
         ("model.size", size, why),
-        ("augment.train", "medium", "mirrors left and right: take text for signs, flat_medium where nothing is up"),
+        ("augment.train", "medium", "flips left and right: take text for signs, flat_medium where nothing is up"),
         ("train.epochs", 10, ""),
         ("tta", ["identity", "hflip"], ""),
     ]

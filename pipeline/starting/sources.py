@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pipeline.competition.tables import read_table
-from pipeline.errors import InputError
+from pipeline.errors import InputError, Problem
 from pipeline.starting import pictures
 from pipeline.starting.folder import Folder, class_folder, labels_in_names, words
 from pipeline.starting.pictures import Found
@@ -38,10 +38,8 @@ def sample(folder: Folder) -> tuple[str, pd.DataFrame, list[str]]:
         kept = [name for name in table.columns if name.strip() and not name.startswith("Unnamed: ")]
         if len(kept) > 1:
             return path, table[kept], list(table.columns)
-    raise InputError(
-        f"{folder.root}: no table is called like sample_submission.csv, expected one with an id column and what is to "
-        "be filled in; write one with a row per test id"
-    )
+    found, wanted = "no table is called like sample_submission.csv", "one with an id column and what is to be filled in"
+    raise InputError(Problem(str(folder.root), found, wanted, "write one with a row per test id"))
 
 
 def train(folder: Folder, taken: str, sample_id: str) -> Train:
@@ -60,29 +58,28 @@ def train(folder: Folder, taken: str, sample_id: str) -> Train:
             return Train(table, None, [("data.train", path, "records that hold their images"), *arrays])
     if (top := class_folder(folder)) is not None:
         table = read_table(folder.root, top)
-        why = f"no table leads to pictures; its {table['label'].nunique()} sub-folders are the labels"
-        found = Found("{path}", "file" if table["file"].is_unique else "path", len(table), len(table))
-        return Train(table, found, [("data.train", top, why), ("data.image", found.template, "the files found")])
+        why = f"its {table['label'].nunique()} sub-folders are the labels"
+        return _of_files(table, top, "file" if table["file"].is_unique else "path", why)
     if (named := labels_in_names(folder)) is not None:
-        table = read_table(folder.root, named[0])
-        why = f"no table leads to pictures; their names begin with the labels {', '.join(named[1][:4])}"
-        found = Found("{path}", "id", len(table), len(table))
-        return Train(table, found, [("data.train", named[0], why), ("data.image", found.template, "the files found")])
-    listed = ", ".join(tables[:6]) or "there is none"
-    raise InputError(
-        f"{folder.root}: no training rows found, expected a table whose cells lead to pictures (tables: {listed}; "
-        f"{len(folder.pictures)} pictures), a folder per class, or labels in file names; {_packed(folder)}"
-    )
+        why = f"their names begin with the labels {', '.join(named[1][:4])}"
+        return _of_files(read_table(folder.root, named[0]), named[0], "id", why)
+    there = f"tables: {', '.join(tables[:6]) or 'there is none'}; {len(folder.pictures)} pictures"
+    wanted = f"a table whose cells lead to pictures ({there}), a folder per class, or labels in file names"
+    remedy = "; ".join(folder.notes) or "write the config by hand, as those in configs/competitions"
+    raise InputError(Problem(str(folder.root), "no training rows found", wanted, remedy))
 
 
-def _packed(folder: Folder) -> str:
-    return "; ".join(folder.notes) or "write the config by hand, as those in configs/competitions"
+def _of_files(table: pd.DataFrame, spec: str, column: str, why: str) -> Train:
+    """Return training rows that are files."""
+    found = Found("{path}", column, len(table), len(table))
+    guess = ("data.train", spec, f"no table leads to pictures; {why}")
+    return Train(table, found, [guess, ("data.image", found.template, "the files found")])
 
 
 def _likely(path: str) -> tuple[int, int, str]:
-    """Order tables by how much their name says that they are for training."""
-    stem, said = os.path.splitext(path.rpartition("/")[2])[0].lower(), words(path)
-    rank = 0 if stem == "train" else 1 if "train" in said else 2 if {"training", "labels"} & {*said} else 3
+    """Order tables by how clearly their names say that they are for training."""
+    stem, found = os.path.splitext(path.rpartition("/")[2])[0].lower(), words(path)
+    rank = 0 if stem == "train" else 1 if "train" in found else 2 if {"training", "labels"} & {*found} else 3
     return rank, path.count("/"), path
 
 
@@ -90,7 +87,7 @@ def _with_others(folder: Folder, others: list[str], path: str, table: pd.DataFra
     """Add validation tables of the same columns, and say how the pictures were found."""
     import pandas as pd
 
-    joined, hits, paths = [table], found.hits, [path]
+    joined, count, paths = [table], found.count, [path]
     for other in others:
         if not VALID & set(words(other.rpartition("/")[2])):
             continue
@@ -100,13 +97,13 @@ def _with_others(folder: Folder, others: list[str], path: str, table: pd.DataFra
             continue
         reached = pictures.count(more, folder, found.template)
         if list(more.columns) == list(table.columns) and reached:
-            joined, hits, paths = [*joined, more], hits + reached, [*paths, other]
+            joined, count, paths = [*joined, more], count + reached, [*paths, other]
     table = pd.concat(joined, ignore_index=True) if len(joined) > 1 else table
-    found = Found(found.template, found.column, hits, len(table))
+    found = Found(found.template, found.column, count, len(table))
     guesses: list[Guess] = [("data.train", paths if len(paths) > 1 else path, "its cells lead to pictures")]
-    if hits < len(table):
-        guesses.append(("data.missing", "skip", f"{len(table) - hits} training rows have no picture"))
-    guesses.append(("data.image", found.template, f"reaches {hits} pictures of {len(table)} rows"))
+    if count < len(table):
+        guesses.append(("data.missing", "skip", f"{len(table) - count} training rows have no picture"))
+    guesses.append(("data.image", found.template, f"reaches {count} pictures of {len(table)} rows"))
     return Train(table, found, guesses)
 
 
@@ -123,12 +120,8 @@ def _arrays(folder: Folder, path: str) -> list[Guess]:
     seen = [number for record in records[:RECORDS] for name in columns for number in record[name]]
     low, high = min(seen), max(seen)
     room = 0.1 * (high - low)
-    arrays = {"columns": columns, "shape": [side, side]}
+    arrays, window = {"columns": columns, "shape": [side, side]}, [round(low - room), round(high + room)]
     return [
         ("data.image", arrays, f"lists of {side}·{side} numbers in the records"),
-        (
-            "data.window",
-            [round(low - room), round(high + room)],
-            f"values from {low:g} to {high:g} occur, and some room",
-        ),
+        ("data.window", window, f"values from {low:g} to {high:g} occur, and some room"),
     ]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.competition.labels import natural
+from pipeline.starting.folder import words
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,10 +19,37 @@ if TYPE_CHECKING:
 Guess = tuple[str, Any, str]  # dotted key, value, why
 INTEGER, NUMBER = re.compile(r"-?\d+"), re.compile(r"-?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 NAMES = ("category_id", "label", "labels", "class", "target", "species", "category", "breed", "attribute_ids")
-GRADES = ("diagnosis", "grade", "level", "severity", "stage", "rating", "score", "quality", "degree", "kl")
-CATEGORIES = ("category", "class", "label", "species", "id", "type", "kind", "breed")
+GRADES = {"diagnosis", "grade", "level", "severity", "stage", "rating", "score", "quality", "degree", "kl"}
+CATEGORIES = {"category", "class", "label", "species", "id", "type", "kind", "breed"}
 SEPARATORS = (" ", ",", ";", "|")
 MANY = 30  # whole numbers beyond so many are amounts, unless the name says classes
+RULES = "correct it where the rules differ"
+VALUES: list[Guess] = [
+    ("loss.name", "mse", "the mean of the values is what squared errors want"),
+    ("metric", "rmse", f"usual for numbers; {RULES}"),
+    ("submission.cell", "value", "numbers"),
+]
+LABELS: list[Guess] = [
+    ("loss.name", "binary_cross_entropy", "independent labels"),
+    ("metric", "f1_micro", f"usual for several labels; {RULES}"),
+    ("submission.cell", "label", "labels, joined"),
+]
+GRADED: list[Guess] = [
+    ("metric", "quadratic_weighted_kappa", f"usual for grades; {RULES}"),
+    ("submission.cell", "label", "a grade"),
+]
+PROBABILITIES: list[Guess] = [
+    ("metric", "log_loss", f"a probability is asked for every class; {RULES}"),
+    ("submission.cell", "probability", "one column per class"),
+]
+COLUMNS: list[Guess] = [
+    ("metric", "mean_column_auc", f"usual for one column per class; {RULES}"),
+    ("submission.cell", "probability", "one column per class"),
+]
+BINARY: list[Guess] = [
+    ("metric", "roc_auc", "usual for two labels; log_loss, accuracy … where the rules say so"),
+    ("submission.cell", "probability", "label where the rules ask for decisions"),
+]
 
 
 @dataclass(frozen=True)
@@ -44,12 +72,9 @@ def find(train: pd.DataFrame, test_columns: Sequence[str], sample: pd.DataFrame,
             cells = set(train[column])
             if len(cells & set(asked)) >= 0.9 * len(asked) and cells <= set(asked):
                 why = f"its {len(cells)} values are the columns of the sample submission"
-                kind: list[Guess] = [
-                    ("data.task", "multiclass", "the classes exclude each other"),
-                    ("metric", "log_loss", "a probability is asked for every class; correct it where the rules differ"),
-                    ("submission.cell", "probability", "one column per class"),
-                ]
-                return Target([column], [("data.target", column, why), *kind, *_rare(list(train[column]))])
+                task: Guess = ("data.task", "multiclass", "the classes exclude each other")
+                guesses = [("data.target", column, why), task, *PROBABILITIES, *_rare(list(train[column]))]
+                return Target([column], guesses)
         return None
     wanted = set(sample[asked[0]])
     free = [str(name) for name in train.columns if name not in used and name not in test_columns]
@@ -76,29 +101,26 @@ def _one(train: pd.DataFrame, column: str, sample: pd.DataFrame) -> Target:
     whole = all(INTEGER.fullmatch(kind.strip()) for kind in kinds)
     numeric = whole or all(NUMBER.fullmatch(kind.strip()) for kind in kinds)
     fractions = any("." in cell for cell in wanted if NUMBER.fullmatch(cell))
+    name_words = set(words(column))
+    # numbers are names of classes and no amounts
+    are_classes = whole and (name_words & CATEGORIES or len(kinds) <= 2 or (len(kinds) <= MANY and not fractions))
     if separator is not None:
-        guesses += _labels(separator, blank=len(cells) < len(train))
+        guesses.append(("data.task", "multilabel", "cells hold several labels"))
+        guesses.append(("data.separator", separator, "between the labels of a cell"))
+        if len(cells) == len(train):
+            guesses.append(("decision.min_labels", 1, "every row has a label in training"))
+        guesses += LABELS
     elif len(kinds) == 2:
         guesses += _binary(kinds, asked, wanted, fractions)
-    elif numeric and not _are_classes(column, kinds, whole, fractions):
+    elif numeric and not are_classes:
         low, high = min(map(float, kinds)), max(map(float, kinds))
-        guesses += [
-            ("data.task", "regression", f"numbers from {low:g} to {high:g}"),
-            (
-                "data.range",
-                [int(low), int(high)] if whole else [low, high],
-                "what occurs in training; correct it to what is possible",
-            ),
-            ("loss.name", "mse", "the mean of the values is what squared errors want"),
-            ("metric", "rmse", "usual for numbers; correct it where the rules differ"),
-            ("submission.cell", "value", "numbers"),
-        ]
-    elif whole and len(kinds) <= 10 and set(re.split(r"[^a-z]+", column.lower())) & set(GRADES):
-        guesses += [
-            ("data.task", "ordinal", f"whole numbers {kinds[0]} to {kinds[-1]} of a column that is called a grade"),
-            ("metric", "quadratic_weighted_kappa", "usual for grades; correct it where the rules differ"),
-            ("submission.cell", "label", "a grade"),
-        ]
+        span = [int(low), int(high)] if whole else [low, high]
+        guesses.append(("data.task", "regression", f"numbers from {low:g} to {high:g}"))
+        guesses.append(("data.range", span, "what occurs in training; correct it to what is possible"))
+        guesses += VALUES
+    elif whole and len(kinds) <= 10 and name_words & GRADES:
+        why = f"whole numbers {kinds[0]} to {kinds[-1]} of a column that is called a grade"
+        guesses += [("data.task", "ordinal", why), *GRADED]
     else:
         guesses += _multiclass(cells, kinds, wanted)
     return Target([column], guesses)
@@ -109,66 +131,34 @@ def _several(train: pd.DataFrame, columns: list[str]) -> Target:
 
     values_NC = train[columns].apply(pd.to_numeric, errors="coerce").to_numpy(np.float64)
     guesses: list[Guess] = [("data.target", columns, "the columns of the sample submission")]
-    if np.isnan(values_NC).any() or values_NC.min() < 0 or values_NC.max() > 1:
-        if np.isnan(values_NC).any():
-            guesses += [
-                ("data.task", "multiclass", "several columns of labels"),
-                ("data.heads", True, "a head for each"),
-            ]
-            return Target(columns, guesses)
-        guesses += [
-            ("data.task", "regression", "numbers outside 0 to 1"),
-            ("loss.name", "mse", "the mean of the values is what squared errors want"),
-            ("metric", "rmse", "usual for numbers; correct it where the rules differ"),
-            ("submission.cell", "value", "numbers"),
-        ]
-        return Target(columns, guesses)
-    if (np.abs(values_NC.sum(1) - 1) < 1e-3).all():
-        guesses += [("data.task", "multiclass", "every row sums to 1: one label per row")]
+    if np.isnan(values_NC).any():
+        guesses += [("data.task", "multiclass", "several columns of labels"), ("data.heads", True, "a head for each")]
+    elif values_NC.min() < 0 or values_NC.max() > 1:
+        guesses += [("data.task", "regression", "numbers outside 0 to 1"), *VALUES]
+    elif (np.abs(values_NC.sum(1) - 1) < 1e-3).all():
+        guesses += [("data.task", "multiclass", "every row sums to 1: one label per row"), *COLUMNS]
     else:
-        guesses += [
-            ("data.task", "multilabel", "rows hold several labels, or none"),
-            ("loss.name", "binary_cross_entropy", "independent columns"),
-        ]
-    guesses += [
-        ("metric", "mean_column_auc", "usual for one column per class; correct it where the rules differ"),
-        ("submission.cell", "probability", "one column per class"),
-    ]
+        guesses.append(("data.task", "multilabel", "rows hold several labels, or none"))
+        guesses += [("loss.name", "binary_cross_entropy", "independent columns"), *COLUMNS]
     return Target(columns, guesses)
-
-
-def _labels(separator: str, blank: bool) -> list[Guess]:
-    never: list[Guess] = [] if blank else [("decision.min_labels", 1, "every row has a label in training")]
-    return [
-        ("data.task", "multilabel", "cells hold several labels"),
-        ("data.separator", separator, "between the labels of a cell"),
-        ("loss.name", "binary_cross_entropy", "independent labels"),
-        ("metric", "f1_micro", "usual for several labels; correct it where the rules differ"),
-        *never,
-        ("submission.cell", "label", "labels, joined"),
-    ]
 
 
 def _binary(kinds: list[str], asked: str, wanted: list[str], fractions: bool) -> list[Guess]:
     found: list[Guess] = [("data.task", "binary", f"two labels, {kinds[0]} and {kinds[1]}")]
-    if not all(NUMBER.fullmatch(kind.strip()) for kind in kinds):
-        if asked.lower() == kinds[0].lower():
-            kinds = kinds[::-1]
-        sure = asked.lower() == kinds[1].lower()
-        why = f"the probability is that of {kinds[1]}" + (
-            "" if sure else ": guessed by the alphabet, turn them round where the rules ask for the other"
-        )
-        found.append(("data.classes", kinds, why))
-        if not fractions and set(wanted) <= set(kinds):
-            return [
-                *found,
-                ("metric", "accuracy", "the sample submission holds labels"),
-                ("submission.cell", "label", "as there"),
-            ]
+    if all(NUMBER.fullmatch(kind.strip()) for kind in kinds):
+        return found + BINARY
+    if asked.lower() == kinds[0].lower():
+        kinds = kinds[::-1]
+    why = f"the probability is that of {kinds[1]}"
+    if asked.lower() != kinds[1].lower():
+        why += ": guessed by the alphabet, turn them round where the rules ask for the other"
+    found.append(("data.classes", kinds, why))
+    if fractions or not set(wanted) <= set(kinds):
+        return found + BINARY
     return [
         *found,
-        ("metric", "roc_auc", "usual for two labels; log_loss, accuracy … where the rules say so"),
-        ("submission.cell", "probability", "label where the rules ask for decisions"),
+        ("metric", "accuracy", "the sample submission holds labels"),
+        ("submission.cell", "label", "as there"),
     ]
 
 
@@ -178,10 +168,10 @@ def _multiclass(cells: list[str], kinds: list[str], wanted: list[str]) -> list[G
     found: list[Guess] = [("data.task", "multiclass", f"{len(kinds)} labels, one per row")]
     metric = "f1_macro" if uneven else "accuracy"
     why = "the labels are unequally frequent" if uneven else "the labels are about equally frequent"
-    found.append(("metric", metric, f"{why}; correct it where the rules differ"))
-    known = set(kinds)
-    tops = {len(cell.split()) for cell in wanted}
-    if len(tops) == 1 and (top := tops.pop()) > 1 and all(set(cell.split()) <= known for cell in wanted[:100]):
+    found.append(("metric", metric, f"{why}; {RULES}"))
+    counts_of = {len(cell.split()) for cell in wanted}
+    top = min(counts_of, default=0)
+    if len(counts_of) == 1 and top > 1 and all(set(cell.split()) <= set(kinds) for cell in wanted[:100]):
         found += [("submission.cell", "top", f"{top} labels in each cell"), ("submission.top", top, "as there")]
     elif all(INTEGER.fullmatch(cell) for cell in wanted) and not any(INTEGER.fullmatch(kind) for kind in kinds):
         found.append(("submission.cell", "class_id", "numbers for labels that are texts: 0 is the first class"))
@@ -193,15 +183,9 @@ def _multiclass(cells: list[str], kinds: list[str], wanted: list[str]) -> list[G
 def _rare(cells: Sequence[str]) -> list[Guess]:
     counts = Counter(cells)
     fewest, name = min((times, name) for name, times in counts.items())
-    if fewest >= 5:
-        return []
-    return [
-        (
-            "folds.rare",
-            "train",
-            f"'{name}' has {fewest} of {sum(counts.values())} rows: rarer labels than folds are trained on in all",
-        )
-    ]
+    rows = f"'{name}' has {fewest} of {sum(counts.values())} rows"
+    why = f"{rows}: rarer labels than folds are trained on in all"
+    return [("folds.rare", "train", why)] if fewest < 5 else []
 
 
 def _separator(cells: Sequence[str]) -> str | None:
@@ -215,11 +199,3 @@ def _separator(cells: Sequence[str]) -> str | None:
         if joined and again >= 0.5 * len(inside):
             return separator
     return None
-
-
-def _are_classes(column: str, kinds: list[str], whole: bool, fractions: bool) -> bool:
-    """Tell whether numbers are names of classes and no amounts."""
-    if not whole:
-        return False
-    named = set(re.split(r"[^a-z]+", column.lower())) & set(CATEGORIES)
-    return bool(named) or len(kinds) <= 2 or (len(kinds) <= MANY and not fractions)
