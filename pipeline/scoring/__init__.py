@@ -1,1 +1,4 @@
-"""Probabilities and truth in; scores, comparisons and the ledger of submissions out. Read `stage.py` first."""
+"""Probabilities and truth come in; scores, comparisons and the ledger of submissions go out.
+
+Read `stage.py` first; `evaluation.py` says how blends and comparisons are evaluated on folds that no fit saw.
+"""

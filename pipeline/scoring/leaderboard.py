@@ -1,4 +1,4 @@
-"""Keep a ledger of runs and blends beside their leaderboard scores, and say how well CV foretold them."""
+"""Keep a ledger of runs and blends beside their leaderboard scores, and say how well CV predicted them."""
 
 from __future__ import annotations
 
@@ -8,18 +8,20 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from pipeline.config import loading as configs
-from pipeline.errors import InputError, MismatchError
+from pipeline.errors import InputError, MismatchError, Problem
 from pipeline.files.atomic import read_json
+from pipeline.methods.arrays import Array
 from pipeline.methods.blenders import find as find_blender
 from pipeline.methods.metrics import find
 from pipeline.prediction.oof import find_run
 from pipeline.scoring import ledger
 from pipeline.scoring.ledger import Entry
+from pipeline.scoring.scores import shown
 
 SHOWN = 12  # runs that are not in the ledger
 ENOUGH = 5  # pairs, below which a correlation says next to nothing
@@ -51,36 +53,31 @@ def add(
     Leaderboard scores and the note stay as they were where none is given. Raises InputError where the run is not
     scored, MismatchError where the ledger is damaged.
     """
-    if wrong := [value for value in (public, private) if value is not None and not math.isfinite(value)]:
-        raise InputError(f"leaderboard: found {wrong[0]}, expected a finite score")
+    given: dict[str, Any] = {
+        "public": public,
+        "private": private,
+        "note": None if note is None else " ".join(note.split()),
+    }
+    for value in (public, private):
+        if value is not None and not math.isfinite(value):
+            raise InputError(Problem("leaderboard", f"found {value}", "a finite score"))
     folder = find_run(name, runs_dir, "leaderboard")
     run_name = folder.name if folder.resolve().parent == runs_dir.resolve() else str(folder)
-    fresh = replace(_scored(folder, run_name), public=public, private=private, note=" ".join((note or "").split()))
-
-    replaced: list[Entry] = []
+    fresh = replace(_scored(folder, run_name), **{what: value for what, value in given.items() if value is not None})
 
     def make(old: Entry | None) -> Entry:
         if old is None:
             return fresh
-        replaced.append(old)
-        return replace(
-            fresh,
-            date=old.date if _scores(old) == _scores(fresh) else fresh.date,
-            public=old.public if public is None else public,
-            private=old.private if private is None else private,
-            note=old.note if note is None else fresh.note,
-        )
+        date = old.date if _scores(old) == _scores(fresh) else fresh.date
+        return replace(fresh, date=date, **{what: getattr(old, what) for what, value in given.items() if value is None})
 
-    made = ledger.change(runs_dir, run_name, make)
-    print(
-        f"{run_name}: {made.metric} {_text(made.primary)}, public {_text(made.public)}, private {_text(made.private)}"
-    )
-    kept = [what for what, given in (("public", public), ("private", private)) if given is None]
-    kept = [what for what in kept if getattr(made, what) is not None]
-    for old in replaced if kept else []:
-        if _scores(old) != _scores(made):
-            change = f"its own score was {_text(old.primary)} and is {_text(made.primary)}"
-            print(f"note: {change}; {' and '.join(kept)} may belong to the earlier submission")
+    old, made = ledger.change(runs_dir, run_name, make)
+    public_private = f"public {shown(made.public)}, private {shown(made.private)}"
+    print(f"{run_name}: {made.metric} {shown(made.primary)}, {public_private}")
+    kept = [what for what in ("public", "private") if given[what] is None and getattr(made, what) is not None]
+    if old is not None and kept and _scores(old) != _scores(made):
+        change = f"its own score was {shown(old.primary)} and is {shown(made.primary)}"
+        print(f"note: {change}; {' and '.join(kept)} may belong to the earlier submission")
     return runs_dir / ledger.NAME
 
 
@@ -90,43 +87,35 @@ def main(arguments: argparse.Namespace) -> None:
     runs_dir = Path(arguments.runs_dir)
     if arguments.action is None:
         if named := [f"--{name}" for name, value in given.items() if value is not None]:
-            raise InputError(f"leaderboard: found {', '.join(named)} without add RUN; name the run that it belongs to")
+            found, remedy = f"found {', '.join(named)} without add RUN", "name the run that it belongs to"
+            raise InputError(Problem("leaderboard", found, remedy=remedy))
         run(runs_dir)
     elif arguments.entered is None:
-        raise InputError("leaderboard add: found no run; name one: foldline leaderboard add RUN --public SCORE")
+        remedy = "name one: foldline leaderboard add RUN --public SCORE"
+        raise InputError(Problem("leaderboard add", "found no run", remedy=remedy))
     else:
         add(runs_dir, arguments.entered, **given)
 
 
 def _scored(folder: Path, name: str) -> Entry:
     """Read what the run's files say: a blend's where it was blended, else its own scores."""
-    blend, own = folder / "ensemble.json", folder / "scores.json"
-    if not (blend.is_file() or own.is_file()):
-        raise InputError(f"{folder}: not scored; score it with: foldline score, or blend it with: foldline ensemble")
-    competition = configs.load([folder / "config.yaml"]).name
-    path = blend if blend.is_file() else own
+    path = next((folder / file for file in ("ensemble.json", "scores.json") if (folder / file).is_file()), None)
+    if path is None:
+        remedy = "score it with: foldline score, or blend it with: foldline ensemble"
+        raise InputError(Problem(str(folder), "not scored", remedy=remedy))
+    competition, is_blend = configs.load([folder / "config.yaml"]).name, path.stem == "ensemble"
     report = read_json(path)
     try:
         if report.get("partial"):
-            raise InputError(f"{path}: scores of folds {report['folds']} alone; train and score the others first")
+            found = f"scores of folds {report['folds']} only"
+            raise InputError(Problem(str(path), found, remedy="train and score the others first"))
         scores = report["variants"][report.get("submitted", "tta")]
-        cv, cross_fitted = _fitted(report, scores["mean"]) if path == blend else (scores["mean"], None)
-        return Entry(
-            date=datetime.now(UTC).strftime("%Y-%m-%d %H:%M"),
-            competition=competition,
-            run=name,
-            metric=report["metric"],
-            cv=cv,
-            std=scores["std"],
-            cross_fitted=cross_fitted,
-            public=None,
-            private=None,
-            note="",
-        )
+        cv, cross_fitted = _fitted(report, scores["mean"]) if is_blend else (scores["mean"], None)
+        now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M")
+        return Entry(now, competition, name, report["metric"], cv, scores["std"], cross_fitted)
     except (KeyError, TypeError, AttributeError) as error:
-        raise MismatchError(
-            f"{path}: lacks {error}; delete it and make it again: foldline {'ensemble' if path == blend else 'score'}"
-        ) from None
+        remedy = f"delete it and make it again: foldline {'ensemble' if is_blend else 'score'}"
+        raise MismatchError(Problem(str(path), f"lacks {error}", remedy=remedy)) from None
 
 
 def _fitted(report: dict[str, Any], mean: float | None) -> tuple[float | None, float | None]:
@@ -136,22 +125,18 @@ def _fitted(report: dict[str, Any], mean: float | None) -> tuple[float | None, f
     for a blender that was compared with no other (None).
     """
     variant, blender = report["submitted"], report["blender"]
-    learnt: list[float | None] = []
     compared = report.get("comparison", {"blenders": {}})["blenders"].get(blender)
     weighted = [one for one in report.get("views", {}).values() if one["weighted"] and variant.startswith("tta")]
-    one = len(report["members"]) == 1  # there is nothing to fit to it
-    fitted = compared["fitted"] if compared else find_blender(blender).fitted
-    if (fitted and not one) or weighted:
-        alone = weighted[0] if weighted and one else {"in_sample": None}
-        learnt.append((compared or alone)["in_sample"])
-    for what in ("calibration", "smoothing"):
-        found = report.get(what)
-        if found and found["chosen"] != "none" and (what == "calibration" or variant.endswith("_smoothed")):
-            learnt.append(found["candidates"][found["chosen"]]["in_sample"])
-    decision = report.get("decision")
-    if decision and decision["chosen"] != "plain":
-        learnt.append(decision["candidates"][decision["chosen"]]["in_sample"])
-    return (learnt[-1], mean) if learnt else (mean, None)
+    several = len(report["members"]) > 1  # to one there is nothing to fit
+    in_sample: list[float | None] = []
+    if weighted or (several and (compared["fitted"] if compared else find_blender(blender).fitted)):
+        views = weighted[0]["in_sample"] if weighted and not several else None
+        in_sample.append(compared["in_sample"] if compared else views)
+    for what, baseline in (("calibration", "none"), ("smoothing", "none"), ("decision", "plain")):
+        found = report.get(what) or {"chosen": baseline}
+        if found["chosen"] != baseline and (what != "smoothing" or variant.endswith("_smoothed")):
+            in_sample.append(found["candidates"][found["chosen"]]["in_sample"])
+    return (in_sample[-1], mean) if in_sample else (mean, None)
 
 
 def _scores(entry: Entry) -> tuple[float | None, ...]:
@@ -172,8 +157,8 @@ def _table(name: str, metric: str, entries: Sequence[Entry]) -> list[str]:
         f"    {'run':<{width}}{'cross-fitted':>14}{'CV ± std':>18}{'public':>10}{'private':>10}  {'date':<16}  note",
     ]
     for number, entry in enumerate(sorted(entries, key=lambda one: -one.gain), start=1):
-        spread = f"{_text(entry.cv)} ± {_text(entry.std)}"
-        scores = f"{_text(entry.cross_fitted):>14}{spread:>18}{_text(entry.public):>10}{_text(entry.private):>10}"
+        spread = f"{shown(entry.cv)} ± {shown(entry.std)}"
+        scores = f"{shown(entry.cross_fitted):>14}{spread:>18}{shown(entry.public):>10}{shown(entry.private):>10}"
         lines.append(f"{number:>3} {entry.run:<{width}}{scores}  {entry.date:<16}  {entry.note}".rstrip())
     return [*lines, *_agreement("public", entries), *_agreement("private", entries)]
 
@@ -182,29 +167,15 @@ def _agreement(which: str, entries: Sequence[Entry]) -> list[str]:
     """Say how CV, cross-fitted where it is, and a leaderboard agree over the runs that have both, if any has."""
     rows = [(entry.primary, getattr(entry, which)) for entry in entries]
     pairs = np.array([pair for pair in rows if None not in pair], dtype=np.float64).reshape(-1, 2)
-    n = len(pairs)
-    spearman, pearson = correlation(_ranks(pairs)), correlation(pairs)
-    doubt = f", unreliable below {ENOUGH}" if n < ENOUGH else ""
+    spearman, pearson = correlation(pairs, "spearman"), correlation(pairs)
     if math.isnan(pearson):
-        return [f"CV and {which}: nothing to correlate, n = {n}"] if n else []
-    return [f"CV and {which}: Spearman {spearman:.2f}, Pearson {pearson:.2f}, n = {n}{doubt}"]
+        return [f"CV and {which}: nothing to correlate, n = {len(pairs)}"] if len(pairs) else []
+    doubt = f", unreliable below {ENOUGH}" if len(pairs) < ENOUGH else ""
+    return [f"CV and {which}: Spearman {spearman:.2f}, Pearson {pearson:.2f}, n = {len(pairs)}{doubt}"]
 
 
-def correlation(pairs_N2: np.ndarray[Any, Any]) -> float:
-    """Return Pearson's correlation of two columns; NaN under two rows or where one of them is constant."""
-    if len(pairs_N2) < 2 or (pairs_N2 == pairs_N2[0]).all(0).any():
-        return math.nan
-    centred_N2 = pairs_N2 - pairs_N2.mean(0)
-    sums = (centred_N2**2).sum(0)
-    return float(np.clip((centred_N2[:, 0] * centred_N2[:, 1]).sum() / math.sqrt(sums[0] * sums[1]), -1, 1))
-
-
-def _ranks(pairs_N2: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Return ranks in each column, ties sharing their mean."""
+def correlation(pairs_N2: Array, method: Literal["pearson", "spearman"] = "pearson") -> float:
+    """Return the correlation of two columns; NaN under two rows or where one of them is constant."""
     import pandas as pd
 
-    return pd.DataFrame(pairs_N2).rank().to_numpy()
-
-
-def _text(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"
+    return float(pd.DataFrame(pairs_N2).corr(method).to_numpy()[0, 1])

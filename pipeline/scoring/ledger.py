@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import math
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from pipeline.errors import LockedError, MismatchError
+from pipeline.errors import LockedError, MismatchError, Problem, problems_of
 from pipeline.files.locks import lock
 from pipeline.files.tables import read_text_table, write_table
 from pipeline.methods.metrics import find
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 NAME = "leaderboard.csv"
 NUMBERS = ("cv", "std", "cross_fitted", "public", "private")
@@ -33,9 +30,9 @@ class Entry:
     cv: float | None
     std: float | None
     cross_fitted: float | None
-    public: float | None
-    private: float | None
-    note: str
+    public: float | None = None
+    private: float | None = None
+    note: str = ""
 
     @property
     def primary(self) -> float | None:
@@ -64,26 +61,24 @@ def read(runs_dir: Path) -> list[Entry]:
     try:
         table = read_text_table(path)
     except ValueError as error:
-        raise MismatchError(f"{path}: not readable as CSV ({' '.join(str(error).split())}); correct it") from None
+        text = f"not readable as CSV ({' '.join(str(error).split())})"
+        raise MismatchError(Problem(str(path), text, remedy="correct it")) from None
     if tuple(table.columns) != COLUMNS:
-        raise MismatchError(
-            f"{path}: found the columns {', '.join(table.columns)}, expected {', '.join(COLUMNS)}; correct its header"
-        )
-    defects: list[str] = []
-    found = [_entry(f"{path}: line {n + 2}", row, defects) for n, row in enumerate(_rows(table))]
-    names = [entry.run for entry in found]
-    defects += [
-        f"{path}: the run '{name}' stands {names.count(name)} times; keep one line"
-        for name in dict.fromkeys(names)
-        if names.count(name) > 1
-    ]
-    if defects:
-        raise MismatchError(*defects)
-    return found
+        found, expected = f"found the columns {', '.join(table.columns)}", ", ".join(COLUMNS)
+        raise MismatchError(Problem(str(path), found, expected, "correct its header"))
+    problems: list[Problem] = []
+    rows = enumerate(table.itertuples(index=False, name=None), start=2)
+    entries = [_entry(f"{path}: line {n}", dict(zip(COLUMNS, row, strict=True)), problems) for n, row in rows]
+    for name, times in Counter(entry.run for entry in entries).items():
+        if times > 1:
+            problems.append(Problem(str(path), f"the run '{name}' has {times} lines", remedy="keep one"))
+    if problems:
+        raise MismatchError(*problems)
+    return entries
 
 
-def change(runs_dir: Path, run: str, make: Callable[[Entry | None], Entry]) -> Entry:
-    """Put `make(what is there, or None)` in the run's place, or at the end, and return it.
+def change(runs_dir: Path, run: str, make: Callable[[Entry | None], Entry]) -> tuple[Entry | None, Entry]:
+    """Put `make(what is there, or None)` in the run's place, or at the end, and return the old and the new entry.
 
     Reading and writing happen under one lock, so that two processes lose nothing.
     """
@@ -98,39 +93,36 @@ def change(runs_dir: Path, run: str, make: Callable[[Entry | None], Entry]) -> E
             time.sleep(0.02)
 
 
-def _change(runs_dir: Path, run: str, make: Callable[[Entry | None], Entry]) -> Entry:
+def _change(runs_dir: Path, run: str, make: Callable[[Entry | None], Entry]) -> tuple[Entry | None, Entry]:
     import pandas as pd
 
     entries = {entry.run: entry for entry in read(runs_dir)}
-    made = entries[run] = make(entries.get(run))
+    old = entries.get(run)
+    made = entries[run] = make(old)
     rows = [["" if cell is None else cell for cell in astuple(entry)] for entry in entries.values()]
     write_table(runs_dir / NAME, pd.DataFrame(rows, columns=list(COLUMNS), dtype=object))
-    return made
+    return old, made
 
 
-def _rows(table: pd.DataFrame) -> list[dict[str, str]]:
-    return [dict(zip(COLUMNS, cells, strict=True)) for cells in table.itertuples(index=False, name=None)]
-
-
-def _entry(place: str, row: dict[str, str], defects: list[str]) -> Entry:
-    cells: dict[str, Any] = {**row, **{name: _number(place, name, row[name], defects) for name in NUMBERS}}
+def _entry(place: str, row: dict[str, str], problems: list[Problem]) -> Entry:
+    numbers = {name: _number(place, name, row[name], problems) for name in NUMBERS}
     try:
         find(row["metric"])
     except ValueError as error:
-        defects.append(f"{place}: metric: {error}")
+        problems += [one.below("metric").below(place, ": ") for one in problems_of(error)]
     if not row["run"]:
-        defects.append(f"{place}: run is blank, expected a run's name")
-    return Entry(**cells)
+        problems.append(Problem(place, "run is blank", "a run's name"))
+    return Entry(**{**row, **numbers})  # type: ignore[arg-type]
 
 
-def _number(place: str, name: str, cell: str, defects: list[str]) -> float | None:
+def _number(place: str, name: str, cell: str, problems: list[Problem]) -> float | None:
     if not cell.strip():
         return None
     try:
         value = float(cell)
     except ValueError:
         value = math.nan
-    if not math.isfinite(value):
-        defects.append(f"{place}: {name} is '{cell}', expected a number or nothing")
-        return None
-    return value
+    if math.isfinite(value):
+        return value
+    problems.append(Problem(place, f"{name} is '{cell}'", "a number or nothing"))
+    return None

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipeline.competition.metric_warnings import cautions, misleading
+from pipeline.competition.metric_warnings import score_warnings, misleading
 from pipeline.config import fingerprints
 from pipeline.config.config import Config
 from pipeline.config.keys import affecting
@@ -100,7 +100,7 @@ def _score(
     groups_N = table.groups[fold_table.row_numbers(table.ids, made.ids)]
     report["warnings"] = [
         *misleading(config, targets_NC, made.classes),
-        *cautions(config, targets_NC, tta_NC, made.fold_N, groups_N),
+        *score_warnings(config, targets_NC, tta_NC, made.fold_N, groups_N),
     ]
     labels = task.label_text(targets_NC, made.classes)
     first = [made.ids, made.fold_N, np.asarray(labels, dtype=object)]

@@ -113,7 +113,7 @@ def test_what_cannot_be_entered(config: Config) -> None:
         leaderboard.add(runs_dir, "pets", public=float("nan"))
     report = json.loads(path.read_text())
     write_json(path, {**report, "partial": True, "folds": [0]})
-    with pytest.raises(InputError, match=r"folds \[0\] alone"):
+    with pytest.raises(InputError, match=r"folds \[0\] only"):
         leaderboard.add(runs_dir, "pets")
     write_json(path, {"metric": "log_loss"})
     with pytest.raises(MismatchError, match="lacks 'variants'; delete it"):

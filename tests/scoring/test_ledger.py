@@ -23,7 +23,7 @@ TEXTS = st.text(st.characters(codec="utf-8", categories=["L", "N", "P", "Zs"]), 
 
 
 def put(runs_dir: Path, entry: Entry) -> Entry:
-    return ledger.change(runs_dir, entry.run, lambda _: entry)
+    return ledger.change(runs_dir, entry.run, lambda _: entry)[1]
 
 
 @given(cv=SCORES, public=SCORES, note=TEXTS)
@@ -64,7 +64,7 @@ def test_every_wrong_cell_is_told(tmp_path: Path) -> None:
         f"{place}: line 3: metric: found 'logloss', expected a metric; did you mean 'log_loss'?"
     )
     assert caught.value.lines[3] == f"{place}: line 4: run is blank, expected a run's name"
-    assert caught.value.lines[4] == f"{place}: the run 'a' stands 2 times; keep one line"
+    assert caught.value.lines[4] == f"{place}: the run 'a' has 2 lines; keep one"
 
 
 @pytest.mark.parametrize("text", ["", "run,cv\nb3,0.5\n", ",".join(COLUMNS) + "\n" + ",".join("abcdefghijkl") + "\n"])
