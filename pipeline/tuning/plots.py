@@ -1,4 +1,8 @@
-"""Draw a study: how its best score grew, what its values did, which of them mattered; in the report's style."""
+"""Draw a study: how its best score grew, what its values did, which of them mattered; in the report's style.
+
+Optuna's own plots set all slices in one row, where the labels of five settings overlap, and show a pruned trial's
+estimate as if it were a score.
+"""
 
 from __future__ import annotations
 
@@ -18,19 +22,19 @@ COLUMNS = 3  # of the slices
 MOST_TEXTS = 12  # choices that are named
 
 
-def history(numbers: Sequence[int], values_T: Array, whole_T: Array, greater: bool, name: str) -> Figure:
+def history(numbers: Sequence[int], values_T: Array, complete_T: Array, direction: int, name: str) -> Figure:
     """Draw each trial's value over the trials and the best so far; hollow: pruned, its value is an estimate."""
     from matplotlib.ticker import MaxNLocator
 
     figure = _figure(2.9)
     axis = figure.subplots()
     at = np.asarray(numbers)
-    best_T = _best(np.where(whole_T, values_T, np.nan), greater)
+    best_T = direction * np.fmax.accumulate(np.where(complete_T, direction * values_T, np.nan))
     axis.step(at, best_T, where="post", color=ORANGE, lw=1.6, label="best so far")
-    axis.plot(at[whole_T], values_T[whole_T], "o", ms=4.5, color=BLUE, mew=0, label="trial")
-    if not whole_T.all():
-        axis.plot(at[~whole_T], values_T[~whole_T], "o", ms=4.5, mfc="white", mec=PALE, label="pruned, estimated")
-    axis.set_ylim(*_focus(values_T, greater))
+    axis.plot(at[complete_T], values_T[complete_T], "o", ms=4.5, color=BLUE, mew=0, label="trial")
+    if not complete_T.all():
+        axis.plot(at[~complete_T], values_T[~complete_T], "o", ms=4.5, mfc="white", mec=PALE, label="pruned, estimated")
+    axis.set_ylim(*_focus(values_T, direction))
     axis.set_xlabel("trial")
     axis.set_ylabel(name)
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -41,13 +45,12 @@ def history(numbers: Sequence[int], values_T: Array, whole_T: Array, greater: bo
 
 def importance(shares: Mapping[str, float]) -> Figure:
     """Draw how much of the values' variation each setting explains, the largest on top."""
-    figure = _figure(0.3 * max(len(shares), 1) + 0.9)
+    figure = _figure(0.3 * len(shares) + 0.9)
     axis = figure.subplots()
     ordered = sorted(shares.items(), key=lambda pair: -pair[1])
-    rows = np.arange(len(ordered))
-    bars = axis.barh(rows, [share for _, share in ordered], color=BLUE, height=0.65)
+    bars = axis.barh(range(len(ordered)), [share for _, share in ordered], color=BLUE, height=0.65)
     axis.bar_label(bars, fmt="{:.2f}", padding=3, fontsize=8, color=SOFT)
-    axis.set_yticks(rows, [shorten(key, 32) for key, _ in ordered])
+    axis.set_yticks(range(len(ordered)), [shorten(key, 32) for key, _ in ordered])
     axis.tick_params(axis="y", length=0)
     axis.set_ylim(len(ordered) - 0.5, -0.5)
     axis.set_xticks([])
@@ -57,29 +60,27 @@ def importance(shares: Mapping[str, float]) -> Figure:
     return figure
 
 
-def slices(columns: Mapping[str, Sequence[Any]], log: Sequence[str], values_T: Array, greater: bool) -> Figure:
+def slices(columns: Mapping[str, Sequence[Any]], log: Sequence[str], values_T: Array, direction: int) -> Figure:
     """Draw the values over each setting (None: not searched in that trial); darker trials are later."""
-    count = len(columns)
-    lines = max(1, -(-count // COLUMNS))
+    lines = -(-len(columns) // COLUMNS)
     figure = _figure(2.1 * lines + 0.3)
     axes = figure.subplots(lines, COLUMNS, sharey=True, squeeze=False).ravel()
-    best = int(np.argmax(values_T) if greater else np.argmin(values_T)) if len(values_T) else -1
     for axis, (key, cells) in zip(axes, columns.items(), strict=False):
-        _slice(axis, cells, values_T, best, key in log)
+        _slice(axis, cells, values_T, int(np.argmax(direction * values_T)), key in log)
         axis.set_title(shorten(key, 26))
-        axis.set_ylim(*_focus(values_T, greater))
+        axis.set_ylim(*_focus(values_T, direction))
         axis.grid(axis="y")
-    for axis in axes[count:]:
+    for axis in axes[len(columns) :]:
         axis.set_visible(False)
     return figure
 
 
 def _slice(axis: Axes, cells: Sequence[Any], values_T: Array, best: int, log: bool) -> None:
+    from matplotlib.colors import LinearSegmentedColormap
     from matplotlib.ticker import NullFormatter
 
     known = [n for n, cell in enumerate(cells) if cell is not None]
-    numeric = all(isinstance(cells[n], int | float) and not isinstance(cells[n], bool) for n in known)
-    if numeric:
+    if all(isinstance(cells[n], int | float) and not isinstance(cells[n], bool) for n in known):
         places = {n: float(cells[n]) for n in known}
         if log:
             axis.set_xscale("log")
@@ -91,35 +92,20 @@ def _slice(axis: Axes, cells: Sequence[Any], values_T: Array, best: int, log: bo
         if len(names) <= MOST_TEXTS:
             axis.set_xticks(range(len(names)), [shorten(name, 14) for name in names], rotation=30, ha="right")
         axis.set_xlim(-0.5, len(names) - 0.5)
+    shades = LinearSegmentedColormap.from_list("later", [PALE, BLUE, INK])
     x, y = [places[n] for n in known], values_T[known]
-    axis.scatter(x, y, c=known, cmap=_shades(), s=18, linewidths=0, vmin=0, vmax=max(len(cells) - 1, 1))
+    axis.scatter(x, y, c=known, cmap=shades, s=18, linewidths=0, vmin=0, vmax=max(len(cells) - 1, 1))
     if best in places:
         axis.plot([places[best]], [values_T[best]], "D", ms=6, color=ORANGE)
 
 
-def _shades() -> Any:
-    from matplotlib.colors import LinearSegmentedColormap
-
-    return LinearSegmentedColormap.from_list("later", [PALE, BLUE, INK])
-
-
-def _best(values_T: Array, greater: bool) -> Array:
-    """Return the best value so far, NaN before the first."""
-    turned_T = np.where(np.isnan(values_T), -np.inf, values_T if greater else -values_T)
-    found_T = np.maximum.accumulate(turned_T)
-    return np.where(np.isinf(found_T), np.nan, found_T if greater else -found_T)
-
-
-def _focus(values_T: Array, greater: bool) -> tuple[float, float]:
+def _focus(values_T: Array, direction: int) -> tuple[float, float]:
     """Return limits that show the better three quarters: one diverged trial would flatten all others."""
-    if not len(values_T):
-        return 0.0, 1.0
-    low, high = float(np.min(values_T)), float(np.max(values_T))
-    if greater:
-        low = max(low, high - 2.5 * (high - float(np.quantile(values_T, 0.25))))
-    else:
-        high = min(high, low + 2.5 * (float(np.quantile(values_T, 0.75)) - low))
-    pad = 0.06 * (high - low) or 0.01
+    turned_T = direction * values_T
+    best, worst = float(turned_T.max()), float(turned_T.min())
+    worst = max(worst, best - 2.5 * (best - float(np.quantile(turned_T, 0.25))))
+    pad = 0.06 * (best - worst) or 0.01
+    low, high = sorted((direction * worst, direction * best))
     return low - pad, high + pad
 
 

@@ -3,32 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
-Kind = Literal["complete", "pruned", "failed", "lost", "died", "retried", "skipped", "running", "waiting"]
-INTERRUPTED = "interrupted"  # given back by its worker
+GIVEN_BACK = "interrupted"  # by its worker, which ended in order
 RETRIES = 4  # of a trial whose process dies; each goes on at the last finished epoch
 COUNTED = ("complete", "pruned", "failed", "lost")  # what a study's number of trials means
-DIED = "its process died {times} times, most often for want of memory: lower train.batch_size or model.size"
+DIED = f"its process died {RETRIES + 1} times, most often for want of memory: lower train.batch_size or model.size"
 
 
-def kinds(trials: Sequence[FrozenTrial]) -> dict[int, Kind]:
-    """Return trial number -> what became of it.
+def kinds(trials: Sequence[FrozenTrial]) -> dict[int, str]:
+    """Return trial number -> what became of it: running, waiting, complete, or one of these.
 
-    Optuna knows one FAIL. Here `failed` has a reason (memory, a loss that is not finite) and counts; `skipped`
-    was never trained, as its settings were tried already, and does not; `died` has neither, or was given back by its
-    worker, and is due for another try; `retried` has got it; `lost` has died in all of them and counts.
-
-    A pruned trial is COMPLETE for Optuna, with the value that it would have had: as PRUNED, TPE would rank it
-    below every complete one and by its last fold, which may be an easy one, and GP and CMA-ES would learn nothing
-    from it.
+    `failed` has a reason (memory, a loss that is not finite) and counts. `skipped` was never trained, as its settings
+    were tried already, and does not count. `died` has neither, or was given back by its worker, and is due for another
+    try; `retried` has got it; `lost` has died in all of them and counts.
+    `pruned` is COMPLETE for Optuna, with the value that it would have had: as PRUNED, TPE would rank it below every
+    complete one and by its last fold, which may be an easy one, and GP and CMA-ES would learn nothing from it.
     """
     again = {number for trial in trials for number in history(trial)}
-    given_back = {trial.number for trial in trials if trial.user_attrs.get("skipped") == INTERRUPTED}
-    return {trial.number: _kind(trial, again, given_back) for trial in trials}
+    given_back = {trial.number for trial in trials if trial.user_attrs.get("skipped") == GIVEN_BACK}
+
+    def kind(trial: FrozenTrial) -> str:
+        state, marks = trial.state.name, trial.user_attrs
+        if state == "COMPLETE":
+            return "pruned" if "pruned" in marks else "complete"
+        if state != "FAIL":
+            return state.lower()
+        if "skipped" in marks and trial.number not in given_back:
+            return "skipped"
+        if "reason" in marks:
+            return "failed"
+        if trial.number in again:
+            return "retried"
+        return "lost" if len({*history(trial), trial.number} - given_back) > RETRIES else "died"
+
+    return {trial.number: kind(trial) for trial in trials}
 
 
 def history(trial: FrozenTrial) -> list[int]:
@@ -36,40 +48,23 @@ def history(trial: FrozenTrial) -> list[int]:
     return list(trial.system_attrs.get("retry_history", []))
 
 
+def first_number(trial: FrozenTrial) -> int:
+    """Return the number under which the trial's settings were first tried."""
+    return (history(trial) or [trial.number])[0]
+
+
 def reason(trial: FrozenTrial) -> str:
     """Return why a trial failed, was pruned or skipped, or '' where it did not."""
-    for key in ("reason", "pruned", "skipped"):
-        if key in trial.user_attrs:
-            return str(trial.user_attrs[key])
-    return ""
+    return next((str(trial.user_attrs[key]) for key in ("reason", "pruned", "skipped") if key in trial.user_attrs), "")
 
 
-def ranked(trials: Sequence[FrozenTrial], greater_is_better: bool) -> list[FrozenTrial]:
+def ranked(trials: Sequence[FrozenTrial], direction: int) -> list[FrozenTrial]:
     """Return the trials that were scored on all their folds, the best first, the earlier one of equals."""
     known = kinds(trials)
     whole = [trial for trial in trials if known[trial.number] == "complete"]
-    turn = -1 if greater_is_better else 1
-    return sorted(whole, key=lambda trial: (turn * trial.values[0], (history(trial) or [trial.number])[0]))
+    return sorted(whole, key=lambda trial: (-direction * trial.values[0], first_number(trial)))
 
 
 def tried(trials: Sequence[FrozenTrial]) -> int:
     """Return how many trials the best one was chosen from: those that were pruned took part."""
     return sum(kind in ("complete", "pruned") for kind in kinds(trials).values())
-
-
-def _kind(trial: FrozenTrial, again: set[int], given_back: set[int]) -> Kind:
-    state, marks = trial.state.name, trial.user_attrs
-    if state == "COMPLETE":
-        return "pruned" if "pruned" in marks else "complete"
-    if state == "RUNNING":
-        return "running"
-    if state == "WAITING":
-        return "waiting"
-    if "skipped" in marks and trial.number not in given_back:
-        return "skipped"
-    if "reason" in marks:
-        return "failed"
-    if trial.number in again:
-        return "retried"
-    deaths = {*history(trial), trial.number} - given_back
-    return "lost" if len(deaths) > RETRIES else "died"

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.methods.metrics import METRICS
-from pipeline.tuning.epoch_rule import hopeless, noise, reach, shortfall
+from pipeline.tuning.pruning import half_width, hopeless, noise, shortfall
 
 Array = np.ndarray
 RISE = [0.40, 0.70, 0.85, 0.90, 0.92, 0.93, 0.935, 0.94]
@@ -125,17 +125,17 @@ def test_the_noise_of_white_noise_is_its_deviation() -> None:
     assert noise(curve) == pytest.approx(0.02, rel=0.05)
 
 
-def test_the_reach_of_a_score_is_half_its_interval() -> None:
+def test_the_half_width_of_a_score_is_that_of_its_interval() -> None:
     rng = np.random.default_rng(0)
     truth_N = rng.integers(0, 2, 400)
     said_N = np.where(rng.random(400) < 0.8, truth_N, 1 - truth_N)
     targets, probs = np.eye(2)[truth_N], np.eye(2)[said_N]
-    assert reach(METRICS["accuracy"], targets, probs, True, None, rng) == pytest.approx(1.645 * 0.02, rel=0.15)
+    assert half_width(METRICS["accuracy"], targets, probs, True, None, rng) == pytest.approx(1.645 * 0.02, rel=0.15)
     groups_N = np.char.mod("%d", np.arange(400) // 2)
-    assert 0.02 < reach(METRICS["accuracy"], targets, probs, True, groups_N, rng) < 0.05
+    assert 0.02 < half_width(METRICS["accuracy"], targets, probs, True, groups_N, rng) < 0.05
     alike = np.repeat(["a", "b"], 200)  # two groups, rows sorted so that both score the same
     order = np.argsort(said_N == truth_N, kind="stable")
     order = np.concatenate([order[::2], order[1::2]])
-    assert reach(METRICS["accuracy"], targets[order], probs[order], True, alike, rng) > 0.025
+    assert half_width(METRICS["accuracy"], targets[order], probs[order], True, alike, rng) > 0.025
     rare = np.eye(2)[np.array([0] * 399 + [1])]
-    assert math.isinf(reach(METRICS["roc_auc"], rare, probs, True, None, rng))
+    assert math.isinf(half_width(METRICS["roc_auc"], rare, probs, True, None, rng))

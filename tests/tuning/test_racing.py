@@ -1,4 +1,4 @@
-"""The race: paired by group, turned by the metric, cautious with few groups, honest about a pruned trial's score."""
+"""The race: paired by group, turned by the metric, careful with few groups, unbiased in a pruned trial's score."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.methods.metrics import METRICS
-from pipeline.tuning.racing import Standing, estimate, race
+from pipeline.tuning.pruning import Race, estimate, race
 
 Array = np.ndarray
 
@@ -23,10 +23,10 @@ def predictions(rng: np.random.Generator, truth_N: Array, skill: float) -> Array
     return exp / exp.sum(1, keepdims=True)
 
 
-def standing(
+def raced(
     seed: int, skill: float, incumbent: float, *, rows: int = 240, folds: int = 1, groups: int | None = None,
     metric: str = "accuracy", same: bool = False,
-) -> Standing:  # fmt: skip
+) -> Race:  # fmt: skip
     rng = np.random.default_rng(seed)
     truth_N, fold_N = rng.integers(0, 3, rows), np.arange(rows) % folds
     groups_N = None
@@ -39,7 +39,7 @@ def standing(
 
 @pytest.mark.parametrize("metric", ["accuracy", "log_loss", "roc_auc"])
 def test_a_much_worse_trial_is_lost_after_one_fold_and_a_better_one_never(metric: str) -> None:
-    worse, better = standing(0, 0.5, 3.0, metric=metric), standing(0, 3.0, 0.5, metric=metric)
+    worse, better = raced(0, 0.5, 3.0, metric=metric), raced(0, 3.0, 0.5, metric=metric)
     assert worse.lost and worse.high < 0 and worse.differences[0] < 0
     assert not better.lost and better.low > 0 and better.differences[0] > 0
 
@@ -47,18 +47,18 @@ def test_a_much_worse_trial_is_lost_after_one_fold_and_a_better_one_never(metric
 @settings(deadline=None)
 @given(st.integers(0, 10_000), st.integers(1, 3), st.sampled_from([None, 2, 6, 30]))
 def test_a_trial_equal_to_the_incumbent_is_never_lost(seed: int, folds: int, groups: int | None) -> None:
-    found = standing(seed, 1.0, 1.0, rows=60, folds=folds, groups=groups, same=True)
+    found = raced(seed, 1.0, 1.0, rows=60, folds=folds, groups=groups, same=True)
     assert found.differences == (0.0,) * folds and found.low == found.high == 0 and not found.lost
 
 
 def test_one_group_to_a_fold_tells_nothing() -> None:
-    found = standing(0, 0.0, 6.0, groups=1, folds=3)
+    found = raced(0, 0.0, 6.0, groups=1, folds=3)
     assert min(found.differences) < -0.4 and found.groups == 0 and not found.lost
 
 
 @pytest.mark.parametrize("groups", [2, 3, 6])
 def test_few_groups_suffice_where_the_trial_is_hopeless(groups: int) -> None:
-    assert standing(0, 0.0, 9.0, groups=groups).lost
+    assert raced(0, 0.0, 9.0, groups=groups).lost
 
 
 def test_groups_that_happen_to_agree_are_not_taken_for_certainty() -> None:
@@ -109,10 +109,10 @@ def test_an_undefined_score_prunes_nothing() -> None:
 
 
 def test_a_pruned_trial_scores_the_incumbent_plus_its_differences() -> None:
-    assert estimate(0.9, (-0.02, -0.04), True) == pytest.approx(0.87)
-    assert estimate(0.3, (-0.02, -0.04), False) == pytest.approx(0.33)
-    assert estimate(0.9, (-0.02, math.nan), True) == pytest.approx(0.88)
-    assert math.isnan(estimate(0.9, (math.nan,), True)) and math.isnan(estimate(0.9, (), True))
+    assert estimate(0.9, (-0.02, -0.04), 1) == pytest.approx(0.87)
+    assert estimate(0.3, (-0.02, -0.04), -1) == pytest.approx(0.33)
+    assert estimate(0.9, (-0.02, math.nan), 1) == pytest.approx(0.88)
+    assert math.isnan(estimate(0.9, (math.nan,), 1)) and math.isnan(estimate(0.9, (), 1))
 
 
 @settings(deadline=None)
@@ -120,4 +120,4 @@ def test_a_pruned_trial_scores_the_incumbent_plus_its_differences() -> None:
 def test_the_estimate_is_unbiased_by_which_folds_are_hard(folds: list[float], done: int, shift: float) -> None:
     """A trial that is better by the same amount on every fold is estimated so after any of them."""
     incumbent = float(np.mean(folds))
-    assert estimate(incumbent, (shift,) * done, True) == pytest.approx(incumbent + shift, abs=1e-12)
+    assert estimate(incumbent, (shift,) * done, 1) == pytest.approx(incumbent + shift, abs=1e-12)

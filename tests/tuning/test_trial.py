@@ -16,7 +16,6 @@ from synthetic import CLASSES, make_config, make_folds, pets
 from pipeline.config import fingerprints
 from pipeline.config.config import Config
 from pipeline.config.loading import dump
-from pipeline.config.search_space.resolve import read as read_space
 from pipeline.errors import MismatchError, TrainingError
 from pipeline.files.atomic import write_text
 from pipeline.files.tables import write_table
@@ -25,8 +24,9 @@ from pipeline.folds import stage as folds
 from pipeline.folds.fold_table import FoldTable
 from pipeline.methods.metrics import METRICS
 from pipeline.prediction.predictions import Predictions
-from pipeline.tuning import fresh_seeds, outputs, storage, trial, worker
-from pipeline.tuning.trial_results import Setup, find_rival, fold_score
+from pipeline.tuning import fresh_seeds, outputs, trial, workers
+from pipeline.tuning.study import default_url, opened
+from pipeline.tuning.trial_results import find_incumbent, fold_score
 from pipeline.tuning.trial_states import kinds, ranked, reason
 
 ROWS, EPOCHS = 180, 12
@@ -42,7 +42,7 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     failing: dict[float, Exception] = {}
 
     def train(
-        config: Config, fold_list: Sequence[int] = range(3), watch: Callable[..., None] = lambda *_: None
+        config: Config, fold_list: Sequence[int] = range(3), watch: Callable[..., None] = lambda *_: None, **_: object
     ) -> None:
         for fold in fold_list:
             train_fold(config, fold, watch)
@@ -61,7 +61,7 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
             write_table(folder / "epochs.csv", pd.DataFrame([vars(one) for one in epochs]))
             watch(fold, epochs)
 
-    def predict(config: Config, fold_list: Sequence[int] = range(3), parts: Sequence[str] = ()) -> None:
+    def predict(config: Config, fold_list: Sequence[int] = range(3), parts: Sequence[str] = (), **_: object) -> None:
         assert tuple(parts) == ("valid",)
         for fold in fold_list:
             predict_fold(config, fold_table.read(config), fold)
@@ -78,8 +78,8 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
 
     monkeypatch.setattr(trial.train, "run", train)
     monkeypatch.setattr(trial.predict, "run", predict)
-    monkeypatch.setattr(worker, "PATIENCE", 0.0)
-    monkeypatch.setattr(worker, "forget", lambda: None)  # nothing was trained; collecting garbage takes a second
+    monkeypatch.setattr(workers, "PATIENCE", 0.0)
+    monkeypatch.setattr(workers, "free_memory", lambda: None)  # nothing was trained; collecting garbage takes a second
 
     def run(trials: int, fails: dict[float, Exception] | None = None, **changes: object) -> list:
         failing.clear()
@@ -88,17 +88,13 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
         config = make_config(tmp_path, studies_dir=str(tmp_path / "studies"), **settings)
         if not config.folds_path.is_file():
             make_folds(config, pets(ROWS))
-        table, opened = fold_table.read(config), storage.open_storage(storage.default_url(config))
-        try:
-            made = storage.open_study(config, opened, storage.identity(config, table))
-            run.setup = Setup(config, table, made)  # type: ignore[attr-defined]
-            if not made.trials and "tune__space" not in changes:
-                made.enqueue_trial({"loss.label_smoothing": 0.8})
-            worker.work(config, storage.default_url(config), trials)
+        with opened(config, default_url(config)) as setup:
+            run.setup = setup  # type: ignore[attr-defined]
+            if not setup.trials and "tune__space" not in changes:
+                setup.study.enqueue_trial({"loss.label_smoothing": 0.8})
+            workers.work(config, default_url(config), trials)
             # A space of four values is proposed again and again: what was tried already is left out.
-            return [one for one in made.trials if kinds(made.trials)[one.number] != "skipped"]
-        finally:
-            storage.close(opened)
+            return [one for one in setup.study.trials if kinds(setup.trials)[one.number] != "skipped"]
 
     run.calls, run.images = calls, "those"  # type: ignore[attr-defined]
     return run
@@ -130,7 +126,7 @@ def test_trials_on_other_images_are_refused_until_the_first_ones_are_back(study:
     assert len([one for one in study(2) if one.state.name == "COMPLETE"]) == 2
 
 
-def test_a_raced_trial_has_the_rivals_mean_and_its_paired_difference(study: Run) -> None:
+def test_a_raced_trial_has_the_incumbents_mean_and_its_paired_difference(study: Run) -> None:
     found = {quality(one): one for one in study(4, tune__epoch_rule=False)}
     best, worse = found[0.8], found[0.5]
     assert "after fold 0: behind trial-" in reason(worse) and list(worse.intermediate_values) == [0]
@@ -138,7 +134,7 @@ def test_a_raced_trial_has_the_rivals_mean_and_its_paired_difference(study: Run)
     assert worse.value == pytest.approx(best.value + paired)
     assert worse.value != pytest.approx(worse.user_attrs["scores"]["0"])  # fold 0 is the hardest
     assert set(kinds(list(found.values())).values()) == {"complete", "pruned"}
-    assert [quality(one) for one in ranked(list(found.values()), True)] == [0.8]
+    assert [quality(one) for one in ranked(list(found.values()), 1)] == [0.8]
     assert [fold for rate, fold in study.calls if rate == 0.5] == [0]  # type: ignore[attr-defined]
 
 
@@ -183,11 +179,11 @@ def test_a_failing_trial_has_its_reason_and_the_study_goes_on(study: Run) -> Non
     assert reason(found[0.0]).startswith("out of memory; lower train.batch_size")
     assert reason(found[0.1]) == "AssertionError: height (33)"
     assert list(kinds(list(found.values())).values()).count("failed") == 3 and len(found) == 4
-    assert worker._reason(MemoryError()) == reason(found[0.0])
+    assert workers._reason(MemoryError()) == reason(found[0.0])
 
 
 def test_nothing_but_failures_ends_the_study(study: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker, "TOO_MANY", 2)
+    monkeypatch.setattr(workers, "MOST_FAILURES", 2)
     broken = dict.fromkeys([0.5, 0.8, 0.0, 0.1], TrainingError("no such image"))
     with pytest.raises(TrainingError, match="2 trials in a row failed and none is finished; the last one: no such"):
         study(4, fails=broken)
@@ -204,20 +200,42 @@ def test_what_is_no_fault_of_the_settings_gives_the_trial_back(study: Run, stop:
 
 def test_a_database_that_is_away_fails_no_trial(study: Run) -> None:
     from optuna.exceptions import StorageInternalError
+    from sqlalchemy import create_engine, text
 
     with pytest.raises(StorageInternalError):
         study(1, fails={0.8: StorageInternalError("server closed the connection")})
+    engine = create_engine(default_url(study.setup.config))  # type: ignore[attr-defined]
+    with engine.begin() as connection:  # its last heartbeat was long ago
+        connection.execute(text("UPDATE trial_heartbeats SET heartbeat = '2000-01-01 00:00:00'"))
+    engine.dispose()
     found = study(1)
     assert list(kinds(found).values()) == ["retried", "complete"] and quality(found[1]) == 0.8
 
 
-def test_the_rival_is_read_over_its_own_views(study: Run) -> None:
+def test_a_trial_whose_worker_was_taken_for_dead_goes_on(study: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after a computer's sleep: somebody else has failed the trial while it ran."""
+    from optuna.trial import TrialState
+
+    slept: list[int] = []
+
+    def asleep(config: Config, table: FoldTable, fold: int) -> float:
+        if not slept:
+            slept.append(fold)
+            study.setup.study.tell(0, state=TrialState.FAIL)  # type: ignore[attr-defined]
+        return fold_score(config, table, fold)
+
+    monkeypatch.setattr(trial, "fold_score", asleep)
+    found = study(1)
+    assert list(kinds(found).values()) == ["retried", "complete"] and quality(found[1]) == 0.8
+
+
+def test_the_incumbent_is_read_over_its_own_views(study: Run) -> None:
     study(1)
     setup = study.setup  # type: ignore[attr-defined]
     others = replace(setup, config=setup.config.model_copy(update={"tta": ["identity"]}))
-    rival = find_rival(others)
-    assert rival is not None and rival.config.tta == ["identity", "hflip"]
-    assert rival.scores[0] == fold_score(rival.config, setup.table, 0)
+    incumbent = find_incumbent(others)
+    assert incumbent is not None and incumbent.config.tta == ["identity", "hflip"]
+    assert incumbent.scores[0] == fold_score(incumbent.config, setup.table, 0)
 
 
 def test_fresh_seeds_and_folds_are_trained_once_each(study: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -225,9 +243,9 @@ def test_fresh_seeds_and_folds_are_trained_once_each(study: Run, monkeypatch: py
     for seeds, others in ((1, None), (3, None), (3, 7), (3, 7)):
         study(1, tune__fresh_seeds=seeds, tune__fresh_folds=others)
         setup = study.setup  # type: ignore[attr-defined]
-        fresh_seeds.run(setup, read_space(setup.config))
+        fresh_seeds.run(setup)
     assert study.calls == [(0.8, fold) for _ in range(5) for fold in range(3)]  # type: ignore[attr-defined]
-    lines = fresh_seeds.summary(setup, read_space(setup.config))
+    lines = fresh_seeds.summary(setup)
     assert "the best of 1: optimistic" in lines[1] and "3 fresh seeds" in lines[2]
     assert lines[3].startswith("  fresh folds, seed 7")
     tables = sorted(path.name for path in setup.config.study_dir.glob("f*"))
@@ -238,27 +256,25 @@ def test_no_importance_is_drawn_where_all_trials_score_alike_and_it_is_said(stud
     space = {"train.weight_decay": {"choice": [0.01, 0.02]}}
     study(2, tune__space=space, tune__pruner="none", tune__epoch_rule=False, tune__sampler="random")
     setup = study.setup  # type: ignore[attr-defined]
-    space = read_space(setup.config)
-    assert "importance.png" not in {path.name for path in outputs.write(setup, space)}
-    assert any("importance.png is not drawn: the 2 trials" in line for line in outputs.summary(setup, space))
+    assert "importance.png" not in {path.name for path in outputs.write(setup)}
+    assert any("importance.png is not drawn: the 2 trials" in line for line in outputs.summary(setup))
 
 
 def test_the_table_and_the_overlay_say_what_was_found(study: Run) -> None:
     study(4, tune__epoch_rule=False)
     setup = study.setup  # type: ignore[attr-defined]
-    space = read_space(setup.config)
-    table = outputs.table(setup, space, setup.study.get_trials(deepcopy=False))
+    table = outputs.table(setup)
     assert table["trial"].tolist() == [0, 1, 2, 3] and table["state"].tolist().count("pruned") == 3
     assert table["value"].max() == table["value"][0] and table["loss.label_smoothing"][0] == 0.8
-    written = {path.name for path in outputs.write(setup, space)}
+    written = {path.name for path in outputs.write(setup)}
     assert written == {"trials.csv", "best.yaml", "history.png", "importance.png", "slice.png"}
     text = (setup.config.study_dir / "best.yaml").read_text()
     assert "label_smoothing: 0.8" in text and "The best of 4 trials" in text
-    assert any("the config's own values: the best is +0.0000 better" in line for line in outputs.summary(setup, space))
+    assert any("the config's own values: the best is +0.0000 better" in line for line in outputs.summary(setup))
 
 
 def test_a_metric_that_should_fall_is_minimised(study: Run) -> None:
     found = study(2, metric="log_loss", tune__pruner="none", tune__epoch_rule=False)
     assert not METRICS["log_loss"].greater_is_better
-    best = ranked(found, False)[0]
+    best = ranked(found, -1)[0]
     assert best.value == min(one.value for one in found) and quality(best) == 0.8

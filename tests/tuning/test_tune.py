@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -33,9 +34,14 @@ def overlay(competition: Path, **tune: object) -> list[str | Path]:
     return ["-c", competition / "config.yaml", "-c", path]
 
 
-def pids(study: Path) -> list[int]:
-    """Return the processes of the study's workers, which they write into their locks."""
-    return [int(text) for path in study.glob("workers/*/.lock") if (text := path.read_text())]
+def workers(study: Path) -> list[int]:
+    """Return the processes of the study's workers, by their command lines."""
+    given = str(study / "config.yaml").encode()
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            found += [int(path.name)] if given in (path / "cmdline").read_bytes() else []
+    return found
 
 
 def test_a_killed_study_goes_on_where_it_was(competition: Path, cli: Cli, capfd: pytest.CaptureFixture[str]) -> None:
@@ -51,7 +57,7 @@ def test_a_killed_study_goes_on_where_it_was(competition: Path, cli: Cli, capfd:
     while not (begun := list(study.glob("trial-*/fold*/state/last.safetensors"))) and time.monotonic() < until:
         time.sleep(0.02)
     os.kill(first.pid, signal.SIGKILL)  # the command first, which would replace a worker
-    for pid in pids(study):
+    for pid in workers(study):
         os.kill(pid, signal.SIGKILL)
     first.communicate()
     assert begun, "nothing was trained within two minutes"
@@ -68,7 +74,7 @@ def test_a_killed_study_goes_on_where_it_was(competition: Path, cli: Cli, capfd:
     assert whole["fold0"].tolist() == pytest.approx(whole["value"].tolist())
     assert {path.parents[2].name for path in begun} <= set(table["run"])
     assert "resumed after epoch" in (begun[0].parents[1] / "train.log").read_text()
-    assert not pids(study) and not list(study.glob("**/model.safetensors"))
+    assert not workers(study) and not list(study.glob("**/model.safetensors"))
 
     assert "3 trials" in done.stdout and "2 finished, 1 failed" in done.stdout
     assert "the best of 2: optimistic" in done.stdout

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,22 +14,11 @@ from pipeline.config.loading import dump, load
 from pipeline.config.search_space import space as spaces
 from pipeline.config.search_space.resolve import read as read_space
 from pipeline.errors import InputError, MismatchError
-from pipeline.folds import fold_table
 from pipeline.tuning import stage as tune
-from pipeline.tuning import storage as storages
-from pipeline.tuning import trial_names
+from pipeline.tuning import study
+from pipeline.tuning.identity import trial_config
 
 SPACE = {"train.lr": {"float": [1e-4, 1e-1], "log": True}, "train.batch_size": {"choice": [16, 32]}}
-
-
-@pytest.fixture(autouse=True)
-def quiet() -> Iterator[None]:
-    """Allow heartbeats, which are experimental in Optuna."""
-    from optuna.exceptions import ExperimentalWarning
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)
-        yield
 
 
 def changed(folder: Path, **changes: Any) -> Config:
@@ -48,11 +35,8 @@ def config(tmp_path: Path) -> Config:
 
 def opened(config: Config) -> None:
     """Open the config's study, create it where there is none, and close it."""
-    storage = storages.open_storage(storages.default_url(config))
-    try:
-        storages.open_study(config, storage, storages.identity(config, fold_table.read(config)))
-    finally:
-        storages.close(storage)
+    with study.opened(config, study.default_url(config)):
+        pass
 
 
 @pytest.mark.parametrize(
@@ -83,7 +67,7 @@ def test_what_changes_no_value_may_change(config: Config, tmp_path: Path) -> Non
     rules = {"tune__sampler": "random", "tune__seed": 1, "tune__pruner": "none", "train__lr": 0.002}
     places = {"runs_dir": "elsewhere", "train__threads": 1, "data__test": "test.csv", "data__cache__dir": None}
     opened(changed(tmp_path, **rules, **places))
-    assert trial_names.of(changed(tmp_path, **places), {}).run == trial_names.of(config, {}).run
+    assert trial_config(changed(tmp_path, **places), {}).run == trial_config(config, {}).run
 
 
 def test_a_weights_file_may_lie_elsewhere_but_not_hold_others(tmp_path: Path) -> None:
@@ -95,9 +79,7 @@ def test_a_weights_file_may_lie_elsewhere_but_not_hold_others(tmp_path: Path) ->
     make_folds(configs[0], pets())
     opened(configs[0])
     opened(configs[1])
-    assert (
-        trial_names.of(configs[0], {}).run == trial_names.of(configs[1], {}).run != trial_names.of(configs[2], {}).run
-    )
+    assert trial_config(configs[0], {}).run == trial_config(configs[1], {}).run != trial_config(configs[2], {}).run
     with pytest.raises(MismatchError, match=r"model\.pretrained"):
         opened(configs[2])
 
@@ -112,11 +94,11 @@ def test_a_changed_file_of_the_users_own_is_another_trial_and_another_study(tmp_
     make_folds(config, pets())
     settings = {"loss.name": f"{file}:soft"} if searched else {}
     opened(config)
-    before, plain = trial_names.of(config, settings).run, trial_names.of(config, {"loss.name": "cross_entropy"}).run
-    assert trial_names.of(config, settings).run == before
+    before, plain = trial_config(config, settings).run, trial_config(config, {"loss.name": "cross_entropy"}).run
+    assert trial_config(config, settings).run == before
     file.write_text("def soft(): return 1")
-    assert trial_names.of(config, settings).run != before
-    assert trial_names.of(config, {"loss.name": "cross_entropy"}).run == plain
+    assert trial_config(config, settings).run != before
+    assert trial_config(config, {"loss.name": "cross_entropy"}).run == plain
     with pytest.raises(MismatchError, match=r"losses\.py: '" if searched else r"loss's file: '"):
         opened(config)
 
@@ -131,18 +113,18 @@ def test_the_digits_study_begins_with_the_configs_own_values() -> None:
 @pytest.mark.parametrize("url", ["nonsense", "oracle9://here/there", "postgresql+psycopg://nobody@127.0.0.1:1/none"])
 def test_a_database_that_cannot_be_used_is_an_input_error(url: str) -> None:
     with pytest.raises(InputError, match="--storage"):
-        storages.open_storage(url)
+        study.open_storage(url)
 
 
 def test_passwords_are_not_shown() -> None:
-    assert storages.shown("postgresql://me:secret@host/base") == "postgresql://me:***@host/base"
+    assert study.shown("postgresql://me:secret@host/base") == "postgresql://me:***@host/base"
 
 
 def test_own_values_outside_the_space_are_named(config: Config, capsys: pytest.CaptureFixture[str]) -> None:
     space = {"model.drop_rate": {"float": [0.0, 0.4]}, "train.lr": {"float": [1e-4, 1e-1], "log": True}}
     made = changed(Path(config.runs_dir).parent, tune__space=space)
-    with tune._opened(made, storages.default_url(made), create=True) as (setup, read):
-        tune._enqueue_own(setup, read)
+    with study.opened(made, study.default_url(made)) as setup:
+        tune._enqueue_base(setup)
         assert setup.study.trials[0].system_attrs["fixed_params"] == {"train.lr": made.train.lr}
     assert "but for model.drop_rate: outside the space" in capsys.readouterr().out
 
