@@ -64,11 +64,15 @@ def draw(shape: str, rng: np.random.Generator) -> np.ndarray:
 
 @pytest.fixture
 def competition(tmp_path: Path) -> Path:
+    return write_competition(tmp_path)
+
+
+def write_competition(folder: Path) -> Path:
     """48 images in 12 groups and 3 classes, 12 test images, their tables and a config.yaml ready to run.
 
     The ids have leading zeros; the test ids follow those of the training rows.
     """
-    root = tmp_path / "shapes"
+    root = folder / "shapes"
     (root / "images").mkdir(parents=True)
     train, test, sample = ["image_id,label,group"], ["image_id"], ["image_id,label"]
     for i in range(60):
@@ -83,8 +87,8 @@ def competition(tmp_path: Path) -> Path:
         (root / f"{name}.csv").write_text("\n".join(lines) + "\n")
     config = {
         "name": "shapes",
-        "runs_dir": str(tmp_path / "runs"),
-        "folds_dir": str(tmp_path / "folds"),
+        "runs_dir": str(folder / "runs"),
+        "folds_dir": str(folder / "folds"),
         "data": {
             "root": str(root),
             "test": "test.csv",
@@ -92,7 +96,7 @@ def competition(tmp_path: Path) -> Path:
             "image": "images/{image_id}.png",
             "target": "label",
             "group": "group",
-            "cache": {"dir": str(tmp_path / "cache")},
+            "cache": {"dir": str(folder / "cache")},
         },
         "folds": {"n": 3},
         "model": {"name": "test_resnet", "pretrained": False, "size": SIDE},

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT, Cli
+from conftest import ROOT, write_competition
 
 from pipeline.batches import fold_rows
 from pipeline.batches.inputs import Inputs
@@ -153,9 +153,7 @@ BY_CONTENT = (
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Yield the config of a competition all of whose stages have run."""
-    import conftest
-
-    root = conftest.competition.__pytest_wrapped__.obj(tmp_path_factory.mktemp("keys"))
+    root = write_competition(tmp_path_factory.mktemp("keys"))
     path = root / "config.yaml"
     done = subprocess.run(
         [sys.executable, "-m", "pipeline", "run", "-c", str(path), "--set", "train.epochs=1"],
@@ -218,7 +216,7 @@ def test_what_chooses_an_epoch_counts_where_one_is_chosen() -> None:
 
 
 def test_a_key_that_says_nothing_fails_at_import() -> None:
-    with pytest.raises(TypeError, match=r"Silent\.size: says not what it affects"):
+    with pytest.raises(TypeError, match=r"Silent\.size: says neither what it affects"):
 
         class Silent(Section):
             size: int = 3
@@ -233,7 +231,7 @@ def test_later_keys_have_a_default() -> None:
     assert not [name for name, one in KEYS.items() if one.later and one.field.is_required()]
 
 
-def test_the_page_of_keys_is_up_to_date(cli: Cli) -> None:
+def test_the_page_of_keys_is_up_to_date() -> None:
     """docs/keys.md is written by: python -m pipeline.config.reference > docs/keys.md."""
     page = reference.page()
     assert (ROOT / "docs" / "keys.md").read_text(encoding="utf-8") == page
