@@ -15,7 +15,7 @@ from pipeline.blending import composite, members
 from pipeline.blending.member import Member
 from pipeline.blending.summary import summary
 from pipeline.blending.variants import Variant, blend_all
-from pipeline.competition.metric_warnings import cautions, misleading
+from pipeline.competition.metric_warnings import score_warnings, misleading
 from pipeline.competition.sample_submission import read_sample
 from pipeline.config import fingerprints
 from pipeline.config.config import Config
@@ -102,7 +102,7 @@ def _blend(config: Config, table: fold_table.FoldTable, sample: pd.DataFrame) ->
         "submitted": submitted,
         "warnings": [
             *misleading(config, targets_NC, first.classes),
-            *cautions(config, targets_NC, one.scored.cross_NC, fold_N, evaluator.groups_N),
+            *score_warnings(config, targets_NC, one.scored.cross_NC, fold_N, evaluator.groups_N),
         ],
     }
     if notes := [*found.get("notes", []), *_origin(config)]:

@@ -1,1 +1,1 @@
-"""A run's files in; one HTML page out. Read `stage.py` first: the list of its cards."""
+"""A run's files come in; one HTML page goes out. Read `stage.py` first: the list of its sections."""

@@ -1,4 +1,4 @@
-"""The report's sections on a blend: what it is worth honestly, what each member brings, how it was found."""
+"""The report's sections on a blend: what it is worth, what each member adds, how it was found."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.methods.postprocessing.decisions import brief
+from pipeline.blending import summary
 from pipeline.report import page, plots
 from pipeline.report.files import MOST, Card, Run
 
@@ -19,7 +19,10 @@ def blenders(run: Run) -> Card | None:
         return None
     shown = {name: one for name, one in found["blenders"].items() if one["cross_fitted"] is not None}
     points = [np.array([one["in_sample"]]) for one in shown.values()]
-    spans = [(one["cross_fitted"], *_bounds(one)) for one in shown.values()]
+    spans = [
+        (one["cross_fitted"], *(one["cross_fitted"] if bound is None else bound for bound in one["interval"]))
+        for one in shown.values()
+    ]
     lead = (
         "Diamonds are scores on folds that the weights did not see, small dots those on the rows they were fitted on; "
         f"the bar is the {100 * found['level']:.0f} % interval of {found['rounds']:,} resamples of "
@@ -30,26 +33,19 @@ def blenders(run: Run) -> Card | None:
     lead += f" {found['why'][0].upper()}{found['why'][1:]}." if "why" in found else ""
     if slow := found["left_out"]:
         lead += f" Left out, as slow on so many members and rows: {', '.join(slow)}."
-    best = f"over {found['best_member']}"
-    head = [
-        "blender",
-        "in-sample",
-        "cross-fitted",
-        "gap",
-        "interval",
-        "over the mean",
-        "interval",
-        best,
-        "interval",
-        "",
-    ]
-    rows = [[name, *_scores(one), _lost(one)] for name, one in found["blenders"].items()]
+    head = ["blender", "in-sample", "cross-fitted", "gap", "interval", "over the mean", "interval"]
+    head += [f"over {found['best_member']}", "interval", ""]
+    rows = []
+    for name, one in found["blenders"].items():
+        lost = f"{one['lost']} resamples lost" if one["lost"] else ""
+        leads = [*_lead(one["over_mean"]), *_lead(one["over_best_member"])]
+        rows.append([name, one["in_sample"], one["cross_fitted"], one["gap"], _interval(one), *leads, lost])
     chosen = list(found["blenders"]).index(blend["blender"])
     figure = plots.spreads(list(shown), points, spans, blend["metric"]) if shown else None
     note = (
-        "<p>A gap above 0 is what fitting on the scored rows flatters. What cross-fitting cannot remove: members were "
-        "trained on the other folds' labels, and people chose them by these scores. The best member was chosen on "
-        "the same rows.</p>"
+        "<p>By a gap above 0 the score on the fitted rows is optimistic. What cross-fitting cannot remove: members "
+        "were trained on the other folds' labels, and people chose them by these scores. The best member was chosen "
+        "on the same rows.</p>"
     )
     return Card("Blenders", lead, figure, page.table(head, rows, chosen) + note)
 
@@ -59,23 +55,16 @@ def members(run: Run) -> Card | None:
     blend = run.json("ensemble.json")
     if "comparison" not in blend:
         return None
-    names, without = blend["members"], blend["leave_one_out"]
-    order = sorted(range(len(names)), key=lambda m: -abs(blend["weights"][names[m]]))
-    values_MM = np.asarray(blend["correlation"], np.float64)
-    alike = values_MM - 2 * np.eye(len(names))
-    rows = []
-    for m in order:
-        name, close = names[m], int(alike[m].argmax())
-        alone, brings = blend["comparison"]["members"][name], without["members"][name]
-        rows.append([name, float(blend["weights"][name]), alone, brings, f"{values_MM[m, close]:.3f} {names[close]}"])
-    how = "the others fitted anew" if without["refitted"] else "the others in their old proportions"
+    rows = list(summary.members(blend))
+    how = "the others fitted anew" if blend["leave_one_out"]["refitted"] else "the others in their old proportions"
     lead = (
-        f"Weights of {blend['blender']}; 'brings' is what the cross-fitted score loses without the member, {how}. "
+        f"Weights of {blend['blender']}; 'adds' is what the cross-fitted score loses without the member, {how}. "
         "The picture shows how members' OOF correlates: the less alike, the more a blend can gain."
     )
-    show = order[:MOST]
-    figure = plots.heat(values_MM[np.ix_(show, show)], [names[m] for m in show])
-    head = ["member", "weight", "alone", "brings", "correlates most with"]
+    shown = [row[0] for row in rows[:MOST]]
+    order = [blend["members"].index(name) for name in shown]
+    figure = plots.heat(np.asarray(blend["correlation"], np.float64)[np.ix_(order, order)], shown)
+    head = ["member", "weight", "score", "adds", "correlates most with"]
     return Card("Members", lead, figure, page.table(head, rows))
 
 
@@ -90,7 +79,7 @@ def search(run: Run) -> Card | None:
     names = [blend["members"][step["member"]] for step in steps]
     used = "whose weights are used" if blend["traced"] == blend["blender"] else "it would use; it was not chosen"
     lead = (
-        f"The search of {blend['traced']} on all rows, so flattered; each step adds the member that is named. "
+        f"The search of {blend['traced']} on all rows, so optimistic; each step adds the member that is named. "
         f"The diamond is the step {used}."
     )
     rows = [[step["step"], name, step["score"]] for step, name in zip(steps, names, strict=True)]
@@ -102,51 +91,24 @@ def chosen(run: Run) -> Card | None:
     """What was chosen of views, calibration, smoothing and decisions, and on what evidence."""
     blend = run.json("ensemble.json")
     rows = []
-    for name, one in blend.get("views", {}).items():
-        weights = ", ".join(f"{view} {weight:.2f}" for view, weight in one["weights"].items() if weight)
-        verdict = "weighted" if one["weighted"] else "mean of all"
-        rows.append([f"views of {name}", weights, one["in_sample"], *_lead(one, "over_mean"), verdict])
-    for what in ("calibration", "smoothing"):
-        for name, one in ((blend.get(what) or {}).get("candidates", {})).items():
-            if name != "none":
-                verdict = "used" if blend[what]["chosen"] == name else "not used"
-                rows.append([what, f"{name} {one['number']:.4g}", one["in_sample"], *_lead(one, "over_none"), verdict])
-    for name, one in (blend.get("decision") or {"candidates": {}})["candidates"].items():
-        if name != "plain":
-            verdict = "used" if blend["decision"]["chosen"] == name else "not used"
-            label = f"{name} {brief(one['params'])}"
-            rows.append(["decision", label, one["in_sample"], *_lead(one, "over_plain"), verdict])
+    for one in summary.choices(blend):
+        scores = [one.scores["in_sample"], one.scores["cross_fitted"], *_lead(one.lead)]
+        rows.append([one.what, one.found, *scores, "used" if one.used else "not used"])
     if not rows:
         return None
-    lead = "Each was fitted on the other folds; its lead is over changing nothing, and `auto` takes it only where sure."
+    lead = (
+        "Each was fitted on the other folds; its lead is over changing nothing, and `auto` takes it only where that is "
+        "significant (90 %)."
+    )
     head = ["what", "found", "in-sample", "cross-fitted", "lead", "interval", ""]
     title = "Views, calibration, smoothing" + (", decision" if blend.get("decision") else "")
     return Card(title, lead, None, page.table(head, rows))
 
 
-def _lead(one: dict[str, Any], over: str) -> list[Any]:
-    return [one["cross_fitted"], *_difference(one[over])]
-
-
-def _scores(one: dict[str, Any]) -> list[Any]:
-    differences = [*_difference(one["over_mean"]), *_difference(one["over_best_member"])]
-    return [one["in_sample"], one["cross_fitted"], one["gap"], _interval(one), *differences]
-
-
-def _difference(one: dict[str, Any] | None) -> list[Any]:
+def _lead(one: dict[str, Any] | None) -> list[Any]:
     return [None, "–"] if one is None else [one["lead"], _interval(one)]
 
 
 def _interval(one: dict[str, Any]) -> str:
-    low, high = one["interval"]
-    text = "–" if low is None else f"{low:.4f} to {high:.4f}{'' if one['reliable'] else ' ?'}"
-    return text.replace(" ", "\N{NO-BREAK SPACE}")  # an interval on four lines cannot be read
-
-
-def _bounds(one: dict[str, Any]) -> tuple[float, float]:
-    low, high = one["interval"]
-    return (one["cross_fitted"], one["cross_fitted"]) if low is None else (low, high)
-
-
-def _lost(one: dict[str, Any]) -> str:
-    return f"{one['lost']} resamples lost" if one["lost"] else ""
+    text = summary.interval(one).replace(" ", "\N{NO-BREAK SPACE}")  # an interval on four lines cannot be read
+    return "–" if text == "-" else text

@@ -21,30 +21,28 @@ def wrong(run: Run) -> Card | None:
         return None
     ids, truth, probs_NC = run.oof
     if run.task.single_label:
-        said = probs_NC.argmax(1)
-        certainty = np.where(said != truth, probs_NC.max(1), -1.0)
-    elif run.task.regression:
-        error_NC = np.abs(probs_NC - truth) / np.maximum(truth.std(0), 1e-12)
-        said, certainty = error_NC.argmax(1), error_NC.max(1)
+        shown = probs_NC.argmax(1)
+        error_N = np.where(shown != truth, probs_NC.max(1), -1.0)
     else:
-        error_NC = np.abs(probs_NC - truth)
-        said, certainty = error_NC.argmax(1), np.where(error_NC.max(1) > 0.5, error_NC.max(1), -1.0)
-    top = [int(i) for i in np.argsort(-certainty, kind="stable")[:20] if certainty[i] >= 0]
+        scale = np.maximum(truth.std(0), 1e-12) if run.task.regression else 1.0
+        error_NC = np.abs(probs_NC - truth) / scale
+        shown, least = error_NC.argmax(1), 0.0 if run.task.regression else 0.5
+        error_N = np.where(error_NC.max(1) > least, error_NC.max(1), -1.0)
+    row_of = {name: row for row, name in enumerate(run.competition.ids.tolist())}
+    top = [int(i) for i in np.argsort(-error_N, kind="stable")[:20] if error_N[i] >= 0 and ids[i] in row_of]
     if not top:
         return None
-    row_of = {name: row for row, name in enumerate(run.competition.ids.tolist())}
-    top = [i for i in top if ids[i] in row_of]
     captions = []
     for i in top:
-        name, p = shorten(run.classes[said[i]], 12), certainty[i] if run.task.single_label else probs_NC[i, said[i]]
+        name = shorten(run.classes[shown[i]], 12)
         if run.task.single_label:
-            text = f"truth {shorten(run.classes[truth[i]], 12)}\nsaid {name}  {p:.3f}"
+            text = f"truth {shorten(run.classes[truth[i]], 12)}\npredicted {name}  {error_N[i]:.3f}"
         elif run.task.regression:
-            text = f"{name}: {truth[i, said[i]]:.5g}\nsaid {p:.5g}"
+            text = f"{name}: {truth[i, shown[i]]:.5g}\npredicted {probs_NC[i, shown[i]]:.5g}"
         else:
-            text = f"{name}: {'yes' if truth[i, said[i]] else 'no'}\nsaid {p:.3f}"
+            text = f"{name}: {'yes' if truth[i, shown[i]] else 'no'}\npredicted {probs_NC[i, shown[i]]:.3f}"
         captions.append(f"{shorten(ids[i], 18)}\n{text}")
-    lead = "Wrong label, ambiguous image, or a weakness of the model? Errors of the OOF, surest first."
+    lead = "Wrong label, ambiguous image, or a weakness of the model? Errors of the OOF, the most confident first."
     return Card("Confidently wrong", lead, mosaic(run.images([row_of[ids[i]] for i in top]), captions, 5))
 
 

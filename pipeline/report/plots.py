@@ -65,7 +65,7 @@ def shorten(text: str, most: int = 22) -> str:
 
 
 def labels(names: Sequence[str], counts_C: Array, shares_KC: Array, folds: Sequence[int]) -> Figure:
-    """Draw each label's count, and beside it each fold's share of that count: one heap of dots is balance."""
+    """Draw each label's count, and beside it each fold's share of that count: dots on one heap are balanced folds."""
     figure = _figure(0.26 * len(names) + 1.1)
     left, right = figure.subplots(1, 2, sharey=True, gridspec_kw={"width_ratios": [3, 2]})
     rows = np.arange(len(names))
@@ -115,67 +115,53 @@ def curves(panels: Mapping[str, Mapping[str, Sequence[tuple[Array, Array]]]], fo
 
 def matrix(counts_CC: Array, names: Sequence[str]) -> Figure:
     """Draw a confusion matrix: rows are the truth, colour the share of the row, numbers the counts."""
-    from matplotlib.colors import LinearSegmentedColormap
-
-    side = float(np.clip(0.42 * len(names) + 1.6, 3.4, WIDTH))
-    figure = _figure(side, side + 0.4)
-    axis = figure.subplots()
     shares_CC = counts_CC / np.maximum(counts_CC.sum(1, keepdims=True), 1)
-    axis.imshow(shares_CC, cmap=LinearSegmentedColormap.from_list("blues", ["#ffffff", PALE, BLUE]), vmin=0, vmax=1)
-    short = [shorten(name, 14) for name in names]
-    upright = max(map(len, short)) <= 3
-    axis.set_xticks(range(len(names)), short, rotation=0 if upright else 90)
-    axis.set_yticks(range(len(names)), short)
+    figure, axis = _heatmap(shares_CC, names, 0.0)
     axis.set_xlabel("predicted")
     axis.set_ylabel("truth")
-    axis.tick_params(length=0, labelcolor=INK)
-    axis.spines[:].set_visible(False)
-    if len(names) <= 24:
-        size = 9 if len(names) <= 10 else 7
-        for row, column in np.argwhere(counts_CC > 0):
-            wrong = row != column
-            axis.text(
-                column,
-                row,
-                f"{counts_CC[row, column]:,.0f}",
-                ha="center",
-                va="center",
-                fontsize=size,
-                fontweight="bold" if wrong else "normal",
-                color=ORANGE if wrong and shares_CC[row, column] < 0.5 else _on_blue(shares_CC[row, column]),
-            )
+    for row, column in np.argwhere(counts_CC > 0) if len(names) <= 24 else ():
+        wrong, share = row != column, shares_CC[row, column]
+        color = ORANGE if wrong and share < 0.5 else _on_blue(share)
+        look: dict[str, Any] = {"color": color, "weight": "bold" if wrong else "normal"}
+        look["size"] = 9 if len(names) <= 10 else 7
+        axis.text(column, row, f"{counts_CC[row, column]:,.0f}", ha="center", va="center", **look)
+    return figure
+
+
+def heat(values_MM: Array, names: Sequence[str]) -> Figure:
+    """Draw a correlation of all pairs; colour runs from the least found to 1, as good members are all near 1."""
+    low = min(float(values_MM.min()), 0.999)
+    figure, axis = _heatmap(values_MM, names, low)
+    for row, column in np.ndindex(*values_MM.shape) if len(names) <= 12 else ():
+        value = float(values_MM[row, column])
+        color = _on_blue((value - low) / (1 - low))
+        axis.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=8, color=color)
     return figure
 
 
 def stacked(names: Sequence[str], parts: Mapping[str, Array]) -> Figure:
     """Draw bars split into named parts, such as found, missed and false alarms per label."""
-    figure = _figure(0.26 * len(names) + 1.2)
-    axis = figure.subplots()
+    figure, axis = _rows(names, 0.26, 1.2)
     left = np.zeros(len(names))
     for color, (name, values) in zip((BLUE, PALE, ORANGE), parts.items(), strict=False):
         axis.barh(np.arange(len(names)), values, left=left, color=color, height=0.7, label=name)
         left = left + values
-    _names(axis, names)
     axis.grid(axis="x")
     axis.set_xlabel("rows")
     figure.legend(loc="outside upper left", ncols=3)
     return figure
 
 
-def dots(names: Sequence[str], columns: Mapping[str, Array], *, xlabel: str = "") -> Figure:
+def dots(names: Sequence[str], columns: Mapping[str, Array]) -> Figure:
     """Draw one row of marks per name, one mark per column, the first the largest; NaN is left out."""
-    figure = _figure(0.26 * len(names) + 1.2)
-    axis = figure.subplots()
+    figure, axis = _rows(names, 0.26, 1.2)
     rows = np.arange(len(names))
     marks = (("o", 6.5, BLUE), ("|", 9.0, ORANGE), ("x", 5.0, SOFT))
     for (mark, size, color), (name, values) in zip(marks, columns.items(), strict=False):
         axis.plot(values, rows, mark, ms=size, color=color, mew=1.6 if mark != "o" else 0, label=name)
-    _names(axis, names)
     axis.grid(True)
-    axis.set_xlabel(xlabel)
     axis.margins(x=0.04)
-    if len(columns) > 1:
-        figure.legend(loc="outside upper left", ncols=3)
+    figure.legend(loc="outside upper left", ncols=3)
     return figure
 
 
@@ -183,42 +169,17 @@ def spreads(
     names: Sequence[str], points: Sequence[Array], spans: Sequence[tuple[float, float, float]], xlabel: str
 ) -> Figure:
     """Draw per name its (centre, low, high) as a bar with a mark, and its single values as small dots."""
-    figure = _figure(0.34 * len(names) + 0.8)
-    axis = figure.subplots()
+    figure, axis = _rows(names, 0.34, 0.8)
     for row, (values, (centre, low, high)) in enumerate(zip(points, spans, strict=True)):
         axis.plot([low, high], [row, row], color=PALE, lw=7, solid_capstyle="round", zorder=1)
         axis.plot(values, np.full(len(values), row), "o", ms=3.5, color=SOFT, alpha=0.75, mew=0, zorder=2)
         axis.plot([centre], [row], "D", ms=6, color=BLUE, zorder=3)
-        axis.annotate(
-            f"{centre:.4f}", (centre, row), xytext=(0, 7), textcoords="offset points", ha="center", fontsize=8
-        )
-    _names(axis, names)
+        place: dict[str, Any] = {"xytext": (0, 7), "textcoords": "offset points", "ha": "center"}
+        axis.annotate(f"{centre:.4f}", (centre, row), fontsize=8, **place)
     axis.set_ylim(len(names) - 0.5, -0.75)
     axis.grid(axis="x")
     axis.set_xlabel(xlabel)
     axis.margins(x=0.06)
-    return figure
-
-
-def heat(values_MM: Array, names: Sequence[str]) -> Figure:
-    """Draw a correlation of all pairs; colour runs from the least found to 1, as good members are all near 1."""
-    from matplotlib.colors import LinearSegmentedColormap
-
-    side = float(np.clip(0.42 * len(names) + 1.6, 3.4, WIDTH))
-    figure = _figure(side, side + 0.4)
-    axis = figure.subplots()
-    low = min(float(values_MM.min()), 0.999)
-    axis.imshow(values_MM, cmap=LinearSegmentedColormap.from_list("blues", ["#ffffff", PALE, BLUE]), vmin=low, vmax=1)
-    short = [shorten(name, 14) for name in names]
-    axis.set_xticks(range(len(names)), short, rotation=90)
-    axis.set_yticks(range(len(names)), short)
-    axis.tick_params(length=0, labelcolor=INK)
-    axis.spines[:].set_visible(False)
-    if len(names) <= 12:
-        for row, column in np.ndindex(*values_MM.shape):
-            value = float(values_MM[row, column])
-            color = _on_blue((value - low) / (1 - low))
-            axis.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=8, color=color)
     return figure
 
 
@@ -246,12 +207,36 @@ def _figure(height: float, width: float = WIDTH) -> Figure:
     return Figure(figsize=(width, height), layout=engine)
 
 
+def _rows(names: Sequence[str], each: float, more: float) -> tuple[Figure, Axes]:
+    """Return a figure as high as its rows need, inches, and its axis with their names."""
+    figure = _figure(each * len(names) + more)
+    axis = figure.subplots()
+    _names(axis, names)
+    return figure, axis
+
+
 def _names(axis: Axes, names: Sequence[str]) -> None:
     """Name the rows, the first on top."""
     axis.set_yticks(range(len(names)), [shorten(name) for name in names])
     axis.tick_params(axis="y", length=0)
     axis.spines["left"].set_visible(False)
     axis.set_ylim(len(names) - 0.5, -0.5)
+
+
+def _heatmap(values_CC: Array, names: Sequence[str], low: float) -> tuple[Figure, Axes]:
+    """Show values from low to 1 as blue of a square table whose rows and columns have these names."""
+    from matplotlib.colors import LinearSegmentedColormap
+
+    side = float(np.clip(0.42 * len(names) + 1.6, 3.4, WIDTH))
+    figure = _figure(side, side + 0.4)
+    axis = figure.subplots()
+    axis.imshow(values_CC, cmap=LinearSegmentedColormap.from_list("blues", ["#ffffff", PALE, BLUE]), vmin=low, vmax=1)
+    short = [shorten(name, 14) for name in names]
+    axis.set_xticks(range(len(names)), short, rotation=0 if max(map(len, short)) <= 3 else 90)
+    axis.set_yticks(range(len(names)), short)
+    axis.tick_params(length=0, labelcolor=INK)
+    axis.spines[:].set_visible(False)
+    return figure, axis
 
 
 def _fold_legend(figure: Figure, folds: Sequence[int]) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -19,12 +20,7 @@ def score(run: Run) -> Card | None:
     variants = {name: value for name, value in scored.items() if value["mean"] is not None}
     if not variants:
         return None
-    names, points, spans = [], [], []
-    for name, value in variants.items():
-        spread = value["std"] or 0.0
-        names.append(f"CV, {name}")
-        points.append(np.array([v for v in value["per_fold"] if v is not None]))
-        spans.append((value["mean"], value["mean"] - spread, value["mean"] + spread))
+    names, (points, spans) = [f"CV, {name}" for name in variants], _spreads(variants.values())
     lead = "Small dots are folds, the bar is their mean ± standard deviation."
     held = run.json("held_back.json")
     if held.get("score") is not None:
@@ -37,7 +33,7 @@ def score(run: Run) -> Card | None:
             inside = "inside" if low <= held["cv_mean"] <= high else "outside"
             lead += f" is {held['score'] - held['cv_mean']:+.4f} from the CV, which lies {inside} its interval."
         else:
-            lead += " stands alone: the CV is undefined."
+            lead += " has none beside it: the CV is undefined."
     figure = plots.spreads(names, points, spans, run.scores["metric"])
     rows = [
         [name, value["mean"], value["std"], value["pooled"]] for name, value in run.scores.get("metrics", {}).items()
@@ -69,30 +65,30 @@ def confusion(run: Run) -> Card | None:
         return None
     _, truth, probs_NC = run.oof
     if not run.task.single_label:
-        said = probs_NC >= 0.5
+        predicted = probs_NC >= 0.5
         parts = {
-            "found": said & (truth == 1),
-            "missed": ~said & (truth == 1),
-            "false alarm": said & (truth == 0),
+            "found": predicted & (truth == 1),
+            "missed": ~predicted & (truth == 1),
+            "false alarm": predicted & (truth == 0),
         }
         counts = {name: cells.sum(0) for name, cells in parts.items()}
         show = _most(counts["missed"] + counts["false alarm"])
         lead = f"Labels at the threshold ½, from OOF{_only(show, run.classes, 'with most errors')}."
         figure = plots.stacked([run.classes[c] for c in show], {name: n[show] for name, n in counts.items()})
         return Card("Errors per label", lead, figure)
-    size, said = len(run.classes), probs_NC.argmax(1)
-    wrong = truth != said
-    show = _most(np.bincount(truth[wrong], minlength=size) + np.bincount(said[wrong], minlength=size))
+    size, predicted = len(run.classes), probs_NC.argmax(1)
+    wrong = truth != predicted
+    show = _most(np.bincount(truth[wrong], minlength=size) + np.bincount(predicted[wrong], minlength=size))
     lead = f"OOF rows by truth and most probable class{_only(show, run.classes, 'with most errors')}."
     if wrong.any():
-        pairs, rows = np.unique(truth[wrong] * size + said[wrong], return_counts=True)
+        pairs, rows = np.unique(truth[wrong] * size + predicted[wrong], return_counts=True)
         a, b = divmod(int(pairs[rows.argmax()]), size)
         lead += f" The commonest error: {run.classes[a]} taken for {run.classes[b]}, {rows.max():,} rows."
     place_C = np.full(size, -1)
     place_C[show] = np.arange(len(show))
-    both = (place_C[truth] >= 0) & (place_C[said] >= 0)
+    both = (place_C[truth] >= 0) & (place_C[predicted] >= 0)
     counts_CC = np.zeros((len(show), len(show)), dtype=np.int64)
-    np.add.at(counts_CC, (place_C[truth[both]], place_C[said[both]]), 1)
+    np.add.at(counts_CC, (place_C[truth[both]], place_C[predicted[both]]), 1)
     return Card("Confusion", lead, plots.matrix(counts_CC, [run.classes[c] for c in show]))
 
 
@@ -128,10 +124,17 @@ def views(run: Run) -> Card | None:
     shown = ({"mean of tta": tta} if tta else {}) | dict(
         sorted(per_view.items(), key=lambda item: sign * item[1]["mean"])[:MOST]
     )
-    points = [np.array([v for v in value["per_fold"] if v is not None]) for value in shown.values()]
-    spans = [(v["mean"], v["mean"] - (v["std"] or 0), v["mean"] + (v["std"] or 0)) for v in shown.values()]
     lead = "A view far below the others costs the mean more than it brings; flips may change what a label means."
-    return Card("Views", lead, plots.spreads(list(shown), points, spans, run.scores["metric"]))
+    return Card("Views", lead, plots.spreads(list(shown), *_spreads(shown.values()), run.scores["metric"]))
+
+
+def _spreads(scored: Iterable[dict[str, Any]]) -> tuple[list[Array], list[tuple[float, float, float]]]:
+    """Return each one's scores per fold, and its mean with mean ± std."""
+    points, spans = [], []
+    for one in scored:
+        points.append(np.array([score for score in one["per_fold"] if score is not None]))
+        spans.append((one["mean"], one["mean"] - (one["std"] or 0.0), one["mean"] + (one["std"] or 0.0)))
+    return points, spans
 
 
 def _most(counts_C: Array) -> Array:

@@ -9,7 +9,7 @@ from pathlib import Path
 from pipeline.config import fingerprints
 from pipeline.config.config import Config
 from pipeline.config.keys import KEYS, below
-from pipeline.errors import FoldlineError, MismatchError
+from pipeline.errors import FoldlineError, MismatchError, Problem
 from pipeline.files import checksums
 from pipeline.files.atomic import atomic, write_text
 from pipeline.report import blend_cards, image_cards, page, plots, score_cards, training_cards
@@ -33,21 +33,13 @@ SECTIONS: dict[str, Callable[[Run], Card | None]] = {
     "labels": training_cards.labels,
     "settings": training_cards.settings,
 }
-READ = (
-    "config.yaml",
-    "env.json",
-    "scores.json",
-    "ensemble.json",
-    "held_back.json",
-    "oof.csv",
-    "fold0/batch.npz",
-)
+READ = ("config.yaml", "env.json", "scores.json", "ensemble.json", "held_back.json", "oof.csv", "fold0/batch.npz")
 
 
 def run(config: Config) -> Path:
     """Write runs/RUN/report.html and plots/; a section whose files are absent or damaged is left out."""
     if not config.run_dir.is_dir():
-        raise MismatchError(f"{config.run_dir}: no such run; make it with: foldline train")
+        raise MismatchError(Problem(str(config.run_dir), "no such run", remedy="make it with: foldline train"))
     target = config.run_dir / "report.html"
     found = fields(config)
     if fingerprints.is_done(config.run_dir, "report", found) and target.is_file():

@@ -16,18 +16,8 @@ from pipeline.methods.arrays import Array
 from pipeline.report import page, plots
 from pipeline.report.files import MOST, Card, Run
 
-# What is shown of folds/NAME.json.
-FACTS = (
-    "scheme",
-    "reason",
-    "n",
-    "seed",
-    "stratify",
-    "deviation",
-    "lower_bound",
-    "others",
-    "warnings",
-    "fold_hash",
+FACTS = (  # what is shown of folds/NAME.json
+    *("scheme", "reason", "n", "seed", "stratify", "deviation", "lower_bound", "others", "warnings", "fold_hash"),
 )
 
 
@@ -53,7 +43,7 @@ def header(run: Run) -> str:
         done = ", ".join(map(str, run.scores["folds"]))
         parts.append(f'<p class="note">Partial: folds {done} of {config.folds.n} only.</p>')
     if run.scores.get("selected_on_valid"):
-        parts.append('<p class="note">The epoch was chosen on the rows that are scored here: the score flatters.</p>')
+        parts.append('<p class="note">The epoch was chosen on the rows scored here: the score is optimistic.</p>')
     return "".join(parts) + page.table(["", ""], [[name, text] for name, text in _summary(run).items() if text])
 
 
@@ -62,7 +52,7 @@ def _summary(run: Run) -> dict[str, str]:
     config, env = run.config, run.json("env.json")
     train, size = config.train, config.model.size_hw
     weights = {True: "pretrained", False: "from scratch"}.get(config.model.pretrained is not False, "")
-    augment = config.augment.train if isinstance(config.augment.train, str) else "own list"
+    augment = config.augment.train if isinstance(config.augment.train, str) else "custom"
     mix = "" if config.mix.kind == "none" else f", {config.mix.kind} {config.mix.prob:g}"
     seconds = sum(float(table["seconds"].sum()) for table in run.epochs.values() if "seconds" in table)
     speeds = [float(t["images_per_second"].median()) for t in run.epochs.values() if "images_per_second" in t]
