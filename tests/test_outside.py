@@ -16,6 +16,7 @@ from pipeline.checking import preflight
 from pipeline.config import plugin_files
 from pipeline.config.config import Config
 from pipeline.config.fingerprints import fields
+from pipeline.config.keys import below
 from pipeline.config.loading import load, parse
 from pipeline.errors import InputError
 from pipeline.folds.fold_table import read as read_folds
@@ -122,7 +123,7 @@ def test_another_file_is_another_training(competition: Path, tmp_path: Path) -> 
     file = tmp_path / "mine.py"
     file.write_text(OWN)
     config = own_config(competition, file)
-    keys = ("model", "loss", "mix", "tta", "metric", "ensemble")
+    keys = below("model", "loss", "mix", "tta", "metric", "ensemble")
     before = fields(config, keys)
     assert {key for key in before if key.endswith("file")} == {
         f"{section}'s file" for section in ("loss", "mix", "tta", "metric", "ensemble")
