@@ -26,7 +26,7 @@ from pipeline.files import archives
 from pipeline.images import filling
 from pipeline.images.arrays import Window
 from pipeline.images.decoding import as_source, blank, decode, spread
-from pipeline.images.store import JOIN, File, Store, store_folder, unknown
+from pipeline.images.store import JOIN, File, Store, unknown
 from pipeline.machine.processes import cores, is_main
 from pipeline.methods.arrays import Array
 
@@ -142,7 +142,7 @@ def open_images(
     every = [as_source(source) for source in sources]
     there = np.flatnonzero([bool(source) for source in every])
     files, defects = _stat([every[n] for n in there])
-    store = _store(size_hw, cache, channels, window)
+    store = Store.at(cache.dir, size_hw, channels, window)
     token, found = store.lookup(files)
     decoded = 0
     if filling.lacking(found, defects):
@@ -168,13 +168,8 @@ def lacking(config: Config, sources: Sequence[Source | Path | str]) -> list[Sour
     there = [source for source in map(as_source, sources) if source]
     if data.cache.dir is None:
         return there
-    _, found = _store(size_for(config), data.cache, data.in_chans, data.window).lookup(_stat(there)[0])
+    _, found = Store.at(data.cache.dir, size_for(config), data.in_chans, data.window).lookup(_stat(there)[0])
     return [source for source, kind in zip(there, found["kind"].tolist(), strict=True) if kind < 0]
-
-
-def _store(size_hw: tuple[int, int], cache: Cache, channels: int, window: Window | None) -> Store:
-    folder = None if cache.dir is None else store_folder(cache.dir, size_hw, channels, window)
-    return Store(folder, (int(size_hw[0]), int(size_hw[1]), channels), window)
 
 
 def _remade(store: Store) -> MismatchError:

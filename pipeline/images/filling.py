@@ -47,15 +47,44 @@ def fill(
 
     Unreadable files are added to `defects` by number. Without a label no bar is drawn. Raises SpaceError.
     """
-    folder = store.folder
+    decoded, reasons = 0, dict[bytes, str]()
+    copies: dict[int, bytes] = {}  # files whose content was met before, and may turn out unreadable
+    with _held(store.folder), contextlib.closing(Writer(store)) as writer:
+        missing = lacking(store.lookup(files)[1], defects)
+        known = writer.hashes()
+        allowed = _check_space(store, max_gb, [files[n] for n in missing], known, label) if missing else math.inf
+        interval = 0.2 if sys.stderr.isatty() else 10.0
+        hidden = label is None or not missing
+        try:
+            with tqdm(total=len(missing), desc=label, unit=" images", disable=hidden, mininterval=interval) as bar:
+                for number, content_hash, image, reason in _decode_all(store, files, missing, known, workers):
+                    if reason:
+                        defects[number] = reasons[content_hash] = reason
+                    else:
+                        writer.name(files[number], content_hash)
+                    if image is not None:
+                        writer.add(content_hash, image)
+                        decoded += 1
+                    elif not reason:
+                        copies[number] = content_hash
+                    if writer.appended_bytes > allowed:
+                        raise _too_large(store, writer.appended_bytes, allowed, len(missing))
+                    writer.commit(COMMIT_SECONDS)
+                    bar.update()
+        finally:
+            writer.commit()
+        defects |= {number: reasons[content] for number, content in copies.items() if content in reasons}
+        return decoded, *store.lookup(files)
+
+
+@contextlib.contextmanager
+def _held(folder: Path | None) -> Iterator[None]:
+    """Hold the store for writing; raise SpaceError where that cannot be."""
     try:
-        with locked(folder) if folder else contextlib.nullcontext(), contextlib.closing(Writer(store)) as writer:
-            missing = lacking(store.lookup(files)[1], defects)
-            decoded = _add(store, writer, files, missing, defects, max_gb, workers, label) if missing else 0
-            return decoded, *store.lookup(files)
+        with locked(folder) if folder else contextlib.nullcontext():
+            yield
     except (OSError, sqlite3.Error) as error:
-        full = isinstance(error, sqlite3.Error) and "full" in str(error)
-        if full or (isinstance(error, OSError) and error.errno in UNWRITABLE | {errno.ENOENT}):
+        if getattr(error, "errno", None) in UNWRITABLE | {errno.ENOENT} or "disk is full" in str(error):
             remedy = "free space, set data.cache.dir to another disk, or data.cache.dir=null to do without"
             raise SpaceError(Problem(str(folder), f"cannot be written: {error}", remedy=remedy)) from error
         raise
@@ -64,45 +93,6 @@ def fill(
 def lacking(places_N: Array, defects: dict[int, str]) -> list[int]:
     """Return the numbers of the files that a store does not know, but for those that cannot be read."""
     return [n for n in np.flatnonzero(places_N["kind"] < 0).tolist() if n not in defects]
-
-
-def _add(
-    store: Store,
-    writer: Writer,
-    files: Sequence[File],
-    missing: Sequence[int],
-    defects: dict[int, str],
-    max_gb: float | None,
-    workers: int,
-    label: str | None,
-) -> int:
-    """Decode the missing files, add what can be read and note the rest; return how many images were decoded."""
-    decoded, reasons = 0, dict[bytes, str]()
-    copies: dict[int, bytes] = {}  # files whose content was met before, and may turn out unreadable
-    known = writer.hashes()
-    allowed = _check_space(store, max_gb, [files[n] for n in missing], known, label)
-    interval = 0.2 if sys.stderr.isatty() else 10.0
-    bar = tqdm(total=len(missing), desc=label, unit=" images", disable=label is None, mininterval=interval)
-    try:
-        for number, content_hash, image, reason in _decode_all(store, files, missing, known, workers):
-            if reason:
-                defects[number] = reasons[content_hash] = reason
-            else:
-                writer.name(files[number], content_hash)
-            if image is not None:
-                writer.add(content_hash, image)
-                decoded += 1
-            elif not reason:
-                copies[number] = content_hash
-            if writer.appended_bytes > allowed:
-                raise _too_large(store, writer.appended_bytes, allowed, len(missing))
-            writer.commit(COMMIT_SECONDS)
-            bar.update()
-    finally:
-        bar.close()
-        writer.commit()
-    defects |= {number: reasons[content] for number, content in copies.items() if content in reasons}
-    return decoded
 
 
 def _decode_all(

@@ -21,7 +21,7 @@ import sqlite3
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -62,11 +62,21 @@ class Store:
     shape_HWC: Shape
     window: Window | None = None
 
+    @classmethod
+    def at(
+        cls, cache_dir: str | None, size_hw: tuple[int, int], channels: int = 3, window: Window | None = None
+    ) -> Store:
+        """Return the store of one size, number of channels and window below a cache's folder."""
+        store = cls(None, (int(size_hw[0]), int(size_hw[1]), channels), window)
+        name = "-".join(filter(None, [f"{size_hw[0]}x{size_hw[1]}-v{DECODE_VERSION}", store.read_as]))
+        return store if cache_dir is None else replace(store, folder=Path(cache_dir).absolute() / name)
+
     @property
     def read_as(self) -> str:
         """Name channels and window where they are not the usual ones, which old caches and digests do not name."""
-        names = [f"c{self.shape_HWC[2]}"] if self.shape_HWC[2] != 3 else []
-        return "-".join([*names, f"w{self.window[0]:g}_{self.window[1]:g}"] if self.window is not None else names)
+        channels, window = self.shape_HWC[2], self.window
+        names = [f"c{channels}" if channels != 3 else "", f"w{window[0]:g}_{window[1]:g}" if window else ""]
+        return "-".join(filter(None, names))
 
     def map(self, kind: int, token: str) -> Array:
         """Map a data file read-only as an array of images; raise OSError or ValueError where there is none."""
@@ -85,25 +95,22 @@ class Store:
     def lookup(self, files: Sequence[File]) -> tuple[str, Array]:
         """Return the token and each file's PLACE, found by (path, size, mtime_ns) without a lock and without writing.
 
-        A store that is missing or damaged knows nothing. Slots beyond the end of a data file are unknown.
+        A store that is missing or damaged knows nothing.
         """
         places_N = unknown(len(files))
         try:
             with self._reading() as index:
                 token = _token(index)
-                index.execute(
-                    "CREATE TEMP TABLE wanted (n INTEGER PRIMARY KEY, path TEXT, size INTEGER, mtime_ns INTEGER)"
-                )
+                index.execute(WANTED)
                 index.executemany("INSERT INTO wanted VALUES (?,?,?,?)", ((n, *file) for n, file in enumerate(files)))
                 rows = np.fromiter(index.execute(FOUND), ROW)
                 index.execute("DROP TABLE wanted")
-            for name in PLACE.names or ():
-                places_N[name][rows["number"]] = rows[name]
             for kind in np.unique(rows["kind"]).tolist() if self.folder else ():
-                there = len(self.map(kind, token)) if self.data_path(kind, token).is_file() else 0
-                places_N[(places_N["kind"] == kind) & (places_N["slot"] >= there)] = unknown(1)
+                self.map(kind, token)[rows["slot"][rows["kind"] == kind].max()]  # IndexError where the file was cut
         except DAMAGE:
-            return "", unknown(len(files))
+            return "", places_N
+        for name in PLACE.names or ():
+            places_N[name][rows["number"]] = rows[name]
         return token, places_N
 
     @contextlib.contextmanager
@@ -122,12 +129,6 @@ def unknown(count: int) -> Array:
     places_N = np.zeros(count, PLACE)
     places_N["kind"] = -1
     return places_N
-
-
-def store_folder(cache_dir: str, size_hw: tuple[int, int], channels: int = 3, window: Window | None = None) -> Path:
-    """Return the folder that holds the images of one size, number of channels and window."""
-    read_as = Store(None, (*size_hw, channels), window).read_as
-    return Path(cache_dir).absolute() / f"{size_hw[0]}x{size_hw[1]}-v{DECODE_VERSION}{read_as and '-'}{read_as}"
 
 
 @contextlib.contextmanager
@@ -217,8 +218,7 @@ def _open(store: Store, folder: Path) -> sqlite3.Connection:
         if index.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
             raise sqlite3.DatabaseError("damaged")
         for kind, last in index.execute("SELECT kind, max(slot) FROM slots GROUP BY kind").fetchall():
-            if len(store.map(kind, token)) <= last:
-                raise sqlite3.DatabaseError("a data file was cut")
+            store.map(kind, token)[last]  # IndexError where the file was cut
         return index
     except DAMAGE:
         index.close()

@@ -19,8 +19,9 @@ from pipeline.config.sections.data import Cache
 from pipeline.errors import InputError, MismatchError, SpaceError
 from pipeline.images import cache as cache_module
 from pipeline.images import filling as fill_module
-from pipeline.images.cache import ImageSet, open_images, size_for, store_folder
+from pipeline.images.cache import ImageSet, open_images, size_for
 from pipeline.images.decoding import decode
+from pipeline.images.store import Store
 
 SIZE = (12, 16)
 IDS = [f"{n:02d}" for n in range(24)]
@@ -199,7 +200,9 @@ def test_unwritable_folder_is_a_space_error(paths: list[Path]) -> None:
 
 
 def store(tmp_path: Path) -> Path:
-    return store_folder(str(tmp_path / "cache"), SIZE)
+    folder = Store.at(str(tmp_path / "cache"), SIZE).folder
+    assert folder is not None
+    return folder
 
 
 @pytest.mark.parametrize("damage", ["garbage", "empty", "half", "no index", "no data", "cut data"])

@@ -15,8 +15,9 @@ from pipeline.competition.image_paths import Source
 from pipeline.config.sections.data import Cache
 from pipeline.errors import InputError
 from pipeline.images import filling as fill_module
-from pipeline.images.cache import ImageSet, open_images, store_folder
+from pipeline.images.cache import ImageSet, open_images
 from pipeline.images.decoding import decode
+from pipeline.images.store import Store
 
 SIZE = (12, 16)
 RNG = np.random.default_rng(0)
@@ -79,7 +80,8 @@ def test_channels_and_windows_have_stores_and_digests_of_their_own(tmp_path: Pat
         assert images[0].dtype == np.uint16 and (images[0] == decode(source, SIZE, **{"channels": 3, **one})).all()
     folders = sorted(path.name for path in (tmp_path / "cache").iterdir())
     assert folders == ["12x16-v1-c1-w-40_0", "12x16-v1-w-20_0", "12x16-v1-w-40_0"]
-    assert store_folder("c", SIZE, 3, None).name == "12x16-v1"  # as it was before there were channels
+    usual = Store.at("c", SIZE).folder
+    assert usual is not None and usual.name == "12x16-v1"  # as it was before there were channels
 
 
 def test_one_channel_keeps_its_axis(tmp_path: Path) -> None:
