@@ -16,35 +16,32 @@ MAGIC = (b"\x93NUMPY", b"PK\x03\x04")  # npy; npz is a zip file
 MOST = 16  # channels; a longer side is height or width
 
 
-def is_array(content: bytes) -> bool:
-    """Tell whether a file's content is an npy or npz file."""
-    return content.startswith(MAGIC)
-
-
-def read(content: bytes, channels: int, window: Window | None) -> Array:
-    """Return the array of an npy file, or the first of an npz file, as HxW or HxWxC of 8 or 16 bits.
+def read(content: bytes, channels: int) -> Array:
+    """Return the array of an npy file, or the first of an npz file, as HxW or HxWxC.
 
     An array of three axes is HxWxC or CxHxW: the one that has `channels`, else the one that has few. Raises
-    ValueError where it is damaged, no image, or of numbers that only `data.window` could bring to 16 bits.
+    ValueError where it is damaged or no image.
     """
-    return to_depth(_channels_last(_load(content), channels), window)
-
-
-def _load(content: bytes) -> Array:
     try:
         found: Any = np.load(io.BytesIO(content), allow_pickle=False)
-        if isinstance(found, np.ndarray):
-            return found
-        if not found.files:
-            raise ValueError("an npz file without an array")
-        first: Array = found[found.files[0]]
-        return first
-    except (OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        raise ValueError(f"damaged or truncated: {' '.join(str(error).split())}") from None
-    except ValueError as error:
+        values: Array = found if isinstance(found, np.ndarray) else found[found.files[0]]
+    except IndexError:
+        raise ValueError("damaged or truncated: an npz file without an array") from None
+    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
         if "pickle" in str(error):
             raise ValueError("an array of Python objects, which is not read; store plain numbers") from None
-        raise ValueError(f"damaged or truncated: {' '.join(str(error).split())}") from None
+        raise damaged(error) from None
+    return _channels_last(values, channels)
+
+
+def damaged(error: Exception) -> ValueError:
+    """Return the refusal of a file that a library could not read."""
+    return ValueError(f"damaged or truncated: {one_line(error)}")
+
+
+def one_line(error: Exception) -> str:
+    """Return an error's text on one line, its type where it has none."""
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _channels_last(values: Array, channels: int) -> Array:
@@ -85,14 +82,8 @@ def to_depth(values: Array, window: Window | None) -> Array:
             f"{kind} from {low:g} to {high:g}, expected 8 or 16 bits or a data.window: the values that are black "
             f"and white in all images, here data.window=[{low:g}, {high:g}]"
         )
-    return windowed(values, window)
-
-
-def windowed(values: Array, window: Window) -> Array:
-    """Return numbers as uint16: 0 at and below the window's first value, 65535 at and above its second."""
     low, high = window
-    share = (values.astype(np.float64) - low) / (high - low)
-    return sixteen_bits(share)
+    return sixteen_bits((values.astype(np.float64) - low) / (high - low))
 
 
 def sixteen_bits(share: Array) -> Array:

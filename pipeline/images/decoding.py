@@ -96,13 +96,13 @@ def decode_bytes(
     content: bytes, size_hw: tuple[int, int] | None, channels: int = 3, window: Window | None = None
 ) -> Array:
     """Decode a file's content as `decode` does, but leave gray images as HxW."""
-    if arrays.is_array(content):
-        pixels = arrays.read(content, channels, window)
-    elif dicom.is_dicom(content):
-        with pictures.quiet():
+    with pictures.quiet():
+        if dicom.is_dicom(content):
             pixels = dicom.read(content, window)
-    else:
-        pixels = pictures.read(content, size_hw, channels, window)
+        elif content.startswith(arrays.MAGIC):
+            pixels = arrays.to_depth(arrays.read(content, channels), window)
+        else:
+            pixels = arrays.to_depth(pictures.read(content, size_hw, channels), window)
     pixels = _fit(pixels, channels)
     return pixels if size_hw is None else resize(pixels, size_hw)
 
@@ -141,7 +141,7 @@ def stored_bytes(contents: Sequence[bytes], channels: int = 3) -> int:
 
     An unreadable one counts as 3: the decoder says later what is wrong with it.
     """
-    deep = arrays.is_array(contents[0]) or dicom.is_dicom(contents[0])
+    deep = contents[0].startswith(arrays.MAGIC) or dicom.is_dicom(contents[0])
     found = 6 if deep else pictures.stored_bytes(contents[0])
     if len(contents) == 1 and channels == 3:
         return found

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.images.arrays import Window, sixteen_bits
+from pipeline.images.arrays import Window, one_line, sixteen_bits
 from pipeline.methods.arrays import Array
 
 
@@ -39,7 +39,7 @@ def read(content: bytes, window: Window | None) -> Array:
             return _eight_bits(pixels)
         share = _share(file, np.asarray(apply_modality_lut(pixels, file)), window)
     except Exception as error:  # pydicom, its decoders and missing elements fail in many ways
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = one_line(error)
         need = "missing" in reason and "dependencies" in reason
         hint = "; install its decoders with: pip install pylibjpeg pylibjpeg-libjpeg pylibjpeg-openjpeg" if need else ""
         raise ValueError(f"a DICOM file that cannot be decoded: {reason}{hint}") from None

@@ -13,7 +13,6 @@ import numpy as np
 from PIL import Image, ImageChops, ImageFile, ImageOps, UnidentifiedImageError
 
 from pipeline.images import arrays, tiffs
-from pipeline.images.arrays import Window
 from pipeline.methods.arrays import Array
 
 FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "DIB", "WEBP", "GIF", "PPM", "JPEG2000")
@@ -24,40 +23,38 @@ cv2.setNumThreads(0)  # its own threads fight the loader's
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)  # damaged files are raised below
 
 
-def read(content: bytes, size_hw: tuple[int, int] | None, channels: int, window: Window | None) -> Array:
-    """Return HxW or HxWxC of 8 or 16 bits, upright; a JPEG is only as large as `size_hw` needs.
+def read(content: bytes, size_hw: tuple[int, int] | None, channels: int) -> Array:
+    """Return HxW or HxWxC as stored, upright; a JPEG is only as large as `size_hw` needs.
 
     One and three channels are read as gray or RGB; others are what the file holds. Raises ValueError where it is
     damaged, truncated or no image.
     """
     try:
-        with quiet():
-            return _read(content, size_hw, channels, window)
+        return _read(content, size_hw, channels)
     except Image.DecompressionBombError:
         raise ValueError(f"more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels; store it smaller") from None
     except (OSError, SyntaxError, EOFError, cv2.error, OverflowError, MemoryError) as error:
-        raise ValueError(f"damaged or truncated: {' '.join(str(error).split())}") from None
+        raise arrays.damaged(error) from None
 
 
-def _read(content: bytes, size_hw: tuple[int, int] | None, channels: int, window: Window | None) -> Array:
+def _read(content: bytes, size_hw: tuple[int, int] | None, channels: int) -> Array:
     try:
         image = _open(content)
     except ValueError:
-        if tiffs.is_tiff(content) and channels not in (1, 3):
-            return arrays.to_depth(tiffs.read(content), window)
+        if content.startswith(tiffs.MAGIC) and channels not in (1, 3):
+            return tiffs.read(content)
         raise
     deep = _is_deep_colour(image, content)
     if channels not in (1, 3) and image.format == "TIFF":
         several = getattr(image, "n_frames", 1) > 1
         if (several and deep) or _has_planes(image):
-            return arrays.to_depth(tiffs.read(content), window)
+            return tiffs.read(content)
         if several:
-            return _pages(image, window)
+            return _pages(image)
     if size_hw is not None and image.format in {"JPEG", "MPO"}:
         turned = image.getexif().get(ORIENTATION, 1) in {5, 6, 7, 8}
         image.draft(None, size_hw if turned else size_hw[::-1])
-    pixels = _deep_pixels(image, content, channels) if deep else _pixels(image, window, channels)
-    return arrays.to_depth(pixels, window)
+    return _deep_pixels(image, content, channels) if deep else _pixels(image, channels)
 
 
 def _has_planes(image: Image.Image) -> bool:
@@ -66,13 +63,12 @@ def _has_planes(image: Image.Image) -> bool:
     return bool(tags.get(SAMPLES, 1) > 1 and (tags.get(PHOTOMETRIC, 1) < 2 or tags.get(PLANAR, 1) == 2))
 
 
-def _pages(image: Image.Image, window: Window | None) -> Array:
+def _pages(image: Image.Image) -> Array:
     """Return the pages of a TIFF side by side: HxWxC."""
     planes = []
     for number in range(getattr(image, "n_frames", 1)):
         image.seek(number)
-        pixels = arrays.to_depth(_pixels(image.copy(), window), window)
-        planes.append(pixels[..., None] if pixels.ndim == 2 else pixels)
+        planes.append(np.atleast_3d(_pixels(image.copy(), 3)))
     if len({plane.shape[:2] for plane in planes}) > 1:
         raise ValueError("pages of different sizes, expected one plane on each")
     return np.concatenate(planes, axis=2)
@@ -85,9 +81,7 @@ def stored_bytes(content: bytes) -> int:
             image = _open(content)
             if image.mode in {"1", "L", "LA", "La"}:
                 return 1
-            if image.mode.startswith("I"):
-                return 2
-            return 6 if _is_deep_colour(image, content[:64]) else 3
+            return 2 if image.mode.startswith("I") else 6 if _is_deep_colour(image, content[:64]) else 3
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         return 3
 
@@ -116,14 +110,15 @@ def _is_deep_colour(image: Image.Image, head: bytes) -> bool:
     return False
 
 
-def _pixels(image: Image.Image, window: Window | None, channels: int = 3) -> Array:
+def _pixels(image: Image.Image, channels: int) -> Array:
     """Return HxW or HxWx3 from an opened image, upright; its own channels where neither one nor three are wanted."""
     image.load()
     source = image.format
     image = ImageOps.exif_transpose(image)
     mode = image.mode
-    if mode.startswith("I"):
-        return np.asarray(image) if window is not None else _sixteen(np.asarray(image))
+    if mode.startswith("I"):  # gray of 16 bits, or of 32 that may fit into them
+        values = np.asarray(image)
+        return values.astype(np.uint16) if values.min() >= 0 and values.max() <= 65535 else values
     if mode in {"F", "L", "RGB"}:
         return np.asarray(image)
     if channels not in (1, 3) and mode in {"LA", "RGBA", "CMYK"}:
@@ -137,18 +132,7 @@ def _pixels(image: Image.Image, window: Window | None, channels: int = 3) -> Arr
     return np.asarray(image.convert("RGB"))
 
 
-def _sixteen(values: Array) -> Array:
-    """Return integers of a gray image as uint16; raise ValueError where they do not fit."""
-    low, high = int(values.min()), int(values.max())
-    if low < 0 or high > 65535:
-        raise ValueError(
-            f"32-bit integer pixels from {low} to {high}, expected 0 to 65535 or a data.window: the values that are "
-            f"black and white in all images, here data.window=[{low}, {high}]"
-        )
-    return values.astype(np.uint16)
-
-
-def _deep_pixels(image: Image.Image, content: bytes, channels: int = 3) -> Array:
+def _deep_pixels(image: Image.Image, content: bytes, channels: int) -> Array:
     """Return 16-bit colour, upright; Pillow loads it too, for it alone refuses truncated files."""
     orientation = image.getexif().get(ORIENTATION, 1)
     turned_by_opencv = image.format == "TIFF"

@@ -6,14 +6,10 @@ import io
 
 import numpy as np
 
+from pipeline.images.arrays import damaged, one_line
 from pipeline.methods.arrays import Array
 
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the latter two: BigTIFF
-
-
-def is_tiff(content: bytes) -> bool:
-    """Tell whether a file's content is a TIFF file."""
-    return content.startswith(MAGIC)
 
 
 def read(content: bytes) -> Array:
@@ -37,10 +33,10 @@ def read(content: bytes) -> Array:
             series = file.series[0]
             values, axes = np.asarray(series.asarray()), str(series.axes)
     except Exception as error:  # a hundred kinds of damage, and compressions that need imagecodecs
-        reason = " ".join(str(error).split()) or type(error).__name__
-        if "imagecodecs" in reason:
-            raise ValueError(f"a compressed TIFF file: {reason}; install it with: pip install imagecodecs") from None
-        raise ValueError(f"damaged or truncated: {reason}") from None
+        if "imagecodecs" in str(error):
+            remedy = "install it with: pip install imagecodecs"
+            raise ValueError(f"a compressed TIFF file: {one_line(error)}; {remedy}") from None
+        raise damaged(error) from None
     places = [axes.index(axis) for axis in "YX"]
     others = [number for number in range(values.ndim) if number not in places]
     values = values.transpose([*places, *others]).reshape(*(values.shape[place] for place in places), -1)
