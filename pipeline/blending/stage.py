@@ -15,7 +15,7 @@ from pipeline.blending import composite, members
 from pipeline.blending.member import Member
 from pipeline.blending.summary import summary
 from pipeline.blending.variants import Variant, blend_all
-from pipeline.competition.metric_warnings import score_warnings, misleading
+from pipeline.competition.metric_warnings import misleading, score_warnings
 from pipeline.competition.sample_submission import read_sample
 from pipeline.config import fingerprints
 from pipeline.config.config import Config

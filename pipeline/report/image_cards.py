@@ -36,11 +36,11 @@ def wrong(run: Run) -> Card | None:
     for i in top:
         name = shorten(run.classes[shown[i]], 12)
         if run.task.single_label:
-            text = f"truth {shorten(run.classes[truth[i]], 12)}\npredicted {name}  {error_N[i]:.3f}"
+            text = f"truth {shorten(run.classes[truth[i]], 12)}\npred {name}  {error_N[i]:.3f}"
         elif run.task.regression:
-            text = f"{name}: {truth[i, shown[i]]:.5g}\npredicted {probs_NC[i, shown[i]]:.5g}"
+            text = f"{name}: {truth[i, shown[i]]:.5g}\npred {probs_NC[i, shown[i]]:.5g}"
         else:
-            text = f"{name}: {'yes' if truth[i, shown[i]] else 'no'}\npredicted {probs_NC[i, shown[i]]:.3f}"
+            text = f"{name}: {'yes' if truth[i, shown[i]] else 'no'}\npred {probs_NC[i, shown[i]]:.3f}"
         captions.append(f"{shorten(ids[i], 18)}\n{text}")
     lead = "Wrong label, ambiguous image, or a weakness of the model? Errors of the OOF, the most confident first."
     return Card("Confidently wrong", lead, mosaic(run.images([row_of[ids[i]] for i in top]), captions, 5))

@@ -158,7 +158,7 @@ class Evaluator:
         """Return the choice, and each candidate's scores and lead over the baseline, for JSON.
 
         It is the best cross-fitted candidate if the interval of its lead over the baseline excludes 0, else the
-        baseline. A gap above 0 says by how much the score in-sample is optimistic.
+        baseline. The gap is by how much the score on the fitted rows is optimistic.
         """
         direction, groups = self.metric.direction, self.resamples.groups
         best = max(candidates, key=lambda name: resampling.comparable(direction * candidates[name].cross_fitted))

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from pipeline.config import loading as configs
-from pipeline.errors import InputError, MismatchError, Problem
+from pipeline.errors import InputError, MismatchError, Problem, some
 from pipeline.files.atomic import read_json
 from pipeline.methods.arrays import Array
 from pipeline.methods.blenders import find as find_blender
@@ -39,8 +39,9 @@ def run(runs_dir: Path) -> Path:
     lines = [line for (name, metric), rows in tables.items() for line in [*_table(name, metric, rows), ""]]
     if not entries:
         lines.append(f"{path}: nothing yet; begin with: foldline leaderboard add RUN --public SCORE")
-    if absent := _absent(runs_dir, entries):
-        lines.append(f"not entered: {', '.join(absent[:SHOWN])}{', …' if len(absent) > SHOWN else ''}")
+    scored = {path.parent.name for name in ("scores.json", "ensemble.json") for path in runs_dir.glob(f"*/{name}")}
+    if absent := sorted(scored - {entry.run for entry in entries}):
+        lines.append(f"not entered: {some(absent, SHOWN)}")
     print("\n".join(lines).rstrip())
     return path
 
@@ -68,14 +69,14 @@ def add(
     def make(old: Entry | None) -> Entry:
         if old is None:
             return fresh
-        date = old.date if _scores(old) == _scores(fresh) else fresh.date
+        date = old.date if old.scores == fresh.scores else fresh.date
         return replace(fresh, date=date, **{what: getattr(old, what) for what, value in given.items() if value is None})
 
     old, made = ledger.change(runs_dir, run_name, make)
     public_private = f"public {shown(made.public)}, private {shown(made.private)}"
     print(f"{run_name}: {made.metric} {shown(made.primary)}, {public_private}")
     kept = [what for what in ("public", "private") if given[what] is None and getattr(made, what) is not None]
-    if old is not None and kept and _scores(old) != _scores(made):
+    if old is not None and kept and old.scores != made.scores:
         change = f"its own score was {shown(old.primary)} and is {shown(made.primary)}"
         print(f"note: {change}; {' and '.join(kept)} may belong to the earlier submission")
     return runs_dir / ledger.NAME
@@ -137,16 +138,6 @@ def _fitted(report: dict[str, Any], mean: float | None) -> tuple[float | None, f
         if found["chosen"] != baseline and (what != "smoothing" or variant.endswith("_smoothed")):
             in_sample.append(found["candidates"][found["chosen"]]["in_sample"])
     return (in_sample[-1], mean) if in_sample else (mean, None)
-
-
-def _scores(entry: Entry) -> tuple[float | None, ...]:
-    return entry.cv, entry.std, entry.cross_fitted
-
-
-def _absent(runs_dir: Path, entries: Sequence[Entry]) -> list[str]:
-    """Return the runs that are scored but not in the ledger."""
-    scored = {path.parent.name for name in ("scores.json", "ensemble.json") for path in runs_dir.glob(f"*/{name}")}
-    return sorted(scored - {entry.run for entry in entries})
 
 
 def _table(name: str, metric: str, entries: Sequence[Entry]) -> list[str]:

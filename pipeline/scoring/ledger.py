@@ -35,6 +35,11 @@ class Entry:
     note: str = ""
 
     @property
+    def scores(self) -> tuple[float | None, ...]:
+        """Return what the run's files say."""
+        return self.cv, self.std, self.cross_fitted
+
+    @property
     def primary(self) -> float | None:
         """Return the score to sort by: cross-fitted where something was fitted to the OOF rows, else CV."""
         return self.cv if self.cross_fitted is None else self.cross_fitted
@@ -42,9 +47,7 @@ class Entry:
     @property
     def gain(self) -> float:
         """Return the primary score turned so that greater is better; −inf where there is none."""
-        if self.primary is None:
-            return -math.inf
-        return self.primary if find(self.metric).greater_is_better else -self.primary
+        return -math.inf if self.primary is None else find(self.metric).direction * self.primary
 
 
 COLUMNS = tuple(field.name for field in fields(Entry))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipeline.competition.metric_warnings import score_warnings, misleading
+from pipeline.competition.metric_warnings import misleading, score_warnings
 from pipeline.config import fingerprints
 from pipeline.config.config import Config
 from pipeline.config.keys import affecting
@@ -76,6 +76,8 @@ def _score(
     usual = usual if config.metric in usual else [config.metric, *usual]
     admitted = [name for name in usual if topk_rules.admits(name, kept)]
 
+    columns = {} if task.regression else per_class(targets_NC, tta_NC, task.single_label)
+
     def of(probs_NC: Array, name: str = config.metric) -> dict[str, Any]:
         return scores(task, name, targets_NC, probs_NC, made.fold_N)
 
@@ -91,7 +93,10 @@ def _score(
         "variants": {"plain": of(made.oof(["identity"])), "tta": of(tta_NC)},
         "views": {view: of(made.oof([view])) for view in made.views},
         "metrics": {name: of(tta_NC, name) for name in admitted},
-        "per_class": {} if task.regression else _per_class(targets_NC, tta_NC, made.classes, task.single_label),
+        "per_class": {
+            name: {what: None if np.isnan(value) else value for what, value in zip(columns, values, strict=True)}
+            for name, *values in zip(made.classes if columns else (), *columns.values(), strict=True)
+        },
     }
     if kept is not None:
         report["left_out"] = topk_rules.left_out([name for name in usual if name not in admitted], kept)
@@ -116,16 +121,6 @@ def _last_epoch(config: Config, table: fold_table.FoldTable, partial: bool) -> d
     targets_NC = truth(config, table, made.ids, made.classes)
     task = TASKS[config.data.task]
     return {"views": views, **scores(task, config.metric, targets_NC, made.oof(views), made.fold_N)}
-
-
-def _per_class(
-    targets_NC: Array, probs_NC: Array, classes: Sequence[str], single_label: bool
-) -> dict[str, dict[str, float | None]]:
-    columns = per_class(targets_NC, probs_NC, single_label)
-    return {
-        name: {what: None if np.isnan(values[c]) else values[c] for what, values in columns.items()}
-        for c, name in enumerate(classes)
-    }
 
 
 def _summary(report: dict[str, Any], path: Path) -> list[str]:
