@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.batches.loader import Decoded, Rows
+from pipeline.batches.rows import Decoded, Rows
 from pipeline.config.config import Config
 from pipeline.config.loading import parse
 

@@ -1,1 +1,1 @@
-"""Pixels and targets in; batches out: augmented, in keyed order. Read `loader.py` first."""
+"""Pixels and targets in; batches out: augmented, in keyed order. Read `rows.py` first, then `loader.py`."""

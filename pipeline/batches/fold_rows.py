@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from pipeline.batches.loader import Rows, subset
+from pipeline.batches.rows import Rows, subset
 from pipeline.competition.competition import Competition
 from pipeline.competition.image_paths import Source
 from pipeline.files import checksums

@@ -6,82 +6,22 @@ normalisation happens on the device.
 
 from __future__ import annotations
 
-import hashlib
-import json
-from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, get_worker_info
+from torch.utils.data import DataLoader, Dataset
 
+from pipeline.batches.rows import Images, Rows
 from pipeline.images.decoding import resize
 from pipeline.methods.arrays import Array
 from pipeline.methods.seeding import rng
 
-
-class Images(Protocol):
-    """Hold images: index -> H×W×C uint8 or uint16.
-
-    `take` and `digest` written here serve a subclass that decodes or holds them; the cache's set has its own.
-    """
-
-    @abstractmethod
-    def __len__(self) -> int: ...
-
-    @abstractmethod
-    def __getitem__(self, index: int, /) -> Array: ...
-
-    def take(self, indices: Array, /) -> Images:
-        """Return the images at `indices` as a set of their own."""
-        return Decoded([self[int(n)] for n in indices])
-
-    def digest(self, ids: Iterable[str], /) -> str:
-        """Return a hash over which id shows what; the order of the rows does not matter."""
-        pairs = []
-        for n, name in enumerate(ids):
-            image = self[n]
-            content = f"{image.dtype} {image.shape}".encode() + image.tobytes()
-            pairs.append([str(name), hashlib.sha256(content).hexdigest()])
-        return hashlib.sha256(json.dumps(sorted(pairs)).encode()).hexdigest()
-
-
-class Decoded(Images):
-    """Hold images in memory."""
-
-    def __init__(self, images: Sequence[Array]) -> None:
-        self._images = images
-
-    def __len__(self) -> int:
-        return len(self._images)
-
-    def __getitem__(self, index: int, /) -> Array:
-        return self._images[index]
-
-
-class Augmentation(Protocol):
-    """Anything that changes one image at random, all draws from the generator."""
-
-    def __call__(self, image_HWC: Array, draws: np.random.Generator, /) -> Array: ...
-
-
+Augmentation = Callable[[Array, np.random.Generator], Array]  # changes one image HxWxC at random
 Disturb = Callable[[Array, np.random.Generator], Array]  # changes one row's targets at random
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Hold what the engine sees of a table: an image, its id and, in training, a soft target and a weight per row."""
-
-    images: Images
-    ids: Array  # [N] str, of the images
-    targets_NC: Array | None = None  # float32
-    weights_N: Array | None = None  # float32, mean 1; None: all the same
-
-    def __len__(self) -> int:
-        return len(self.ids)
 
 
 @dataclass(frozen=True)
@@ -97,9 +37,8 @@ class Batch:
 
     def pin_memory(self) -> Batch:
         """Return the batch in page-locked memory, from which copies to a GPU overlap with its work."""
-        targets_BC = None if self.targets_BC is None else self.targets_BC.pin_memory()
-        weights_B = None if self.weights_B is None else self.weights_B.pin_memory()
-        return replace(self, images_BHWC=self.images_BHWC.pin_memory(), targets_BC=targets_BC, weights_B=weights_B)
+        pinned = {name: value.pin_memory() for name, value in vars(self).items() if isinstance(value, Tensor)}
+        return replace(self, **pinned)
 
 
 def split_steps(rows: int, batch_size: int, processes: int = 1) -> int:
@@ -111,7 +50,7 @@ def split_steps(rows: int, batch_size: int, processes: int = 1) -> int:
 
 
 @dataclass(frozen=True)
-class Phase:
+class EarlySize:
     """Hold what takes the place of the rows' images and of the augmentation before epoch `until`."""
 
     until: int
@@ -160,9 +99,10 @@ class TrainingBatches(Dataset[Batch]):
         plan: Plan,
         augment: Augmentation,
         disturb: Disturb | None = None,
-        phases: Sequence[Phase] = (),
+        early_sizes: Sequence[EarlySize] = (),
     ) -> None:
-        self.rows, self.plan, self.augment, self.disturb, self.phases = rows, plan, augment, disturb, phases
+        self.rows, self.plan, self.augment, self.disturb = rows, plan, augment, disturb
+        self.early_sizes = early_sizes
         self._epoch, self._order, self._earlier = -1, np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
 
     def __getitem__(self, of: tuple[int, int]) -> Batch:
@@ -172,8 +112,8 @@ class TrainingBatches(Dataset[Batch]):
             self._earlier = earlier(self._order)
         numbers, total = self.plan.step(self._order, step)
         draws = self._draws(of, "augment", numbers)
-        phase = next((phase for phase in self.phases if epoch < phase.until), None)
-        stored, augment = (self.rows.images, self.augment) if phase is None else (phase.images, phase.augment)
+        size = next((early for early in self.early_sizes if epoch < early.until), None)
+        stored, augment = (self.rows.images, self.augment) if size is None else (size.images, size.augment)
         images = [augment(stored[int(n)], one) for n, one in zip(numbers, draws, strict=True)]
         weights_N = self.rows.weights_N
         weights_B = None if weights_N is None else torch.from_numpy(weights_N[numbers])
@@ -236,39 +176,32 @@ def stack(images: list[Array]) -> Tensor:
 
 def training_loader(batches: TrainingBatches, epochs: range, workers: int, pin: bool) -> Iterator[Batch]:
     """Yield every batch of the given epochs in order, from one set of workers that lives through them all."""
-    wanted = [(epoch, step) for epoch in epochs for step in range(batches.plan.steps)]
-    return _load(batches, wanted, workers, pin)
+    return _load(batches, [(epoch, step) for epoch in epochs for step in range(batches.plan.steps)], workers, pin)
 
 
 def prediction_loader(batches: PredictionBatches, workers: int, pin: bool) -> Iterator[Batch]:
     """Yield the batches in order."""
-    return _load(batches, list(range(len(batches))), workers, pin)
+    return _load(batches, range(len(batches)), workers, pin)
 
 
-def _load(batches: Dataset[Batch], wanted: list[Any], workers: int, pin: bool) -> Iterator[Batch]:
+def _load(batches: Dataset[Batch], wanted: Sequence[Any], workers: int, pin: bool) -> Iterator[Batch]:
     if workers == 0:
         return (batches[of] for of in wanted)
-    return iter(
-        DataLoader(
-            batches,
-            sampler=wanted,
-            batch_size=None,
-            num_workers=workers,
-            worker_init_fn=_calm_worker,
-            prefetch_factor=4,
-            pin_memory=pin,
-            collate_fn=_same,
-        )
-    )
+    # one whole batch per item: nothing to collate; one thread per worker: the model's threads need the cores
+    options: dict[str, Any] = {
+        "batch_size": None,
+        "collate_fn": _as_it_is,
+        "worker_init_fn": _one_thread,
+        "prefetch_factor": 4,
+    }
+    return iter(DataLoader(batches, sampler=wanted, num_workers=workers, pin_memory=pin, **options))
 
 
-def _same(batch: Any) -> Any:
+def _as_it_is(batch: Batch) -> Batch:
     return batch
 
 
-def _calm_worker(worker: int) -> None:
-    """Keep a worker to one thread: the model's threads need the cores."""
-    assert get_worker_info() is not None
+def _one_thread(worker: int) -> None:
     torch.set_num_threads(1)
 
 
@@ -292,11 +225,3 @@ class Normalize:
         """Return uint8 images [B,H,W,C] to look at."""
         images = images_BCHW.float().permute(0, 2, 3, 1) * self.std + self.mean
         return (images.clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
-
-
-def subset(rows: Rows, numbers: Array) -> Rows:
-    """Return some of the rows, without copying images."""
-    targets_NC = None if rows.targets_NC is None else rows.targets_NC[numbers]
-    weights_N = None if rows.weights_N is None else rows.weights_N[numbers]
-    images, ids = rows.images.take(numbers), rows.ids[numbers]
-    return replace(rows, images=images, ids=ids, targets_NC=targets_NC, weights_N=weights_N)

@@ -6,7 +6,8 @@ import math
 from collections.abc import Sequence
 
 from pipeline.batches import augmentation
-from pipeline.batches.loader import Images, Phase
+from pipeline.batches.loader import EarlySize
+from pipeline.batches.rows import Images
 from pipeline.competition.image_paths import Source
 from pipeline.config.config import Config
 from pipeline.images.cache import ImageSet, open_config, size_for
@@ -42,11 +43,11 @@ def share(config: Config, epoch: int) -> float:
     return math.prod(own.model.size_hw) / math.prod(config.model.size_hw)
 
 
-def of(config: Config, images: Images) -> tuple[Phase, ...]:
-    """Return the phases of a training on some of the images that `open_all` opened."""
+def of(config: Config, images: Images) -> tuple[EarlySize, ...]:
+    """Return what takes the place of full-sized images in a training on some of the images that `open_all` opened."""
     others = images.others if isinstance(images, ImageSet) else ()
     return tuple(
-        Phase(until, other, augmentation.of(one)) for (until, one), other in zip(plan(config), others, strict=True)
+        EarlySize(until, other, augmentation.of(one)) for (until, one), other in zip(plan(config), others, strict=True)
     )
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tqdm import tqdm
 
-from pipeline.batches.loader import Decoded, Rows
+from pipeline.batches.rows import Decoded, Rows
 from pipeline.competition.image_paths import Source
 from pipeline.competition.rows.new_images import NewImages, find
 from pipeline.competition.rows.rows import SHOWN

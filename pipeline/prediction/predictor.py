@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pipeline.batches.loader import Augmentation, Normalize, PredictionBatches, Rows, prediction_loader, stack
+from pipeline.batches.loader import Augmentation, Normalize, PredictionBatches, prediction_loader, stack
+from pipeline.batches.rows import Rows
 from pipeline.config.config import Config
 from pipeline.machine import devices, processes
 from pipeline.methods import tta as views_table

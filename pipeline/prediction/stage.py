@@ -12,7 +12,7 @@ from torch import nn
 
 from pipeline.batches import augmentation, fold_rows
 from pipeline.batches.inputs import Inputs
-from pipeline.batches.loader import Images, Rows, subset
+from pipeline.batches.rows import Images, Rows, subset
 from pipeline.config import fingerprints, plugin_files
 from pipeline.config.config import Config
 from pipeline.config.keys import affecting

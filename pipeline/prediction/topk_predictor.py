@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pipeline.batches.loader import Normalize, Rows
+from pipeline.batches.loader import Normalize
+from pipeline.batches.rows import Rows
 from pipeline.config.config import Config
 from pipeline.methods import topk
 from pipeline.methods.arrays import Array

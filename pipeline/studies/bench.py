@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 from pipeline.batches import fold_rows, progressive_resizing
-from pipeline.batches.loader import Rows
+from pipeline.batches.rows import Rows
 from pipeline.competition.competition import load
 from pipeline.config.config import Config
 from pipeline.images.cache import open_config

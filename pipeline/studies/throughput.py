@@ -21,7 +21,8 @@ from timm.utils import ModelEmaV3
 from torch import nn
 
 from pipeline.batches import augmentation
-from pipeline.batches.loader import Plan, Rows, TrainingBatches, subset
+from pipeline.batches.loader import Plan, TrainingBatches
+from pipeline.batches.rows import Rows, subset
 from pipeline.competition.image_paths import Source
 from pipeline.config.config import Config
 from pipeline.images.cache import decode_config

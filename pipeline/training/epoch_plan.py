@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.batches.loader import Batch, Disturb, Plan, Rows
+from pipeline.batches.loader import Batch, Disturb, Plan
+from pipeline.batches.rows import Rows
 from pipeline.config.config import Config
 from pipeline.errors import InputError
 from pipeline.methods.arrays import Array

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.batches.loader import Phase, Rows
+from pipeline.batches.loader import EarlySize
+from pipeline.batches.rows import Rows
 from pipeline.methods.arrays import Array
 
 
@@ -19,4 +20,4 @@ class Fold:
     classes: tuple[str, ...]
     folder: Path
     pool_I: Array | None = None  # number of the validated row that each image of `valid` belongs to; None: its own
-    phases: tuple[Phase, ...] = ()  # other sizes of the images of `train`, for the first epochs
+    early_sizes: tuple[EarlySize, ...] = ()  # other sizes of the images of `train`, for the first epochs

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.batches import augmentation
-from pipeline.batches.loader import Rows
+from pipeline.batches.rows import Rows
 from pipeline.competition.rows.new_images import NewImages
 from pipeline.config import fingerprints
 from pipeline.config.config import Config

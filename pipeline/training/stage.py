@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.batches import augmentation, fold_rows, progressive_resizing
 from pipeline.batches.inputs import Inputs
-from pipeline.batches.loader import subset
+from pipeline.batches.rows import subset
 from pipeline.competition.competition import Competition
 from pipeline.config import fingerprints, plugin_files
 from pipeline.config.config import Config

@@ -102,7 +102,9 @@ class Fit:
         )
         epoch_plan.check_mixing(config, plan)
         self.average = Average() if train.average is not None else None
-        self.batches = TrainingBatches(rows, plan, augment, epoch_plan.disturb(config, rows, self.output), fold.phases)
+        self.batches = TrainingBatches(
+            rows, plan, augment, epoch_plan.disturb(config, rows, self.output), fold.early_sizes
+        )
         self.class_weights = epoch_plan.weights(config, rows, self.output, fold.classes, self.setting.device)
         self.updates = math.ceil(plan.steps / train.accumulate)  # optimizer steps per epoch
         self.history = History(config)

@@ -11,11 +11,8 @@ from hypothesis import strategies as st
 from pipeline.batches import augmentation
 from pipeline.batches.loader import (
     Batch,
-    Decoded,
-    Images,
     Plan,
     PredictionBatches,
-    Rows,
     TrainingBatches,
     as_trained,
     prediction_loader,
@@ -23,6 +20,7 @@ from pipeline.batches.loader import (
     stack,
     training_loader,
 )
+from pipeline.batches.rows import Decoded, Images, Rows
 from pipeline.methods.arrays import Array
 
 SIDE = 12

@@ -37,7 +37,9 @@ def test_every_epoch_has_its_size_and_the_pixels_of_that_sizes_cache(competition
     held, table = load_competition(config), fold_table.read(config)
     images = progressive_resizing.open_all(config, fold_rows.sources(held))
     fold = _fold(config, table, held, images, 0)
-    batches = TrainingBatches(fold.train, Plan(len(fold.train), 8, 1, 0), augmentation.of(config), None, fold.phases)
+    batches = TrainingBatches(
+        fold.train, Plan(len(fold.train), 8, 1, 0), augmentation.of(config), None, fold.early_sizes
+    )
     found = [tuple(batches[epoch, 0].images_BHWC.shape[1:3]) for epoch in range(5)]
     assert found == [(16, 16), (16, 16), (20, 24), (20, 24), (32, 32)]
     stored = {path.name.split("-")[0] for path in Path(config.data.cache.dir or "").iterdir()}
@@ -49,7 +51,7 @@ def test_every_epoch_has_its_size_and_the_pixels_of_that_sizes_cache(competition
         np.testing.assert_array_equal(
             batch.images_BHWC.numpy(), np.stack([small.train.images[int(n)] for n in batch.rows])
         )
-        assert small.train.ids.tolist() == fold.train.ids.tolist() and small.phases == ()
+        assert small.train.ids.tolist() == fold.train.ids.tolist() and small.early_sizes == ()
 
 
 def test_a_training_changes_size_and_resumes_to_the_byte(

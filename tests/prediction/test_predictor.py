@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.batches import augmentation
-from pipeline.batches.loader import Images, Normalize, Rows, subset
+from pipeline.batches.loader import Normalize
+from pipeline.batches.rows import Images, Rows, subset
 from pipeline.config.config import Config
 from pipeline.config.loading import parse
 from pipeline.methods.arrays import Array

@@ -13,7 +13,8 @@ from accelerate import Accelerator
 from synthetic import make_config
 
 from pipeline.batches import augmentation
-from pipeline.batches.loader import Decoded, Plan, Rows, TrainingBatches, training_loader
+from pipeline.batches.loader import Plan, TrainingBatches, training_loader
+from pipeline.batches.rows import Decoded, Rows
 from pipeline.config.config import Config
 from pipeline.errors import InputError
 from pipeline.methods.sampling import DisturbLabels

@@ -10,7 +10,7 @@ import torch
 from accelerate import Accelerator
 
 from pipeline.batches import augmentation
-from pipeline.batches.loader import Decoded, Rows
+from pipeline.batches.rows import Decoded, Rows
 from pipeline.config.loading import load
 from pipeline.training.fold import Fold
 from pipeline.training.trainer import Fit

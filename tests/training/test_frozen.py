@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from pipeline.batches import augmentation
-from pipeline.batches.loader import Decoded, Rows
+from pipeline.batches.rows import Decoded, Rows
 from pipeline.config import fingerprints
 from pipeline.config.config import Config
 from pipeline.config.keys import below
