@@ -43,9 +43,9 @@ def blenders(run: Run) -> Card | None:
     chosen = list(found["blenders"]).index(blend["blender"])
     figure = plots.spreads(list(shown), points, spans, blend["metric"]) if shown else None
     note = (
-        "<p>The gap is by how much the score on the fitted rows is optimistic. What cross-fitting cannot remove: members "
-        "were trained on the other folds' labels, and people chose them by these scores. The best member was chosen "
-        "on the same rows.</p>"
+        "<p>The gap is by how much the score on the fitted rows is optimistic. What cross-fitting cannot remove: "
+        "members were trained on the other folds' labels, and people chose them by these scores. The best member was "
+        "chosen on the same rows.</p>"
     )
     return Card("Blenders", lead, figure, page.table(head, rows, chosen) + note)
 
