@@ -33,7 +33,7 @@ def misleading(config: Config, targets_NC: Array, classes: Sequence[str]) -> lis
     return [f"{config.metric} misleads: always '{classes[most]}' scores {found:.3f}; see balanced_accuracy too"]
 
 
-def cautions(config: Config, targets_NC: Array, probs_NC: Array, fold_N: Array, groups_N: Array) -> list[str]:
+def score_warnings(config: Config, targets_NC: Array, probs_NC: Array, fold_N: Array, groups_N: Array) -> list[str]:
     """Warn where the primary score is so near a perfect one that differences are noise, or too good to be believed.
 
     Too good: less than half as far from a perfect score as the gold medal of the original competition.
@@ -45,8 +45,8 @@ def cautions(config: Config, targets_NC: Array, probs_NC: Array, fold_N: Array, 
     perfect = 1.0 if metric.greater_is_better else 0.0
     gap, found = abs(perfect - score), []
     if _is_near(metric, single_label, targets_NC, gap, perfect):
-        drawn = resample(fold_N, groups_N, np.random.default_rng(config.ensemble.seed), ROUNDS)
-        spread = np.nanstd(bootstrap(metric, targets_NC, probs_NC, single_label, drawn))
+        samples = resample(fold_N, groups_N, np.random.default_rng(config.ensemble.seed), ROUNDS)
+        spread = np.nanstd(bootstrap(metric, targets_NC, probs_NC, single_label, samples))
         if gap <= NOISE * spread or gap == 0:
             found.append(
                 f"{config.metric} is saturated: {score:.4f} leaves {gap:.2g} to a perfect score, and models this good "
@@ -65,9 +65,9 @@ def _distilled(config: Config) -> list[str]:
     if config.distill.teacher is None:
         return []
     return [
-        f"distilled: the models of {config.distill.teacher} that taught a fold were trained on the rows that score it. "
-        "On digits that flattered accuracy by 0.001 to 0.005, with 30 % wrong labels by 0.006 to 0.021: more than some "
-        "students gained. Compare teacher and student by held-back rows or the leaderboard"
+        f"distilled: the models of {config.distill.teacher} that a fold learnt from were trained on the rows that "
+        "score it. On digits this made accuracy optimistic by 0.001 to 0.005, with 30 % wrong labels by 0.006 to 0.021: "
+        "more than some students gained. Compare teacher and student by held-back rows or the leaderboard"
     ]
 
 

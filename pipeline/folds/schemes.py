@@ -43,7 +43,7 @@ def assign(
     """Assign each row to a fold; rows come sorted by id, groups as codes 0…G−1 in the order of their names.
 
     `labels` are balanced. `class_N` is one code per row (the label, or the combination of labels),
-    `cell_N` the same refined by further columns, both in an order that depends on the data alone.
+    `cell_N` the same refined by further columns, both in an order that depends only on the data.
     Ungrouped rows with one label are dealt out exactly: each class and each fold within 1. With further
     columns, swaps inside a class even them out too, and the classes stay as they are. Raises Refused
     where no assignment exists.

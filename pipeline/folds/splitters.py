@@ -24,8 +24,8 @@ def ask(
     """Return the name of the library's splitter for a scheme, and its folds by how it was asked.
 
     There are none where it would be too slow, and no name where there is no such splitter. StratifiedGroupKFold's
-    may be empty (scikit-learn issue 34828); GroupKFold balances sizes alone; MultilabelStratifiedKFold ignores
-    groups silently, so it is asked for single rows alone.
+    may be empty (scikit-learn issue 34828); GroupKFold balances only sizes; MultilabelStratifiedKFold ignores
+    groups silently, so it is asked only for single rows.
     """
     from sklearn.model_selection import GroupKFold, StratifiedGroupKFold, StratifiedKFold
 

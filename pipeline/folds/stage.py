@@ -144,9 +144,9 @@ def _warnings(rows: FoldRows, n: int, asked: Report) -> list[str]:
     holders_L = np.bincount(held, minlength=n_labels)
     found = []
     if "rare" in asked:
-        alone, kept = (int(chosen.sum()) for chosen in rows.rare(asked["rare_below"]))
+        never, kept = (int(chosen.sum()) for chosen in rows.rare(asked["rare_below"]))
         rule = f"classes of fewer than {asked['rare_below']} rows"
-        found.append(f"{alone} rows of {rule} are trained on in every fold and never validated")
+        found.append(f"{never} rows of {rule} are trained on in every fold and never validated")
         if kept:
             found.append(f"{kept} rows of {rule} are validated all the same: their groups hold other classes too")
     for name, holders in zip(rows.labels.names, holders_L.tolist(), strict=True):

@@ -62,7 +62,7 @@ def held_back(config: Config) -> Path | None:
     blend, solution = read_text_table(path), read_text_table(source)
     classes = [str(column) for column in blend.columns[1:]]
     if topk_rules.is_short(classes):
-        print(f"{path}: holds the first classes of a row alone; nothing held back is scored")
+        print(f"{path}: holds only the first classes of a row; nothing held back is scored")
         return None
     if missing := [name for name in (config.data.id, *config.data.targets) if name not in solution]:
         raise InputError(Problem(str(source), f"no column '{missing[0]}'", "those of data.train"))

@@ -109,7 +109,7 @@ def _ids(train: Train, test: pd.DataFrame | None, sample: pd.DataFrame, guesses:
 
 
 def _composed(train: pd.DataFrame, test: pd.DataFrame, column: str) -> str | None:
-    """Return the template over columns of both tables that gives a column which the test alone has."""
+    """Return the template over columns of both tables that gives a column which only the test has."""
     shared = [str(name) for name in test.columns if name in train and name != column]
     for (a, b), between in itertools.product(itertools.permutations(shared, 2), ("_", "-", "", ".")):
         template = f"{{{a}}}{between}{{{b}}}"

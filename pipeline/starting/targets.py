@@ -61,7 +61,7 @@ class Target:
 
 
 def find(train: pd.DataFrame, test_columns: Sequence[str], sample: pd.DataFrame, used: Sequence[str]) -> Target | None:
-    """Return what is to be predicted, or None; `sample` has its cells alone, `used` are columns that are ids."""
+    """Return what is to be predicted, or None; `sample` is without its ids, `used` are columns that are ids."""
     asked = [str(column) for column in sample.columns]
     known = {str(column).lower(): str(column) for column in train.columns}
     if all(column.lower() in known for column in asked):

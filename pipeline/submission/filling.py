@@ -15,7 +15,7 @@ index column without a name is copied. What stands in a cell (`submission.cell: 
 `submission.labels` says. Where the metric reads no labels and a decision was made none the less, as a threshold
 for the probabilistic F1, it stands in place of the probabilities.
 
-Predictions that keep the most probable classes alone fill labels and rankings as all others do; one column per
+Predictions that keep only the most probable classes fill labels and rankings as all others do; one column per
 class only where that is not too large, a class that is not kept with its even share of what is left of 1.
 """
 

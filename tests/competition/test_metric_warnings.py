@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from synthetic import make_config
 
-from pipeline.competition.metric_warnings import cautions, misleading
+from pipeline.competition.metric_warnings import misleading, score_warnings
 
 FOLD_N = np.arange(400) % 4
 NONE_N = np.full(400, "")
@@ -25,7 +25,7 @@ def predicted(wrong: int) -> tuple[np.ndarray, np.ndarray]:
 
 def found(tmp_path: Path, wrong: int, **changes: Any) -> list[str]:
     config = make_config(tmp_path, **{"metric": "accuracy", **changes})
-    return cautions(config, *predicted(wrong), FOLD_N, NONE_N)
+    return score_warnings(config, *predicted(wrong), FOLD_N, NONE_N)
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,9 @@ def test_a_perfect_score_is_saturated(tmp_path: Path) -> None:
     targets_NC, _ = predicted(1)
     for metric in ("accuracy", "roc_auc", "top1_error"):
         config = make_config(tmp_path, metric=metric)
-        assert ["saturated" in line for line in cautions(config, targets_NC, targets_NC, FOLD_N, NONE_N)] == [True]
+        assert ["saturated" in line for line in score_warnings(config, targets_NC, targets_NC, FOLD_N, NONE_N)] == [
+            True
+        ]
 
 
 @pytest.mark.parametrize(
@@ -84,5 +86,5 @@ def test_the_bounds_of_an_own_metric_are_unknown(tmp_path: Path) -> None:
     file.write_text("def always(targets_NC, probs_NC):\n    return 1.0\n")
     config = make_config(tmp_path, metric=f"{file}:always", medals={"gold": 0.1, "silver": 0.1, "bronze": 0.1})
     targets_NC, probs_NC = predicted(4)
-    assert cautions(config, targets_NC, probs_NC, FOLD_N, NONE_N) == []
+    assert score_warnings(config, targets_NC, probs_NC, FOLD_N, NONE_N) == []
     assert misleading(config, np.eye(2)[[0] * 9 + [1]], ["0", "1"]) == []

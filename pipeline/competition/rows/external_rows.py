@@ -12,7 +12,7 @@ from pipeline.competition.image_paths import Source
 from pipeline.competition.labels import encode_targets
 from pipeline.competition.rows import train_rows
 from pipeline.competition.rows.reader import Reader
-from pipeline.competition.rows.rows import Rows, check_columns
+from pipeline.competition.rows.rows import check_columns
 from pipeline.errors import Problem
 from pipeline.files.tables import texts
 from pipeline.methods import topk
@@ -78,21 +78,17 @@ def _one(reader: Reader, wanted: Wanted, classes: Sequence[str]) -> Extra | None
     findings.add("bad labels", rows.problems(wrong))
     weights_E = train_rows.weights(rows, data.weight, findings)
     weights_E = np.ones(len(rows.table)) if weights_E is None else weights_E
+    groups = None
+    if data.group is not None:
+        groups = texts(rows.table[data.group]) if data.group in rows.table else np.full(len(rows.table), "")
     return Extra(
-        _ids(rows, data.id),
+        np.asarray([_prefixed(name) for name in rows.table[data.id].tolist()], dtype=np.str_),
         images,
-        _groups(rows, data.group),
+        groups,
         targets_EC,
         (weights_E * wanted.weight).astype(np.float32),
     )
 
 
-def _ids(rows: Rows, column: str) -> Array:
-    names = rows.table[column].tolist()
-    return np.asarray([name if name.startswith((PREFIX, TEST)) else PREFIX + name for name in names], dtype=np.str_)
-
-
-def _groups(rows: Rows, column: str | None) -> Array | None:
-    if column is None:
-        return None
-    return texts(rows.table[column]) if column in rows.table else np.full(len(rows.table), "")
+def _prefixed(name: str) -> str:
+    return name if name.startswith((PREFIX, TEST)) else PREFIX + name

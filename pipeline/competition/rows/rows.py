@@ -75,7 +75,7 @@ class Rows:
         return (self.origins or (Origin(self.path),))[origin].place(number)
 
     def called(self, row: int, beside: int) -> str:
-        """Return how a row is called in a message about another one: its line alone, in the same file."""
+        """Return how a row is called in a message about another one: by its line in the same file."""
         place, prefix = self.place(row), f"{self.path}: "
         return place.removeprefix(prefix) if self.place(beside).startswith(prefix) else place
 

@@ -1,4 +1,4 @@
-"""Choose the training table's rows, and check what is said of each: id, group, weight, one answer per prediction."""
+"""Choose the training table's rows, and check each one's cells: id, group, weight, one answer per prediction."""
 
 from __future__ import annotations
 

@@ -76,8 +76,8 @@ def derive(rows: Rows, wanted: dict[str, str | Derived], findings: Findings, len
             continue
         cells, (table[name], wrong) = table[how.column].to_numpy(), _derived(table[how.column], how)
         if not lenient:
-            said = f"in which '{how.pattern}' finds nothing" if how.pattern is not None else "expected a number"
-            texts = ((row, f"{how.column} is '{cells[row]}', {said} (data.derive.{name})") for row in wrong.tolist())
+            what = f"in which '{how.pattern}' finds nothing" if how.pattern is not None else "expected a number"
+            texts = ((row, f"{how.column} is '{cells[row]}', {what} (data.derive.{name})") for row in wrong.tolist())
             problems = rows.problems((row, Problem("", text)) for row, text in texts)
             findings.add("cells that a column cannot be derived from", problems)
     return replace(rows, table=table)
