@@ -31,7 +31,7 @@ def run(setup: Setup) -> None:
     from pipeline.tuning.trial import tidy
 
     inputs, path = Inputs(), setup.config.study_dir / FILE
-    with exclusive(setup.config.study_dir / ".fresh"):  # the same command in another terminal comes here too
+    with exclusive(setup.config.study_dir / ".fresh_seeds.lock"):  # the same command in another terminal comes here too
         known = _stored(setup)
         for made, folds_seed in _jobs(setup):
             if made.run in known:

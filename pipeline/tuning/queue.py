@@ -59,7 +59,7 @@ class Queue:
         While others run the last ones it waits: one of them may die.
         """
         while True:
-            with exclusive(self.setup.config.study_dir / ".turn"):
+            with exclusive(self.setup.config.study_dir / ".queue.lock"):
                 self._retry()
                 known = kinds(self.setup.trials)
                 count = Counter(known.values())

@@ -44,7 +44,7 @@ def run(
             raise InputError(Problem(name, f"found {count}", "at least 1"))
     with opened(config, url) as setup:
         _say(setup, trials, url)
-        with exclusive(config.study_dir / ".turn"):
+        with exclusive(config.study_dir / ".queue.lock"):
             if not setup.trials:
                 _enqueue_base(setup)
         write_text(config.study_dir / "config.yaml", dump(config))

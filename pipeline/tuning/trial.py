@@ -11,9 +11,6 @@ import numpy as np
 
 from pipeline.batches.inputs import Inputs
 from pipeline.config.config import Config
-from pipeline.methods import topk
-from pipeline.methods.metrics import find
-from pipeline.methods.tasks import TASKS
 from pipeline.prediction import stage as predict
 from pipeline.prediction.oof import train_seconds
 from pipeline.training import stage as train
@@ -101,11 +98,10 @@ def _train(
 
 def _half_width(setup: Setup, fold: int, incumbent: Incumbent) -> float:
     """Return by how much the incumbent's score on the fold may be wrong for its rows alone."""
-    config, tune = incumbent.config, setup.config.tune
-    rows, single_label = read_rows(config, setup.table, fold), TASKS[config.data.task].single_label
+    tune, (truth, probs_NC) = setup.config.tune, read_rows(incumbent.config, setup.table, [fold])
     rng = np.random.default_rng([tune.seed, fold])
-    given = (rows.targets_NC, rows.probs_NC, single_label, rows.groups_N)
-    return pruning.half_width(find(config.metric), *given, rng, tune.level)
+    given = (truth.targets_NC, probs_NC, truth.single_label, truth.groups_N)
+    return pruning.half_width(truth.metric, *given, rng, tune.level)
 
 
 def _pruned(setup: Setup, trial: Trial, config: Config, incumbent: Incumbent | None, done: Sequence[int]) -> str | None:
@@ -115,18 +111,9 @@ def _pruned(setup: Setup, trial: Trial, config: Config, incumbent: Incumbent | N
         return tune.pruner if trial.should_prune() else None
     if incumbent is None:
         return None
-    rows, theirs = ([read_rows(one, setup.table, fold) for fold in done] for one in (config, incumbent.config))
-    found = pruning.race(
-        find(config.metric),
-        topk.join([one.targets_NC for one in rows]),
-        topk.join([one.probs_NC for one in rows]),
-        topk.join([one.probs_NC for one in theirs]),
-        TASKS[config.data.task].single_label,
-        np.repeat(done, [len(one.targets_NC) for one in rows]),
-        np.concatenate([one.groups_N for one in rows]),
-        np.random.default_rng([tune.seed, *done]),
-        tune.level,
-    )
+    (truth, trial_NC), (_, best_NC) = (read_rows(one, setup.table, done) for one in (config, incumbent.config))
+    given = (truth.targets_NC, trial_NC, best_NC, truth.single_label, truth.fold_N, truth.groups_N)
+    found = pruning.race(truth.metric, *given, np.random.default_rng([tune.seed, *done]), tune.level)
     return f"behind {incumbent.config.run} by {-found.high:.4f} to {-found.low:.4f}" if found.lost else None
 
 

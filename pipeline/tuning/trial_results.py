@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,10 +15,8 @@ from pipeline.config.rules import topk_rules
 from pipeline.errors import MismatchError, Problem
 from pipeline.folds.fold_table import FoldTable
 from pipeline.methods.arrays import Array
-from pipeline.methods.tasks import TASKS
-from pipeline.prediction.oof import composed
-from pipeline.prediction.predictions import Predictions
-from pipeline.scoring.scores import truth
+from pipeline.prediction.oof import read_run
+from pipeline.scoring.evaluation import Evaluator
 from pipeline.tuning.identity import run_of
 from pipeline.tuning.study import Setup
 
@@ -32,15 +30,6 @@ class Incumbent:
     config: Config  # its own: epochs and views may be searched
 
 
-@dataclass(frozen=True)
-class Rows:
-    """Hold a fold's rows, sorted by id."""
-
-    targets_NC: Array
-    probs_NC: Array
-    groups_N: Array
-
-
 def find_incumbent(setup: Setup) -> Incumbent | None:
     """Return the best finished trial whose predictions lie here; those of other machines may not."""
     for trial in setup.ranked:
@@ -52,23 +41,18 @@ def find_incumbent(setup: Setup) -> Incumbent | None:
     return None
 
 
-def read_rows(config: Config, table: FoldTable, fold: int) -> Rows:
-    """Return a fold's rows as the config's run predicted them, over the views of its `tta`."""
-    path = config.run_dir / f"fold{fold}" / "valid.npz"
-    made = composed(Predictions.load(path), config.submission.composite)
-    ids, order = table.valid_ids(fold), np.argsort(made.ids)
-    if not np.array_equal(made.ids[order], ids):
-        remedy = f"remove {config.run_dir} and start again"
-        raise MismatchError(Problem(str(path), "other ids than the fold table's", remedy=remedy))
-    probs_NC = made.mean(config.tta)[order]
+def read_rows(config: Config, table: FoldTable, folds: Sequence[int]) -> tuple[Evaluator, Array]:
+    """Return the truth of some folds' rows, and what the config's run predicted over the views of its `tta`."""
+    run = read_run(config.run_dir, table, composite=config.submission.composite, partial=True, test=False)
+    probs_NC, rows = run.oof(config.tta), np.isin(run.fold_N, folds)
     topk_rules.check_metric(config.metric, probs_NC)
-    return Rows(truth(config, table, ids, made.classes), probs_NC, np.compress(table.fold == fold, table.groups))
+    return Evaluator.of(config, table, run.ids[rows], run.fold_N[rows], run.classes), probs_NC[rows]
 
 
 def fold_score(config: Config, table: FoldTable, fold: int) -> float:
     """Return a run's score on one fold; NaN where the fold leaves the metric undefined."""
-    rows = read_rows(config, table, fold)
-    return TASKS[config.data.task].score(config.metric, rows.targets_NC, rows.probs_NC)
+    truth, probs_NC = read_rows(config, table, [fold])
+    return truth.score(probs_NC)
 
 
 def mean_score(scores: Iterable[float]) -> float:
