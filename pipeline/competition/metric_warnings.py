@@ -66,8 +66,8 @@ def _distilled(config: Config) -> list[str]:
         return []
     return [
         f"distilled: the models of {config.distill.teacher} that a fold learnt from were trained on the rows that "
-        "score it. On digits this made accuracy optimistic by 0.001 to 0.005, with 30 % wrong labels by 0.006 to 0.021: "
-        "more than some students gained. Compare teacher and student by held-back rows or the leaderboard"
+        "score it. On digits this made accuracy optimistic by 0.001 to 0.005, with 30 % wrong labels by 0.006 to "
+        "0.021: more than some students gained. Compare teacher and student by held-back rows or the leaderboard"
     ]
 
 
