@@ -7,7 +7,6 @@ at the end, so a cache larger than the model's size leaves room for crops.
 
 from __future__ import annotations
 
-import difflib
 import os
 import random
 import warnings
@@ -17,16 +16,16 @@ from typing import Any
 import numpy as np
 
 from pipeline.config.config import Config
-from pipeline.errors import InputError
+from pipeline.errors import InputError, Problem, Refused, nearest, problems_of
+from pipeline.images.arrays import one_line
 from pipeline.images.decoding import resize
 from pipeline.methods.arrays import Array
 from pipeline.methods.presets import preset
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else its import asks PyPI for a newer version
 
-
 COMPOSITES = ("OneOf", "SomeOf", "RandomOrder", "Sequential")
-ENGINES_OWN = {
+DONE_LATER = {
     "Normalize": "the engine normalises with the model's mean and std",
     "ToTensorV2": "the engine makes the tensors",
     "ToTensor3D": "the engine makes the tensors",
@@ -91,62 +90,65 @@ def build(spec: str | list[dict[str, Any]], size_hw: tuple[int, int], channels: 
     """Make the augmentation of a preset or a list; presets leave their colour changes out where nothing is RGB.
 
     Raises InputError with every transform that is unknown, has unknown or unfit arguments, or cannot work on
-    an image of so many channels alone: each is tried once.
+    an image of so many channels and nothing else: each is tried once.
     """
-    defects: list[str] = []
     try:
         listed = preset(spec, channels) if isinstance(spec, str) else spec
     except ValueError as error:
-        raise InputError(f"augment.train: {error}") from None
-    shape_HWC = (int(size_hw[0]), int(size_hw[1]), channels)
-    transforms = _make_all(listed, shape_HWC, "augment.train", defects) if listed else []
-    if defects:
-        raise InputError(*defects)
+        raise InputError(*(problem.below("augment.train") for problem in problems_of(error))) from None
+    shape_HWC, problems = (int(size_hw[0]), int(size_hw[1]), channels), list[Problem]()
+    transforms = _make_all(listed, shape_HWC, "augment.train", problems) if listed else []
+    if problems:
+        raise InputError(*problems)
     return Augment(spec, size_hw, transforms, channels)
 
 
-def _make_all(listed: Any, shape_HWC: tuple[int, int, int], place: str, defects: list[str]) -> list[Any]:
-    """Make the transforms of a list; note in `defects` what is wrong with the others."""
+def _make_all(listed: Any, shape_HWC: tuple[int, int, int], place: str, problems: list[Problem]) -> list[Any]:
+    """Make the transforms of a list; note in `problems` what is wrong with the others."""
     made: list[Any] = []
     if not isinstance(listed, list) or not listed:
-        defects.append(f"{place}: found {listed!r}, expected a list of transforms")
+        problems.append(Problem(place, f"found {listed!r}", "a list of transforms"))
         return made
     for number, entry in enumerate(listed):
         here = f"{place}[{number}]"
         if not isinstance(entry, dict) or len(entry) != 1:
-            defects.append(f"{here}: found {entry!r}, expected one as in {{HorizontalFlip: {{p: 0.5}}}}")
+            problems.append(Problem(here, f"found {entry!r}", "one as in {HorizontalFlip: {p: 0.5}}"))
             continue
         ((name, arguments),) = entry.items()
         here = f"{here}.{name}"
         if name in COMPOSITES and isinstance(arguments, dict):
-            children = _make_all(arguments.get("transforms"), shape_HWC, f"{here}.transforms", defects)
+            children = _make_all(arguments.get("transforms"), shape_HWC, f"{here}.transforms", problems)
             if not children:
                 continue
             arguments = {**arguments, "transforms": children}
         try:
             made.append(_make(str(name), arguments, shape_HWC))
+        except Refused as error:
+            problems += [problem.below(here) for problem in error.problems]
         except Exception as error:  # its hundred constructors fail in many ways, all from what the config says
-            defects.append(f"{here}: {_reason(error)}")
+            problems.append(Problem(here, _reason(error)))
     return made
 
 
 def _make(name: str, arguments: Any, shape_HWC: tuple[int, int, int]) -> Any:
     """Make one transform; raise whatever its constructor raises, and its warnings, where that cannot be."""
-    if name in ENGINES_OWN:
-        raise ValueError(f"leave it out, {ENGINES_OWN[name]}")
-    if arguments is not None and not isinstance(arguments, dict):
-        raise ValueError(f"found {arguments!r}, expected arguments as in {{p: 0.5}}")
-    known = _known()
-    if name not in known:
-        near = difflib.get_close_matches(name, list(known), n=1)
-        raise ValueError(f"not in Albumentations 2.0.8{f'; did you mean {near[0]!r}?' if near else ''}")
+    if name in DONE_LATER:
+        raise Refused(Problem("", f"leave it out, {DONE_LATER[name]}"))
+    if not isinstance(arguments, dict | None):
+        raise Refused(Problem("", f"found {arguments!r}", "arguments as in {p: 0.5}"))
+    if name not in (known := _known()):
+        raise Refused(Problem("", "not in Albumentations 2.0.8", remedy=nearest(name, known)))
     kind, given = known[name], dict(arguments or {})
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # Albumentations drops unknown arguments with a mere warning
         warnings.filterwarnings("ignore", ".*is very slow")  # of PiecewiseAffine, which is right all the same
         if name in COMPOSITES:
             return kind(**given)
-        _fill_size(kind, given, shape_HWC[:2])
+        fields = set(kind.InitSchema.model_fields)  # crops and resizes that name no size have the model's
+        if "size" in fields:
+            given.setdefault("size", shape_HWC[:2])
+        if {"height", "width"} <= fields and not {"height", "width"} & set(given):
+            given["height"], given["width"] = shape_HWC[:2]
         transform = kind(**given)
         _try(transform, shape_HWC)  # some only warn of what they cannot do on so many channels
     return transform
@@ -162,7 +164,7 @@ def _try(transform: Any, shape_HWC: tuple[int, int, int]) -> None:
         try:
             result = transform(image=image, force_apply=True)["image"]
         except Exception as error:  # 100 transforms fail in as many ways
-            reason = reason or f"{type(error).__name__}: {' '.join(str(error).split())}"
+            reason = reason or f"{type(error).__name__}: {one_line(error)}"
             continue
         if isinstance(result, np.ndarray) and result.dtype == np.uint8 and result.shape[2:] == (channels,):
             return
@@ -178,22 +180,10 @@ def _known() -> dict[str, Any]:
 
     from pipeline.batches.fast_affine import Affine
 
+    kinds = {name: kind for name, kind in vars(albumentations).items() if isinstance(kind, type)}
     leaf = albumentations.BasicTransform
-    found = {
-        name: kind
-        for name, kind in vars(albumentations).items()
-        if isinstance(kind, type) and issubclass(kind, leaf) and hasattr(kind, "InitSchema")
-    }
+    found = {name: kind for name, kind in kinds.items() if issubclass(kind, leaf) and hasattr(kind, "InitSchema")}
     return {**found, "Affine": Affine, **{name: getattr(albumentations, name) for name in COMPOSITES}}
-
-
-def _fill_size(kind: Any, arguments: dict[str, Any], size_hw: tuple[int, int]) -> None:
-    """Give crops and resizes that name no size the model's."""
-    fields = kind.InitSchema.model_fields
-    if "size" in fields and "size" not in arguments:
-        arguments["size"] = tuple(size_hw)
-    if {"height", "width"} <= set(fields) and not {"height", "width"} & set(arguments):
-        arguments["height"], arguments["width"] = size_hw
 
 
 def _reason(error: Exception) -> str:
@@ -204,4 +194,4 @@ def _reason(error: Exception) -> str:
             f"{'.'.join(map(str, one['loc']))}: {one['msg']} (found {one['input']!r})" if one["loc"] else one["msg"]
             for one in problems()
         )
-    return " ".join(str(error).split()) or type(error).__name__
+    return one_line(error)

@@ -34,8 +34,8 @@ def of(competition: Competition, images: ImageSet) -> Rows:
     targets_IC, weights_I = competition.targets_NC[competition.rows_I], None
     extra = competition.extra
     if competition.weights_N is not None or extra is not None:
-        own_N = competition.weights_N
-        weights_I = np.ones(len(targets_IC), np.float32) if own_N is None else own_N[competition.rows_I]
+        weights_N = competition.weights_N
+        weights_I = np.ones(len(targets_IC), np.float32) if weights_N is None else weights_N[competition.rows_I]
     if extra is not None:
         assert weights_I is not None
         targets_IC = topk.join([targets_IC, extra.targets_EC])
@@ -69,19 +69,17 @@ def image_numbers(rows_I: Array, image_ids: Array, rows: Array) -> Array:
     return chosen[np.lexsort((image_ids[chosen], rank_N[rows_I[chosen]]))]
 
 
-def weighed(rows: Rows) -> Rows:
-    """Return rows whose weights have the mean 1, so that they shift no learning rate; None where they are equal."""
-    if rows.weights_N is None:
-        return rows
-    mean = float(rows.weights_N.mean(dtype=np.float64))
-    if mean == 0 or (rows.weights_N == rows.weights_N[0]).all():
-        return replace(rows, weights_N=None)
-    return replace(rows, weights_N=(rows.weights_N / mean).astype(np.float32))
-
-
 def present(rows: Rows, images: ImageSet, numbers: Array) -> Rows:
-    """Select rows to train on, without those whose image is absent: mid-gray teaches nothing."""
-    return weighed(subset(rows, numbers[~images.absent_N[numbers]]))
+    """Select rows to train on, without those whose image is absent: mid-gray teaches nothing.
+
+    Their weights have the mean 1, so that they shift no learning rate, and are None where they are equal.
+    """
+    chosen = subset(rows, numbers[~images.absent_N[numbers]])
+    if chosen.weights_N is None:
+        return chosen
+    mean = float(chosen.weights_N.mean(dtype=np.float64))
+    equal = mean == 0 or (chosen.weights_N == chosen.weights_N[0]).all()
+    return replace(chosen, weights_N=None if equal else (chosen.weights_N / mean).astype(np.float32))
 
 
 def hashes(competition: Competition) -> dict[str, str]:

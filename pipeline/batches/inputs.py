@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 
 from pipeline.batches import fold_rows, progressive_resizing
@@ -40,23 +39,16 @@ class Inputs:
 
     def training_images(self, config: Config, sizes: bool = False) -> ImageSet:
         """Open the images of `fold_rows.sources`, with `sizes` also at those of `train.sizes`, as their `others`."""
-        found = self._open(config, "training images", fold_rows.sources(self.competition(config)))
-        if sizes and config.train.sizes:
-            found = copy.copy(found)
-            found.others = tuple(
-                self._open(one, f"training images, {progressive_resizing.text(one)}", self._sources(config))
-                for _, one in progressive_resizing.plan(config)
-            )
-        return found
+        sources, label = fold_rows.sources(self.competition(config)), "training images"
+        if sizes:
+            return progressive_resizing.open_all(config, sources, label, self._open)
+        return self._open(config, sources, label)
 
     def test_images(self, config: Config) -> ImageSet:
         """Open the images of the test rows."""
-        return self._open(config, "test images", self.competition(config).test_images)
+        return self._open(config, self.competition(config).test_images, "test images")
 
-    def _sources(self, config: Config) -> Sequence[Source]:
-        return fold_rows.sources(self.competition(config))
-
-    def _open(self, config: Config, label: str, sources: Sequence[Source]) -> ImageSet:
+    def _open(self, config: Config, sources: Sequence[Source], label: str) -> ImageSet:
         name = (_read_by(config), label, size_for(config))
         if name not in self._images:
             self._images[name] = open_config(config, sources, label)

@@ -37,8 +37,8 @@ class Batch:
 
     def pin_memory(self) -> Batch:
         """Return the batch in page-locked memory, from which copies to a GPU overlap with its work."""
-        pinned = {name: value.pin_memory() for name, value in vars(self).items() if isinstance(value, Tensor)}
-        return replace(self, **pinned)
+        tensors: dict[str, Any] = {name: one for name, one in vars(self).items() if isinstance(one, Tensor)}
+        return replace(self, **{name: one.pin_memory() for name, one in tensors.items()})
 
 
 def split_steps(rows: int, batch_size: int, processes: int = 1) -> int:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from pipeline.batches import augmentation
 from pipeline.batches.loader import EarlySize
@@ -12,19 +13,21 @@ from pipeline.competition.image_paths import Source
 from pipeline.config.config import Config
 from pipeline.images.cache import ImageSet, open_config, size_for
 
+Open = Callable[[Config, Sequence[Source], str], ImageSet]
+
 
 def plan(config: Config) -> list[tuple[int, Config]]:
     """Return the epoch before which each size of `train.sizes` serves, and the config as that size has it."""
     train, model = config.train, config.model
     ends = [math.ceil(one.until * train.epochs - 1e-9) for one in train.sizes or ()]
     sizes = [model.model_copy(update={"size": one.size}) for one in train.sizes or ()]
-    return [(until, config.model_copy(update={"model": own})) for until, own in zip(ends, sizes, strict=True)]
+    return [(until, config.model_copy(update={"model": one})) for until, one in zip(ends, sizes, strict=True)]
 
 
-def open_all(config: Config, sources: Sequence[Source], label: str = "") -> ImageSet:
+def open_all(config: Config, sources: Sequence[Source], label: str = "", open_one: Open = open_config) -> ImageSet:
     """Open images at the model's size and, as their `others`, at those of `train.sizes`."""
-    images = open_config(config, sources, label)
-    images.others = tuple(open_config(one, sources, f"{label}, {text(one)}") for _, one in plan(config))
+    images = copy.copy(open_one(config, sources, label))
+    images.others = tuple(open_one(one, sources, f"{label}, {text(one)}") for _, one in plan(config))
     return images
 
 
@@ -39,8 +42,8 @@ def smaller(config: Config) -> list[Config]:
 
 def share(config: Config, epoch: int) -> float:
     """Return the pixels of an epoch's images by those of the model's size: what the epoch costs by a full one."""
-    own = next((one for until, one in plan(config) if epoch < until), config)
-    return math.prod(own.model.size_hw) / math.prod(config.model.size_hw)
+    now = next((one for until, one in plan(config) if epoch < until), config)
+    return math.prod(now.model.size_hw) / math.prod(config.model.size_hw)
 
 
 def of(config: Config, images: Images) -> tuple[EarlySize, ...]:

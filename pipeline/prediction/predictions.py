@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.errors import MismatchError
+from pipeline.errors import MismatchError, Problem
 from pipeline.files.atomic import atomic
 from pipeline.methods import topk
 from pipeline.methods.arrays import Array
@@ -63,27 +63,31 @@ class Predictions:
                     top_NVK=file.get("top"),
                 )
         except FileNotFoundError:
-            raise MismatchError(f"{path}: missing; make it with: foldline predict") from None
+            raise MismatchError(Problem(str(path), "missing", remedy="make it with: foldline predict")) from None
         except MemoryError:
             raise
         except Exception as error:  # zip, header and JSON damage have many types
-            raise MismatchError(f"{path}: damaged ({error}); delete it and predict again") from None
+            problem = Problem(str(path), f"damaged ({error})", remedy="delete it and predict again")
+            raise MismatchError(problem) from None
         found._verify(path)
         return found
 
     def _verify(self, path: Path) -> None:
         top_NVK, width = self.top_NVK, len(self.classes)
         count = width if top_NVK is None else self.probs_NVC.shape[-1]
+        found = remedy = ""
         if self.probs_NVC.shape != (len(self.ids), len(self.views), count) or count > width:
-            raise MismatchError(f"{path}: shape {self.probs_NVC.shape} does not fit its ids, views and classes")
-        if top_NVK is not None and (
+            found = f"shape {self.probs_NVC.shape} does not fit its ids, views and classes"
+        elif top_NVK is not None and (
             top_NVK.shape != self.probs_NVC.shape or top_NVK.min(initial=0) < 0 or top_NVK.max(initial=0) >= width
         ):
-            raise MismatchError(f"{path}: the numbers of its classes do not fit its probabilities; predict again")
-        if not np.isfinite(self.probs_NVC).all():
-            raise MismatchError(f"{path}: predictions hold NaN or infinity; train with a lower lr or precision fp32")
-        if len(set(self.ids.tolist())) != len(self.ids):
-            raise MismatchError(f"{path}: an id is predicted twice; predict again")
+            found, remedy = "the numbers of its classes do not fit its probabilities", "predict again"
+        elif not np.isfinite(self.probs_NVC).all():
+            found, remedy = "predictions hold NaN or infinity", "train with a lower lr or precision fp32"
+        elif len(set(self.ids.tolist())) != len(self.ids):
+            found, remedy = "an id is predicted twice", "predict again"
+        if found:
+            raise MismatchError(Problem(str(path), found, remedy=remedy))
 
     @property
     def kept(self) -> int | None:
@@ -93,7 +97,7 @@ class Predictions:
     def view(self, name: str) -> Array:
         """Return one view's probabilities [N,C] float32; a Top where not all classes are kept."""
         found = self.tops([name])
-        return topk.as_array(found[0]) if found else self.probs_NVC[:, self.views.index(name)]
+        return found[0] if found else self.probs_NVC[:, self.views.index(name)]
 
     def tops(self, views: Sequence[str]) -> list[Top]:
         """Return the most probable classes under each of these views; none where all classes are kept."""
@@ -106,8 +110,9 @@ class Predictions:
         """Return the mean over the named views, [N,C] float64; a Top where not all classes are kept."""
         missing = [view for view in views if view not in self.views]
         if missing:
-            raise MismatchError(f"views {', '.join(missing)} are not predicted; run: foldline predict")
+            found = f"views {', '.join(missing)} are not predicted"
+            raise MismatchError(Problem("", found, remedy="run: foldline predict"))
         if self.top_NVK is not None:
-            return topk.as_array(topk.mean(self.tops(views)))
+            return topk.mean(self.tops(views))
         wanted = [self.views.index(view) for view in views]
         return np.asarray(self.probs_NVC[:, wanted].mean(axis=1, dtype=np.float64))
