@@ -167,45 +167,35 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     yield path
 
 
-def read_by_stages(config: Config, inputs: Inputs) -> dict[str, Any]:
-    """Return what each stage compares to tell whether its result still fits."""
-    competition, table = inputs.competition(config), fold_table.read(config)
-    images = inputs.training_images(config)
-    hashes = fold_rows.hashes(competition)
+def read_by_stages(config: Config, finished: Config, inputs: Inputs) -> dict[str, Any]:
+    """Return what each stage compares to tell whether its result still fits; files are those of the finished run."""
+    competition, table = inputs.competition(finished), fold_table.read(finished)
+    images = inputs.training_images(finished).digest(fold_rows.names(competition))
     return {
-        "train": train.fields(config, table, images.digest(fold_rows.names(competition)), hashes),
-        "predict": predict.fingerprint_of(config, Setting.of(config), "weights", "images"),
+        "train": train.fields(config, table, images, fold_rows.hashes(competition)),
+        "predict": predict.fingerprint_of(config, Setting.of(finished), "weights", images),
         "score": score.fields(config, list(range(table.n))),
-        "ensemble": ensemble.fields(config, table, read_sample(config)),
+        "ensemble": ensemble.fields(config, table, read_sample(finished)),
     }
 
 
 def test_every_key_is_changed_or_read_by_its_content() -> None:
-    assert set(OTHER) | set(BY_CONTENT) | {name for name in KEYS if name.split(".")[0] in ("folds", "tune")} == set(KEYS)
+    assert set(OTHER) | set(BY_CONTENT) | {name for name in KEYS if name.split(".")[0] in ("folds", "tune")} == set(
+        KEYS
+    )
     assert not set(OTHER) & set(BY_CONTENT)
 
 
 def test_a_change_makes_those_stages_run_again_that_the_key_names(finished: Path) -> None:
-    inputs, wrong = Inputs(), []
+    inputs, base, wrong = Inputs(), load([finished]), []
+    places = {name: getattr(base, name) for name in ("name", "run", "runs_dir", "folds_dir")}  # the same files
     for name, (beside, value) in OTHER.items():
-        settings = ["train.epochs=1", "train.warmup_epochs=0", *beside]
-        if name in ("train.warmup_epochs", "model.thaw_epoch", "train.epochs"):
-            settings.append("train.epochs=2")
-        if name == "train.epochs":
-            settings.remove("train.epochs=2")
-        if name == "data.missing":
-            value = "skip"
-        config, other = load([finished], settings), load([finished], [*settings, f"{name}={value}"])
-        if name in ("runs_dir", "run", "folds_dir", "name"):  # other places, the same files
-            kept = {"run": config.run_dir.name, "runs_dir": config.runs_dir, "folds_dir": config.folds_dir}
-            other = other.model_copy(update={**kept, "name": config.name})
-        before, after = read_by_stages(config, inputs), read_by_stages(other, inputs)
-        found = {stage for stage in before if before[stage] != after[stage]}
+        config, other = load([finished], beside), load([finished], [*beside, f"{name}={value}"])
+        prints = [read_by_stages(one.model_copy(update=places), base, inputs) for one in (config, other)]
+        found = {stage for stage in prints[0] if prints[0][stage] != prints[1][stage]}
         said = {stage for result, stage in STAGES.items() if KEYS[name].affects & result}
-        if KEYS[name].affects & (Affects.ROWS | Affects.IMAGES):
-            found, said = found - {"train", "predict"} | (found & said), said
-        if name == "train.keep":  # from here on an epoch is chosen, by what these keys say
-            said |= {"train"}
+        if KEYS[name].affects & Affects.IMAGES:  # the size of the cached images is hashed beside the keys
+            said |= {"train", "predict"}
         if found != said:
             wrong.append(f"{name}: {', '.join(sorted(found)) or 'nothing'} would run again, it says {sorted(said)}")
     assert not wrong, "\n".join(wrong)

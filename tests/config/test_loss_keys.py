@@ -71,7 +71,9 @@ def test_options_have_the_papers_numbers(tmp_path: Path) -> None:
 def test_weights_of_unknown_classes_are_a_defect(competition: Path) -> None:
     path = competition / "config.yaml"
     _, defects = survey(load([path], ["loss.class_weights={crosss: 2, disk: 1}"]))
-    assert list(map(str, defects.problems())) == ["loss.class_weights: unknown class 'crosss'; known: cross, disk, square"]
+    assert list(map(str, defects.problems())) == [
+        "loss.class_weights: unknown class 'crosss'; known: cross, disk, square"
+    ]
     assert not survey(load([path], ["loss.class_weights={cross: 2, disk: 1}"]))[1].kinds
 
 

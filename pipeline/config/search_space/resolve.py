@@ -7,11 +7,12 @@ from typing import Any
 
 from pipeline.config import trees
 from pipeline.config.config import Config
-from pipeline.config.keys import KEYS
+from pipeline.config.keys import KEYS, affecting
 from pipeline.config.loading import parse
 from pipeline.config.search_space import space as spaces
 from pipeline.config.search_space.entries import Choice, Entry, Fixed, Range
 from pipeline.config.search_space.space import Settings, Space
+from pipeline.config.sections.section import Affects
 from pipeline.errors import InputError, Problem, Refused, nearest
 from pipeline.methods.mixing import MIXERS
 
@@ -25,10 +26,7 @@ NOT_SEARCHED = {  # what makes trials comparable, or is no property of a model
     "runs_dir": "trials lie in the study's folder",
     "folds_dir": "all trials share one fold table",
     "studies_dir": "it is where the study lies",
-    **{
-        f"data.{key}": "it says which rows and labels are scored"
-        for key in ("train", "id", "task", "target", "classes", "separator", "group")
-    },
+    **{key: "it says which rows and labels are scored" for key in affecting(Affects.FOLDS) if key.startswith("data.")},
 }
 BUDGET = {"epochs": "train.epochs", "subset": "train.subset", "size": "model.size"}  # tune.… replaces …
 ADAPTIVE = ("adam", "adan", "nadam", "radam", "lamb", "novograd", "sophia", "rmsprop", "lookahead", "adopt", "mars")

@@ -112,7 +112,7 @@ class Data(Section):
 
     root: str = key(..., A.NOTHING, "Folder of the competition's files; on Kaggle found under /kaggle/input.")
     train: str | Annotated[list[str], Field(min_length=1)] = key(
-        "train.csv", A.ROWS, "Training table; several stand one below the other."
+        "train.csv", A.ROWS | A.FOLDS, "Training table; several stand one below the other."
     )
     test: str | None = key(None, A.ROWS, "Test table; null: the ids come from the sample submission.")
     sample_submission: str = key("sample_submission.csv", A.ROWS, "The sample submission, whose form is copied.")
@@ -120,7 +120,7 @@ class Data(Section):
     derive: TextKeys[dict[str, str | Derived]] = key(
         {}, A.ROWS, "New column -> template over columns, or how it comes from one; in order."
     )
-    where: TextKeys[dict[str, list[str]]] = key({}, A.ROWS, "Training rows that are kept: column -> its cells.")
+    where: TextKeys[dict[str, list[str]]] = key({}, A.ROWS | A.FOLDS, "Training rows that are kept: column -> cells.")
     duplicates: Literal["error", "first", "soft"] = key(
         "error",
         A.ROWS | A.TRAINING | A.SCORE,
@@ -130,7 +130,7 @@ class Data(Section):
     missing: Literal["error", "skip"] = key(
         "error", A.ROWS, "Absent or damaged images: refused, or (skip) they cost their rows alone."
     )
-    id: str = key("id", A.ROWS | A.SUBMISSION, "Column of the image ids.")
+    id: str = key("id", A.ROWS | A.FOLDS | A.SUBMISSION, "Column of the image ids.")
     predict_id: str | None = key(
         None, A.ROWS | A.FOLDS, 'What is predicted, where several images make one: "{patient_id}_{side}".'
     )

@@ -13,7 +13,7 @@ from pipeline.errors import Problem, Refused, lookup
 from pipeline.methods.mixing import MIXERS, PATCHES
 from pipeline.methods.mixing import find as find_mixer
 from pipeline.methods.presets import PRESETS
-from pipeline.methods.schedules import WITH_WARMUP, SCHEDULES
+from pipeline.methods.schedules import SCHEDULES, WITH_WARMUP
 
 A = Affects
 
@@ -123,7 +123,7 @@ class Train(Section):
     seed: Seed = key(42, A.TRAINING | A.PREDICTION, "The one seed of weights, order, augmentation and mixing.")
     seeds: Annotated[list[Seed], Field(min_length=1)] | None = key(
         None,
-        A.TRAINING,
+        A.TRAINING | A.SUBMISSION,
         "Several: the runs RUN-s1, RUN-s2, … with one of them each, which are blended as RUN; `seed` then trains "
         "nothing.",
         later=True,
