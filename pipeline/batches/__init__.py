@@ -1,1 +1,4 @@
-"""Pixels and targets in; batches out: augmented, in keyed order. Read `rows.py` first, then `loader.py`."""
+"""Pixels and targets in; batches out: augmented, and in an order that the seed decides.
+
+Read `rows.py` first, then `loader.py`.
+"""

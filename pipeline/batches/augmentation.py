@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.batches.rows import as_trained
 from pipeline.config.config import Config
 from pipeline.errors import InputError, Problem, Refused, nearest, problems_of
 from pipeline.images.arrays import one_line
@@ -49,8 +50,7 @@ class Augment:
 
     def __call__(self, image_HWC: Array, rng: np.random.Generator) -> Array:
         """Return the image augmented, exactly `size_hw`."""
-        if image_HWC.dtype == np.uint16:
-            image_HWC = image_HWC.astype(np.float32) / np.float32(65535)
+        image_HWC = as_trained(image_HWC)
         if self._transforms:
             self._draws.rng, self._draws.gauss_next = rng, None
             data = {"image": image_HWC}
@@ -155,7 +155,7 @@ def _make(name: str, arguments: Any, shape_HWC: tuple[int, int, int]) -> Any:
 
 
 def _try(transform: Any, shape_HWC: tuple[int, int, int]) -> None:
-    """Raise ValueError where a transform fails on an image alone, or returns something else than one."""
+    """Raise ValueError where a transform needs more than an image, or returns something else than one."""
     reason, (height, width, channels) = "", shape_HWC
     for factor in (1, 2):  # a fixed crop may need the room that a larger cache gives
         rng = np.random.default_rng(0)
@@ -170,7 +170,7 @@ def _try(transform: Any, shape_HWC: tuple[int, int, int]) -> None:
             return
         reason = reason or f"it returns no image of {channels} channels and the same depth"
     of = "" if channels == 3 else f" of {channels} channel{'s' * (channels > 1)}"
-    raise ValueError(f"cannot be used on an image{of} alone ({reason})")
+    raise ValueError(f"cannot be used on an image{of} and nothing else ({reason})")
 
 
 @cache

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from pipeline.batches.rows import Images, Rows
+from pipeline.batches.rows import Images, Rows, as_trained
 from pipeline.images.decoding import resize
 from pipeline.methods.arrays import Array
 from pipeline.methods.seeding import rng
@@ -41,14 +41,6 @@ class Batch:
         return replace(self, **{name: one.pin_memory() for name, one in tensors.items()})
 
 
-def split_steps(rows: int, batch_size: int, processes: int = 1) -> int:
-    """Return how many steps an epoch has: the rows are dealt evenly, so no step is much smaller than the others.
-
-    Every process must get at least one row of every step, two where there are enough (BatchNorm).
-    """
-    return max(1, min(-(-rows // batch_size), rows // (2 * processes)))
-
-
 @dataclass(frozen=True)
 class EarlySize:
     """Hold what takes the place of the rows' images and of the augmentation before epoch `until`."""
@@ -72,8 +64,11 @@ class Plan:
 
     @property
     def steps(self) -> int:
-        """Return the number of steps in an epoch."""
-        return split_steps(self.rows, self.batch_size, self.processes)
+        """Return the steps of an epoch: its rows are dealt evenly, so no step is much smaller than the others.
+
+        Every process must get at least one row of every step, two where there are enough (BatchNorm).
+        """
+        return max(1, min(-(-self.rows // self.batch_size), self.rows // (2 * self.processes)))
 
     def order(self, epoch: int) -> Array:
         """Return the rows of this epoch in their order: a permutation, or as many drawn with replacement."""
@@ -88,9 +83,9 @@ class Plan:
 
 
 class TrainingBatches(Dataset[Batch]):
-    """Assemble the batch of (epoch, step), changed by draws keyed by (seed, fold, epoch, image id).
+    """Assemble the batch of (epoch, step), changed by draws that depend on (seed, fold, epoch, image id).
 
-    A row that an epoch draws again is drawn for anew: its number of earlier times joins the key.
+    A row that an epoch draws again is drawn for anew: its number of earlier times counts too.
     """
 
     def __init__(
@@ -157,13 +152,6 @@ class PredictionBatches(Dataset[Batch]):
         numbers = self.numbers[index * self.batch_size : (index + 1) * self.batch_size]
         images = [as_trained(resize(self.rows.images[int(n)], self.size_hw)) for n in numbers]
         return Batch(stack(images), None, numbers, len(numbers), (0, index))
-
-
-def as_trained(image_HWC: Array) -> Array:
-    """Return uint8 as it is and deeper images as float32 in [0, 1], which is what transforms accept."""
-    if image_HWC.dtype == np.uint16:
-        return image_HWC.astype(np.float32) / 65535
-    return image_HWC
 
 
 def stack(images: list[Array]) -> Tensor:

@@ -1,4 +1,4 @@
-"""Train at other image sizes before the model's own: the first epochs cost less, and see larger things first."""
+"""Train at other image sizes before that of the model: the first epochs cost less, and see larger things first."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def open_all(config: Config, sources: Sequence[Source], label: str = "", open_on
 
 
 def smaller(config: Config) -> list[Config]:
-    """Return the config at each size of `train.sizes` whose images are cached apart from the model's own, each once."""
+    """Return the config at each size of `train.sizes` whose cache is not the one of the model's size, each once."""
     if config.data.cache.dir is None:  # one decoding tells of every size that the files can be read
         return []
     apart = {size_for(one): one for _, one in plan(config)}
@@ -55,7 +55,7 @@ def of(config: Config, images: Images) -> tuple[EarlySize, ...]:
 
 
 def described(config: Config) -> str:
-    """Say which sizes are trained at, nothing where it is one alone."""
+    """Say which sizes are trained at, nothing where there is one."""
     listed = [f"{text(one)} until epoch {until}" for until, one in plan(config)]
     return f"; {', '.join([*listed, f'then {text(config)}'])}" if listed else ""
 

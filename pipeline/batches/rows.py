@@ -9,13 +9,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+import numpy as np
+
 from pipeline.methods.arrays import Array
 
 
 class Images(Protocol):
     """Hold images: index -> H×W×C uint8 or uint16.
 
-    `take` and `digest` written here serve a subclass that decodes or holds them; the cache's set has its own.
+    `take` and `digest` written here serve a subclass that decodes or holds them; the cache's set has others.
     """
 
     @abstractmethod
@@ -70,3 +72,8 @@ def subset(rows: Rows, numbers: Array) -> Rows:
     weights_N = None if rows.weights_N is None else rows.weights_N[numbers]
     images, ids = rows.images.take(numbers), rows.ids[numbers]
     return replace(rows, images=images, ids=ids, targets_NC=targets_NC, weights_N=weights_N)
+
+
+def as_trained(image_HWC: Array) -> Array:
+    """Return uint8 as it is and deeper images as float32 in [0, 1], which is what transforms accept."""
+    return image_HWC.astype(np.float32) / 65535 if image_HWC.dtype == np.uint16 else image_HWC

@@ -1,1 +1,1 @@
-"""Bytes to disk and back: atomic writing, locks, checksums, archives, tables of text."""
+"""Bytes to disk and back: atomic writing, locks, checksums, tables of text, archives. Read `atomic.py` first."""

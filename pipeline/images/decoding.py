@@ -139,13 +139,13 @@ def spread(image: Array, channels: int = 3) -> Array:
 def stored_bytes(contents: Sequence[bytes], channels: int = 3) -> int:
     """Return the bytes per pixel that an image will take decoded, from its header: 1, 2, 3 or 6 for RGB and gray.
 
-    An unreadable one counts as 3: the decoder says later what is wrong with it.
+    An unreadable one counts as 8-bit colour: the decoder says later what is wrong with it.
     """
-    deep = contents[0].startswith(arrays.MAGIC) or dicom.is_dicom(contents[0])
-    found = 6 if deep else pictures.stored_bytes(contents[0])
-    if len(contents) == 1 and channels == 3:
-        return found
-    return (2 if found in (2, 6) else 1) * channels
+    if contents[0].startswith(arrays.MAGIC) or dicom.is_dicom(contents[0]):
+        deep, gray = True, False
+    else:
+        deep, gray = pictures.depth(contents[0])
+    return (1 + deep) * (1 if gray and len(contents) == 1 and channels == 3 else channels)
 
 
 def _fit(pixels: Array, channels: int) -> Array:

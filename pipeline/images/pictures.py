@@ -19,7 +19,7 @@ FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "DIB", "WEBP", "GIF", "PPM", "JPEG2000"
 ORIENTATION = 0x0112  # EXIF and TIFF tag
 BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLES, PLANAR = 258, 262, 277, 284  # TIFF tags
 
-cv2.setNumThreads(0)  # its own threads fight the loader's
+cv2.setNumThreads(0)  # its threads fight the loader's
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)  # damaged files are raised below
 
 
@@ -74,16 +74,15 @@ def _pages(image: Image.Image) -> Array:
     return np.concatenate(planes, axis=2)
 
 
-def stored_bytes(content: bytes) -> int:
-    """Return the bytes per pixel of RGB or gray from the header: 1, 2, 3 or 6; an unreadable picture counts as 3."""
+def depth(content: bytes) -> tuple[bool, bool]:
+    """Tell from the header whether a picture has 16 bits and whether it is gray; an unreadable one is neither."""
     try:
         with quiet():
             image = _open(content)
-            if image.mode in {"1", "L", "LA", "La"}:
-                return 1
-            return 2 if image.mode.startswith("I") else 6 if _is_deep_colour(image, content[:64]) else 3
+            sixteen = image.mode.startswith("I")
+            return sixteen or _is_deep_colour(image, content[:64]), sixteen or image.mode in {"1", "L", "LA", "La"}
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-        return 3
+        return False, False
 
 
 def _open(content: bytes) -> Image.Image:
@@ -111,7 +110,7 @@ def _is_deep_colour(image: Image.Image, head: bytes) -> bool:
 
 
 def _pixels(image: Image.Image, channels: int) -> Array:
-    """Return HxW or HxWx3 from an opened image, upright; its own channels where neither one nor three are wanted."""
+    """Return HxW or HxWx3 from an opened image, upright; all its channels where neither one nor three are wanted."""
     image.load()
     source = image.format
     image = ImageOps.exif_transpose(image)

@@ -44,7 +44,10 @@ CREATE TABLE slots (pixels BLOB PRIMARY KEY, kind INTEGER NOT NULL, slot INTEGER
 CREATE TABLE contents (hash BLOB PRIMARY KEY, kind INTEGER NOT NULL, slot INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE files (path TEXT PRIMARY KEY, size INTEGER, mtime_ns INTEGER, hash BLOB NOT NULL) WITHOUT ROWID;
 """
-WANTED = "CREATE TEMP TABLE wanted (n INTEGER PRIMARY KEY, path TEXT, size INTEGER, mtime_ns INTEGER)"
+WANTED = """
+DROP TABLE IF EXISTS temp.wanted;
+CREATE TEMP TABLE wanted (n INTEGER PRIMARY KEY, path TEXT, size INTEGER, mtime_ns INTEGER);
+"""
 FOUND = """
 SELECT n, kind, slot, hash FROM wanted CROSS JOIN files USING (path, size, mtime_ns) CROSS JOIN contents USING (hash)
 """
@@ -101,10 +104,9 @@ class Store:
         try:
             with self._reading() as index:
                 token = _token(index)
-                index.execute(WANTED)
+                index.executescript(WANTED)
                 index.executemany("INSERT INTO wanted VALUES (?,?,?,?)", ((n, *file) for n, file in enumerate(files)))
                 rows = np.fromiter(index.execute(FOUND), ROW)
-                index.execute("DROP TABLE wanted")
             for kind in np.unique(rows["kind"]).tolist() if self.folder else ():
                 self.map(kind, token)[rows["slot"][rows["kind"] == kind].max()]  # IndexError where the file was cut
         except DAMAGE:
@@ -228,7 +230,7 @@ def _open(store: Store, folder: Path) -> sqlite3.Connection:
 
 
 def _created(path: Path | str) -> sqlite3.Connection:
-    index = sqlite3.connect(path, WAIT_SECONDS)
+    index = sqlite3.connect(path, WAIT_SECONDS, check_same_thread=False)
     index.executescript(SCHEMA)
     index.execute("INSERT INTO about VALUES (?)", (secrets.token_hex(8),))
     index.commit()

@@ -149,7 +149,7 @@ def test_every_defect_is_listed() -> None:
         ("[6].ShiftScaleRotate", "use Affine"),
         ("[7].SomeOf.transforms", "expected a list"),
         ("[8].Compose", "not in Albumentations"),
-        ("[9].OverlayElements", "cannot be used on an image alone"),
+        ("[9].OverlayElements", "cannot be used on an image and nothing else"),
         ("[10].Affine", "'cval'"),
     ]
     assert len(caught.value.lines) == len(expected)

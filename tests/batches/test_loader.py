@@ -14,13 +14,11 @@ from pipeline.batches.loader import (
     Plan,
     PredictionBatches,
     TrainingBatches,
-    as_trained,
     prediction_loader,
-    split_steps,
     stack,
     training_loader,
 )
-from pipeline.batches.rows import Decoded, Images, Rows
+from pipeline.batches.rows import Decoded, Images, Rows, as_trained
 from pipeline.methods.arrays import Array
 
 SIDE = 12
@@ -84,7 +82,7 @@ def test_every_row_comes_once_per_epoch_in_even_steps(
     [(32, 32, 1, 1), (33, 32, 1, 2), (64, 32, 1, 2), (100, 32, 1, 4), (100, 32, 2, 4), (3, 1, 1, 1), (2, 32, 2, 1)],
 )
 def test_steps_are_as_many_as_the_batch_size_asks(count: int, batch_size: int, processes: int, steps: int) -> None:
-    assert split_steps(count, batch_size, processes) == steps
+    assert Plan(count, batch_size, 0, 0, processes=processes).steps == steps
 
 
 def test_orders_differ_between_epochs_folds_and_seeds_and_nothing_else() -> None:
