@@ -62,7 +62,7 @@ COMMANDS = {
     "check": Command(
         "find every defect of the input and fill the image cache",
         "checking.stage",
-        lambda check, config, given: check.run(config, images=not given.no_images),
+        lambda check, config, given: check.run(config, not given.no_images, wrong=given.wrong),
     ),
     "folds": Command(
         "assign folds and freeze them",
@@ -163,10 +163,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _config(given: argparse.Namespace) -> Config | None:
     """Load the config that the command line names, with what its own options set."""
-    from pipeline.config.loading import load
+    from pipeline.config.loading import load, look
     from pipeline.errors import InputError
     from pipeline.studies.distilling import student
 
+    if given.command == "check":  # it tells what else is wrong, too
+        config, given.wrong = look(given.config, given.set)
+        if config is None:
+            raise InputError(*given.wrong)
+        return config
     if given.command in ("distill", "pseudo"):
         asked = {key: getattr(given, key) for key in ("weight", "threshold", "images") if hasattr(given, key)}
         return student(given.command, given.config, given.set, given.source, asked)

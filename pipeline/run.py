@@ -23,7 +23,7 @@ def run(config: Config, only: Sequence[int] | None = None, force: bool = False) 
     """Run the pipeline and return the run's folder; with some folds only, stop after a partial score."""
     inputs = Inputs()
     stages: list[tuple[str, Callable[[], object], bool]] = [  # name, work, whether all processes take part
-        ("check", lambda: check.run(config), False),
+        ("check", lambda: check.run(config, inputs=inputs), False),
         ("folds", lambda: folds.run(config, force=False, competition=inputs.competition(config)), False),
         ("train", lambda: train.run(config, only, force, inputs=inputs), True),
         ("predict", lambda: predict.run(config, only, inputs=inputs), True),

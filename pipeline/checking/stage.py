@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.checking.summary import all_images, summarize
+from pipeline.checking.summary import summarize
 from pipeline.competition import tables
 from pipeline.competition.competition import Competition, survey
 from pipeline.competition.data_root import find_root
-from pipeline.competition.image_paths import Source
-from pipeline.competition.rows.rows import SHOWN
+from pipeline.competition.rows.rows import SHOWN, Findings
 from pipeline.config import fingerprints
 from pipeline.config.keys import affecting
 from pipeline.config.sections.section import Affects
@@ -19,17 +18,23 @@ from pipeline.errors import InputError, Problem
 from pipeline.files.atomic import write_json, write_text
 
 if TYPE_CHECKING:
+    from pipeline.batches.inputs import Inputs
     from pipeline.config.config import Config
+    from pipeline.images.cache import ImageSet
 
 
-def run(config: Config, images: bool = True) -> Path:
+def run(config: Config, images: bool = True, inputs: Inputs | None = None, wrong: Sequence[Problem] = ()) -> Path:
     """Check tables, labels, paths and, unless told otherwise, names and every image; return runs/RUN/check.json.
 
     Tables are read every time, as a skipped check would miss what has changed since. The image cache knows
-    which files it has seen, so only new ones are decoded. Raises InputError with all defects.
+    which files it has seen, so only new ones are decoded. `wrong` are problems of the config, which then holds
+    defaults in their place. Raises InputError with all defects.
     """
     path, list_path = config.run_dir / "check.json", config.run_dir / "defects.txt"
-    competition, findings = survey(config)
+    competition, findings = None, Findings()
+    if not any("data" in one.place for one in wrong):  # else what the tables lack may follow from it
+        competition, findings = survey(config)
+    findings.add("config", wrong)
     if images:
         from pipeline.checking import preflight  # it imports torch
 
@@ -44,7 +49,7 @@ def run(config: Config, images: bool = True) -> Path:
     read = affecting(Affects.ROWS | Affects.IMAGES | Affects.FOLDS | Affects.CHECK)
     found = fingerprints.fields(config, read, **_table_hashes(config), images=str(images))
     known = path.is_file() and fingerprints.is_done(config.run_dir, "check", found)
-    decoded, skipped = _fill_cache(config, competition) if images else (None, {})
+    decoded, skipped = _fill_cache(config, competition, inputs) if images else (None, {})
     if known:
         print(f"check {config.name}: tables and config are those of the last check{_cache_text(decoded, skipped)}")
         return path
@@ -55,24 +60,31 @@ def run(config: Config, images: bool = True) -> Path:
     return path
 
 
-def _fill_cache(config: Config, competition: Competition) -> tuple[int, dict[str, str]]:
+def _fill_cache(config: Config, competition: Competition, inputs: Inputs | None) -> tuple[int, dict[str, str]]:
     """Open every image at each size that it is wanted at, so that all unreadable ones are told together.
 
     Returns how many were decoded, and where data.missing is skip: which cannot be read, and why.
     """
-    from pipeline.batches import fold_rows, progressive_resizing
-    from pipeline.images.cache import open_config
+    from pipeline.batches.inputs import Inputs
 
-    images = open_config(config, _there(all_images(competition)), "check")
-    trained = _there(fold_rows.sources(competition))
-    for one in progressive_resizing.smaller(config):
-        images.decoded += open_config(one, trained, f"check, {progressive_resizing.text(one)}").decoded
-    return images.decoded, images.skipped
-
-
-def _there(sources: Sequence[Source]) -> list[Source]:
-    """Return the images that are not absent, each once."""
-    return list(dict.fromkeys(source for source in sources if source))
+    inputs = inputs or Inputs()
+    inputs.keep(config, competition)
+    sizes = config.data.cache.dir is not None  # without a cache one decoding tells of every size
+    opened: list[ImageSet] = []
+    problems: list[Problem] = []
+    looks: tuple[Callable[[], ImageSet], ...] = (
+        lambda: inputs.training_images(config, sizes),
+        lambda: inputs.test_images(config),
+    )
+    for look in looks:
+        try:
+            opened.append(look())
+        except InputError as error:
+            problems += error.problems
+    if problems:
+        raise InputError(*dict.fromkeys(problems))
+    every = [one for images in opened for one in (images, *images.others)]
+    return sum(one.decoded for one in every), {path: why for one in every for path, why in one.skipped.items()}
 
 
 def _table_hashes(config: Config) -> dict[str, str]:

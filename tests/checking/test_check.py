@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from conftest import Cli
 
 from pipeline.batches import fold_rows, progressive_resizing
 from pipeline.checking import stage as check
@@ -124,3 +125,22 @@ def test_the_cache_is_filled_for_every_size_that_is_trained_at(
         monkeypatch.setattr(filling, "decode_planes", refuse)
     images = progressive_resizing.open_all(made, fold_rows.sources(load_competition(made)))
     assert images.decoded == 0 and [other.decoded for other in images.others] == [0, 0]
+
+
+def test_config_settings_and_files_are_told_in_one_go(competition: Path, cli: Cli) -> None:
+    """A wrong key does not hide a model that timm lacks, nor a damaged table: one round finds them all."""
+    table = competition / "train.csv"
+    table.write_text(table.read_text() + "0047,disk,g11\n0099,disk,g12\n")
+    settings = ("trian.lr=1", "mix.alpha=0", "model.name=resnet19x", "train.optimizer=adamx", "tta=[hflp]")
+    done = cli("check", "-c", competition / "config.yaml", *(x for one in settings for x in ("--set", one)))
+    assert done.returncode == 2
+    for said in (
+        "trian: unknown key",
+        "mix.alpha: found 0",
+        "tta: found 'hflp', expected a view; did you mean 'hflip'?",
+        "model.name: found 'resnet19x'",
+        "train.optimizer: found 'adamx', expected one of timm's; did you mean 'adamax'?",
+        "line 50: id '0047' stands in line 49 already",
+        "0099.png",
+    ):
+        assert said in done.stderr, (said, done.stderr)
