@@ -11,8 +11,8 @@ import pandas as pd
 
 from pipeline.config import loading as configs
 from pipeline.config.config import Config
-from pipeline.config.rules import topk_rules
 from pipeline.errors import InputError, MismatchError, Problem
+from pipeline.files import prediction_tables
 from pipeline.files.tables import FIXED, read_text_table, texts
 from pipeline.folds.fold_table import FoldTable
 from pipeline.methods.arrays import Array
@@ -84,7 +84,7 @@ def tables_member(name: str, folder: Path, table: FoldTable, sums: bool, values:
     if oof is None or test is None:
         raise MismatchError(*problems)
     classes, test_classes = (tuple(str(name) for name in one.columns if name not in FIXED) for one in (oof, test))
-    if topk_rules.is_short(classes):
+    if prediction_tables.is_short(classes):
         text = "holds only the first classes of a row"
         raise MismatchError(Problem(str(paths[0]), text, "the run's folder with its fold<k>/valid.npz as a member"))
     if classes != test_classes:

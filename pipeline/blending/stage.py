@@ -24,7 +24,7 @@ from pipeline.config.loading import dump
 from pipeline.config.rules import topk_rules
 from pipeline.config.sections.section import Affects
 from pipeline.errors import InputError
-from pipeline.files import checksums
+from pipeline.files import checksums, prediction_tables
 from pipeline.files.atomic import read_json, write_json, write_text
 from pipeline.files.tables import write_table
 from pipeline.folds import fold_table
@@ -109,8 +109,12 @@ def _blend(config: Config, table: fold_table.FoldTable, sample: pd.DataFrame) ->
         report["notes"] = notes
     for name, rows in filled.items():
         write_table(folder / "submissions" / f"{name}.csv", rows)
-    write_table(folder / "blend.csv", topk_rules.table([first.test_ids], ["id"], one.blend.test(), first.classes))
-    write_table(folder / "blend_oof.csv", topk_rules.table([first.ids], ["id"], one.blend.cross_NC, first.classes))
+    write_table(
+        folder / "blend.csv", prediction_tables.table([first.test_ids], ["id"], one.blend.test(), first.classes)
+    )
+    write_table(
+        folder / "blend_oof.csv", prediction_tables.table([first.ids], ["id"], one.blend.cross_NC, first.classes)
+    )
     write_json(folder / "weights.json", found["weights"])
     write_json(folder / "ensemble.json", report)
     write_table(folder / "submission.csv", filled[submitted])

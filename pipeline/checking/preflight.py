@@ -27,7 +27,7 @@ def problems(config: Config) -> list[Problem]:
         lambda: check_optimizer(config.train.optimizer),
         lambda: augmentation.of(config),
     )
-    found = [Problem("", str(problem)) for problem in teacher.problems(config)]
+    found = teacher.problems(config)
     for look in looks:
         try:
             look()

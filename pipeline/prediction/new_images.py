@@ -11,13 +11,15 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from tqdm import tqdm
+import torch
+from torch import Tensor
 
-from pipeline.batches.rows import Decoded, Rows
+from pipeline.batches.rows import Images, Rows
 from pipeline.competition.image_paths import Source
 from pipeline.competition.rows.new_images import NewImages, find
 from pipeline.competition.rows.rows import SHOWN
@@ -25,26 +27,25 @@ from pipeline.competition.sample_submission import id_name
 from pipeline.config.config import Config
 from pipeline.config.loading import load
 from pipeline.config.rules import decisions, topk_rules
-from pipeline.errors import InputError, MismatchError
+from pipeline.errors import InputError, MismatchError, Problem
+from pipeline.files import prediction_tables
 from pipeline.files.tables import write_table
-from pipeline.images.cache import decode_config, size_for
-from pipeline.images.decoding import blank
+from pipeline.images.cache import decode_config
 from pipeline.machine import devices, processes
 from pipeline.machine.processes import cores
 from pipeline.methods import topk
 from pipeline.methods.arrays import Array
 from pipeline.methods.heads import composite, composite_names
-from pipeline.methods.tta import is_augment
+from pipeline.methods.topk import Top
 from pipeline.models import network
 from pipeline.models.network import Setting
 from pipeline.models.outputs import Output, pool
-from pipeline.prediction.predictor import predict
+from pipeline.prediction.predictor import Predictor
 from pipeline.prediction.topk_predictor import pool_tops
 from pipeline.submission import filling
 
 if TYPE_CHECKING:
     import pandas as pd
-    from torch import nn
 
 AHEAD = 3  # batches decoded while the networks work
 
@@ -59,25 +60,27 @@ def predict_new(source: Path, test: str | None, out: Path, settings: list[str]) 
     Raises InputError listing every unreadable image, MismatchError where folds, ids or values do not fit.
     """
     begin = time.perf_counter()
-    config = load([_config_path(source)], settings, kept=True)
+    if not (source / "config.yaml").is_file():
+        raise InputError(Problem(f"--from {source}", "has no config.yaml", "a run's folder such as runs/NAME"))
+    config = load([source / "config.yaml"], settings, kept=True)
     if out.name == "submission.csv" or out.is_dir():
-        raise InputError(f"--out {out}: expected a file for the table of probabilities, such as predictions.csv")
+        wanted = "expected a file for the table of probabilities, such as predictions.csv"
+        raise InputError(Problem(f"--out {out}", wanted))
     new = find(config, test)
     devices.prepare(config.train, processes.count())
-    setting = Setting.of(config)
-    networks, metas, count = _networks(source, config, setting)
-    outputs = [Output.of(config, meta) for meta in metas]
-    classes = tuple(metas[0]["classes"])
-    if outputs[0].heads:
-        classes = composite_names(classes, outputs[0].heads, config.submission.composite)
-    probs_NC = _average(networks, outputs, new, config, setting, len(metas[0]["classes"]))
+    predictor, meta, count = _predictor(source, config)
+    classes, heads = tuple(meta["classes"]), predictor.outputs[0].heads
+    probs_NC, notes = _average(predictor, new, len(classes))
+    if heads:
+        classes = composite_names(classes, heads, config.submission.composite)
     if not topk.finite(probs_NC):
-        raise MismatchError(f"{source}: its predictions hold NaN or infinity; use --set train.precision=fp32")
-    decided_NC = decisions.of_run(_config_path(source).parent, config, classes, probs_NC)
+        found, remedy = "its predictions hold NaN or infinity", "use --set train.precision=fp32"
+        raise MismatchError(Problem(str(source), found, remedy=remedy))
+    decided_NC = decisions.of_run(source, config, classes, probs_NC)
     filled, why_not = _submission(config, new, classes, probs_NC, decided_NC)
     if processes.is_main():
-        write_table(out, topk_rules.table([new.ids], ["id"], probs_NC, classes))
-        notes = [*new.notes, f"written: {out}", f"no submission.csv: {why_not}"]
+        write_table(out, prediction_tables.table([new.ids], ["id"], probs_NC, classes))
+        notes += [*new.notes, f"written: {out}", f"no submission.csv: {why_not}"]
         if filled is not None:
             write_table(out.with_name("submission.csv"), filled)
             notes[-1] = f"written: {out.with_name('submission.csv')}"
@@ -87,15 +90,8 @@ def predict_new(source: Path, test: str | None, out: Path, settings: list[str]) 
     return out
 
 
-def _config_path(source: Path) -> Path:
-    path = source / "config.yaml"
-    if not path.is_file():
-        raise InputError(f"--from {source}: has no config.yaml, expected a run's folder such as runs/NAME")
-    return path
-
-
-def _networks(source: Path, config: Config, setting: Setting) -> tuple[list[nn.Module], list[dict[str, Any]], str]:
-    """Load every fold's network, what lies beside its weights, and how many there are, as text.
+def _predictor(source: Path, config: Config) -> tuple[Predictor, dict[str, Any], str]:
+    """Load every fold's network; return also the meta of the first one, and how many there are, as text.
 
     Raises MismatchError where the networks do not belong together.
     """
@@ -106,85 +102,57 @@ def _networks(source: Path, config: Config, setting: Setting) -> tuple[list[nn.M
         for path in sorted(folder.glob("fold*/model.safetensors"), key=lambda path: (len(path.parent.name), path))
     ]
     if not paths:
-        raise InputError(f"--from {source}: holds no fold<k>/model.safetensors; train it, or copy the whole folder")
+        found, remedy = "holds no fold<k>/model.safetensors", "train it, or copy the whole folder"
+        raise InputError(Problem(f"--from {source}", found, remedy=remedy))
+    setting, remedy = Setting.of(config), "put one run's folds into the folder"
     loaded = [network.load(path, config, setting) for path in paths]
     first = loaded[0][1]
-    defects = [
-        f"{path}: its {key} differ from those of {paths[0]}; put one run's folds into the folder"
+    problems = [
+        Problem(str(path), f"its {key} differ from those of {paths[0]}", remedy=remedy)
         for path, (_, meta) in zip(paths, loaded, strict=True)
         for key in ("classes", "fold_hash")
         if meta[key] != first[key]
     ]
-    if defects:
-        raise MismatchError(*defects)
+    if problems:
+        raise MismatchError(*problems)
     whole = max(len(seeds), 1) * first["folds"] if "folds" in first else len(paths)  # older weights do not know it
     count = f"{len(paths)} fold models" if len(paths) == whole else f"{len(paths)} of {whole} fold models"
-    return [model for model, _ in loaded], [meta for _, meta in loaded], count
+    return Predictor.of(config, setting, loaded), first, count
 
 
-def _average(
-    networks: Sequence[nn.Module],
-    outputs: Sequence[Output],
-    new: NewImages,
-    config: Config,
-    setting: Setting,
-    width: int,
-) -> Array:
-    """Return the mean over networks, then views, [N,C] float64; tell all unreadable images together.
+def _average(predictor: Predictor, new: NewImages, width: int) -> tuple[Array, list[str]]:
+    """Return the mean over networks, then views, [N,C] float64, and a note on images that were skipped.
 
     Of very many classes the most probable ones, a Top, taken from the mean over networks and views of each image.
     """
-    count = topk_rules.kept(config, width)
-    augment = None
-    if any(is_augment(view) for view in config.tta):
-        from pipeline.batches.augmentation import of
-
-        augment = of(config)
-    here = config.model_copy(update={"train": config.train.model_copy(update={"workers": 0})})  # decoded already
-    normalize, size = network.normalize(networks[0], setting, config.data.in_chans), config.predict.batch_size
+    config, outputs, count = predictor.config, predictor.outputs, topk_rules.kept(predictor.config, width)
     several = not np.array_equal(new.rows_J, np.arange(len(new.ids)))  # then a row's images need not come together
-    means: list[Array] = []
-    kept: list[list[Array]] = []
-    defects: list[str] = []
-    skipped: list[str] = []
-    hidden = None if processes.is_main() else True  # None: shown on a terminal only
-    with tqdm(total=len(new.images), desc="predict", unit="image", disable=hidden, leave=False) as bar:
-        batch: list[Array] = []
-        for n, image in enumerate(_decoded(config, new.images, AHEAD * size)):
-            if isinstance(image, str) and config.data.missing == "skip":
-                skipped.append(f"{', '.join(new.images[n])}: {image}")
-                image = blank(size_for(config), config.data.in_chans)
-            if isinstance(image, str):
-                defects.append(f"{', '.join(new.images[n])}: {image}; replace the file or leave it out")
-            elif not defects:  # with one damaged image there is nothing to predict, only others to find
-                batch.append(image)
-            if batch and not defects and (len(batch) == size or n == len(new.images) - 1):
-                rows = Rows(Decoded(batch), new.image_ids[n + 1 - len(batch) : n + 1])
-                found = predict(networks, rows, config.tta, here, setting, normalize, augment=augment, outputs=outputs)
-                if count is not None:
-                    means.append(topk.top(_mean(found, outputs), count))
-                elif several:
-                    kept.append(found)
-                else:
-                    means.append(_mean(found, outputs))
-                batch = []
-            bar.update()
-    if defects:
-        rest = [f"… and {len(defects) - SHOWN} more unreadable images"] if len(defects) > SHOWN else []
-        raise InputError(*defects[:SHOWN], *rest)
-    if skipped and processes.is_main():
-        print(f"{len(skipped)} unreadable images are predicted as mid-gray, first {skipped[0]}")
+
+    def keep(found: list[Tensor], _: Array) -> list[Tensor]:
+        if several and count is None:
+            return found
+        mean_NC = _mean([probs_NVC.cpu().numpy() for probs_NVC in found], outputs)
+        if count is None:
+            return [torch.from_numpy(mean_NC)]
+        best = topk.top(mean_NC, count)
+        return [torch.from_numpy(best.columns_NK), torch.from_numpy(best.values_NK)]
+
+    images = _Stream(config, new.images)
+    here = config.model_copy(update={"train": config.train.model_copy(update={"workers": 0})})  # threads decode
+    rows = Rows(images, new.image_ids)
+    found = replace(predictor, config=here).collect(rows, config.tta, keep, progress="predict")
+    notes = []
+    if images.skipped:
+        notes = [f"{len(images.skipped)} unreadable images are predicted as mid-gray, first {images.skipped[0]}"]
     if count is not None:
-        images = topk.tops([topk.join(means)])[0]
-        return pool_tops(images, new.rows_J, len(new.ids))
+        return pool_tops(Top(found[0], found[1], width), new.rows_J, len(new.ids)), notes
     if not several:
-        return np.concatenate(means)
-    whole = [np.concatenate(parts) for parts in zip(*kept, strict=True)]
+        return found[0], notes
     pooled = [
         pool(probs_IVC, new.rows_J, len(new.ids), config.data.pool, output.blocks)
-        for probs_IVC, output in zip(whole, outputs, strict=True)
+        for probs_IVC, output in zip(found, outputs, strict=True)
     ]
-    return _mean(pooled, outputs)
+    return _mean(pooled, outputs), notes
 
 
 def _mean(found: Sequence[Array], outputs: Sequence[Output]) -> Array:
@@ -197,26 +165,51 @@ def _mean(found: Sequence[Array], outputs: Sequence[Output]) -> Array:
     return np.asarray(np.asarray(folds_NVC).mean(axis=1))
 
 
-def _decoded(config: Config, sources: Sequence[Source], ahead: int) -> Iterator[Array | str]:
-    """Yield each image, or why it cannot be read, in order; threads decode some of them in advance."""
+class _Stream(Images):
+    """Give each image once, in order; threads decode some of them in advance.
 
-    def one(source: Source) -> Array | str:
-        try:
-            return decode_config(config, source)
-        except ValueError as error:
-            return decode_config(config, ()) if config.data.missing == "skip" else str(error)
+    Unreadable ones are mid-gray where `data.missing` is skip. Otherwise the first of them ends the prediction: only
+    others are looked for then, and InputError names them all. Of several processes each has its share of the images.
+    """
 
-    with ThreadPoolExecutor(cores(), "decode") as pool:
-        pending: deque[Future[Array | str]] = deque()
-        try:
-            for source in sources:
-                pending.append(pool.submit(one, source))
-                if len(pending) > ahead:
+    def __init__(self, config: Config, sources: Sequence[Source]) -> None:
+        self.config, self.sources = config, sources
+        self.decoded = self._decoded(sources[processes.rank() :: processes.count()])
+        self.skipped: list[Problem] = []
+
+    def __len__(self) -> int:
+        return len(self.sources)
+
+    def __getitem__(self, index: int, /) -> Array:
+        image = next(self.decoded)
+        if not isinstance(image, Problem):
+            return image
+        if self.config.data.missing == "skip":
+            self.skipped.append(image)
+            return decode_config(self.config, ())
+        problems = [image, *(one for one in self.decoded if isinstance(one, Problem))]
+        problems = [replace(one, remedy="replace the file or leave it out") for one in problems]
+        more = len(problems) - SHOWN
+        raise InputError(*problems[:SHOWN], *[Problem("", f"… and {more} more unreadable images")][: max(0, more)])
+
+    def _decoded(self, sources: Sequence[Source]) -> Iterator[Array | Problem]:
+        def one(source: Source) -> Array | Problem:
+            try:
+                return decode_config(self.config, source)
+            except ValueError as error:
+                return Problem(", ".join(source), str(error))
+
+        with ThreadPoolExecutor(cores(), "decode") as threads:
+            pending: deque[Future[Array | Problem]] = deque()
+            try:
+                for source in sources:
+                    pending.append(threads.submit(one, source))
+                    if len(pending) > AHEAD * self.config.predict.batch_size:
+                        yield pending.popleft().result()
+                while pending:
                     yield pending.popleft().result()
-            while pending:
-                yield pending.popleft().result()
-        finally:
-            pool.shutdown(cancel_futures=True)
+            finally:
+                threads.shutdown(cancel_futures=True)
 
 
 def _submission(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,16 @@ class Predictions:
         found._verify(path)
         return found
 
+    @classmethod
+    def of_views(
+        cls, ids: Array, views: Mapping[str, Array], classes: Sequence[str], meta: dict[str, Any]
+    ) -> Predictions:
+        """Put arrays [N,C] of several views together; of Tops what they hold."""
+        tops = topk.tops(list(views.values()))
+        probs_NVC = np.stack([one.values_NK for one in tops] or list(views.values()), axis=1)
+        top_NVK = np.stack([one.columns_NK for one in tops], axis=1) if tops else None
+        return cls(ids, tuple(views), tuple(classes), probs_NVC, meta, top_NVK)
+
     def _verify(self, path: Path) -> None:
         top_NVK, width = self.top_NVK, len(self.classes)
         count = width if top_NVK is None else self.probs_NVC.shape[-1]
@@ -108,11 +119,19 @@ class Predictions:
 
     def mean(self, views: Sequence[str]) -> Array:
         """Return the mean over the named views, [N,C] float64; a Top where not all classes are kept."""
-        missing = [view for view in views if view not in self.views]
-        if missing:
+        if missing := [view for view in views if view not in self.views]:
             found = f"views {', '.join(missing)} are not predicted"
             raise MismatchError(Problem("", found, remedy="run: foldline predict"))
         if self.top_NVK is not None:
             return topk.mean(self.tops(views))
         wanted = [self.views.index(view) for view in views]
         return np.asarray(self.probs_NVC[:, wanted].mean(axis=1, dtype=np.float64))
+
+
+def load_kept(path: Path, fingerprint: str, ids: Array) -> Predictions | None:
+    """Return what a file holds of these rows, weights and images; None where that is nothing, or damaged."""
+    with contextlib.suppress(MismatchError):
+        found = Predictions.load(path)
+        if found.meta["fingerprint"] == fingerprint and np.array_equal(found.ids, ids):
+            return found
+    return None

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from torch import nn
 
-from pipeline.batches import augmentation, fold_rows
+from pipeline.batches import fold_rows
 from pipeline.batches.inputs import Inputs
 from pipeline.batches.rows import Images, Rows, subset
 from pipeline.config import fingerprints, plugin_files
@@ -19,21 +21,21 @@ from pipeline.config.keys import affecting
 from pipeline.config.loading import dump
 from pipeline.config.rules import topk_rules
 from pipeline.config.sections.section import Affects
-from pipeline.errors import MismatchError
+from pipeline.errors import MismatchError, Problem
 from pipeline.files import checksums
 from pipeline.files.atomic import write_text
 from pipeline.files.locks import lock
 from pipeline.folds import fold_table
+from pipeline.folds.fold_table import FoldTable
 from pipeline.images.cache import size_for
 from pipeline.images.decoding import DECODE_VERSION
 from pipeline.machine import devices, processes
-from pipeline.methods import topk
 from pipeline.methods.arrays import Array
 from pipeline.models import network
 from pipeline.models.network import Setting
-from pipeline.models.outputs import Output, pool
-from pipeline.prediction.predictions import Predictions
-from pipeline.prediction.predictor import Options, predict
+from pipeline.models.outputs import pool
+from pipeline.prediction.predictions import Predictions, load_kept
+from pipeline.prediction.predictor import Predictor
 from pipeline.prediction.topk_predictor import pool_tops, predict_tops
 
 
@@ -58,149 +60,119 @@ def run(
     competition, table = inputs.competition(config), fold_table.read(config)
     fold_table.verify(table, competition)
     images = inputs.training_images(config).take(range(len(competition.images)))
-    if "test" in parts:
-        test_images = inputs.test_images(config)
+    test_images = inputs.test_images(config) if "test" in parts else None
     devices.prepare(config.train, processes.count())
-    jobs = _Jobs(config, table.fold_hash)
+    models = _FoldModels(config, table)
     with lock(config.run_dir) if processes.is_main() else contextlib.nullcontext():
         trained = _trained(config, table.n, folds)
         if processes.is_main():
             write_text(config.run_dir / "config.yaml", dump(config))
             plugin_files.keep(config, trained=True)
-        held = Rows(images, competition.image_ids)
+        rows = Rows(images, competition.image_ids)
         for base in (config.run_dir, config.run_dir / "last"):
             for fold in trained if "valid" in parts else []:
                 if (base / f"fold{fold}" / "model.safetensors").is_file():
                     numbers = fold_table.row_numbers(competition.ids, table.valid_ids(fold))
                     chosen = fold_rows.image_numbers(competition.rows_I, competition.image_ids, numbers)
                     owners_I = competition.ids[competition.rows_I[chosen]]
-                    jobs.predict([base / f"fold{fold}"], "valid", subset(held, chosen), owners_I)
-        if "test" in parts:
-            test = Rows(test_images, competition.test_image_ids)
-            owners_J = competition.test_ids[competition.test_rows_J]
-            jobs.predict([config.run_dir / f"fold{fold}" for fold in trained], "test", test, owners_J)
+                    models.predict([base / f"fold{fold}"], "valid", subset(rows, chosen), owners_I)
+        if test_images is not None:
+            rows = Rows(test_images, competition.test_image_ids)
+            owners_I = competition.test_ids[competition.test_rows_J]
+            models.predict([config.run_dir / f"fold{fold}" for fold in trained], "test", rows, owners_I)
     return config.run_dir
 
 
 def _trained(config: Config, count: int, folds: Sequence[int] | None) -> list[int]:
+    """Return the wanted folds that are trained; raise MismatchError where one is not, or with other settings."""
     wanted = list(folds) if folds else list(range(count))
     there = [fold for fold in wanted if (config.run_dir / f"fold{fold}" / "model.safetensors").is_file()]
     if not there or (folds and there != wanted):
-        raise MismatchError(f"{config.run_dir}: trained folds are {there}, wanted {wanted}; run: foldline train")
+        found = f"trained folds are {there}, wanted {wanted}"
+        raise MismatchError(Problem(str(config.run_dir), found, remedy="run: foldline train"))
     asked = fingerprints.fields(config, affecting(Affects.NETWORK))
     asked.pop("model's file", None)  # the run keeps a copy of what it was trained with
     del asked["engine"]  # a later version may predict with earlier weights
     for fold in there:
         stamp = fingerprints.read_stamp(config.run_dir, f"train-fold{fold}") or asked  # none where it was copied
         if changes := fingerprints.differences({key: stamp.get(key) for key in asked}, asked):
-            raise MismatchError(
-                f"{config.run_dir}/fold{fold}: was trained with other settings ({'; '.join(changes)}); "
-                "restore them, or run: foldline train --force"
-            )
+            found, remedy = f"was trained with other settings ({'; '.join(changes)})", "run: foldline train --force"
+            raise MismatchError(Problem(f"{config.run_dir}/fold{fold}", found, remedy=f"restore them, or {remedy}"))
     return there
 
 
-class _Jobs:
-    """Predict a set of rows with the networks of some folds, writing one file beside each."""
+class _FoldModels:
+    """Predict rows with the networks of some folds, writing one file beside each; all is read once."""
 
-    def __init__(self, config: Config, fold_hash: str) -> None:
-        self.config, self.fold_hash = config, fold_hash
-        self.setting = Setting.of(config)
-        self.loaded: dict[Path, tuple[nn.Module, dict[str, Any]]] = {}
-        self.hashes: dict[Path, str] = {}  # of each folder's weights, read once for all its files
+    def __init__(self, config: Config, table: FoldTable) -> None:
+        self.config, self.table, self.setting = config, table, Setting.of(config)
+        self.weights_hash, self.load = cache(weights_hash), cache(self._load)
 
-    def predict(self, folders: Sequence[Path], kind: str, rows: Rows, owners_I: Array) -> None:
-        """Complete the files `kind`.npz of these folders with one pass over the images; `owners_I` are their ids."""
-        wanted = self.config.views
+    def predict(self, folders: Sequence[Path], part: str, rows: Rows, owners_I: Array) -> None:
+        """Complete the files `part`.npz of these folders with one pass over the images; `owners_I` are their ids."""
         ids, rows_I = owned(owners_I)
         digest = image_digest(rows.images, rows.ids, owners_I)
-        prints = {folder: self._fingerprint(folder, digest) for folder in folders}
-        kept = {folder: kept_views(folder / f"{kind}.npz", prints[folder], ids) for folder in folders}
-        todo = [folder for folder in folders if any(view not in kept[folder] for view in wanted)]
-        missing = [view for view in wanted if any(view not in kept[folder] for folder in todo)]
-        missing = processes.agree(missing)
-        todo = processes.agree(todo)
-        if todo:
-            found = self._made(todo, rows, rows_I, len(ids), missing, f"{kind}, {len(missing)} views")
-            if processes.is_main():
-                for folder, views in zip(todo, found, strict=True):
-                    self._save(folder, kind, ids, {**kept[folder], **views}, prints[folder])
+        prints = {
+            folder: fingerprint_of(self.config, self.setting, self.weights_hash(folder), digest) for folder in folders
+        }
+        kept = {folder: kept_views(folder / f"{part}.npz", prints[folder], ids) for folder in folders}
+        lacking = {folder: [view for view in self.config.views if view not in kept[folder]] for folder in folders}
+        missing = processes.agree(
+            [view for view in self.config.views if any(view in some for some in lacking.values())]
+        )
+        todo = processes.agree([folder for folder in folders if lacking[folder]])
+        found = self._predicted(todo, rows, rows_I, len(ids), missing, f"{part}, {len(missing)} views") if todo else []
         if processes.is_main():
-            names = ", ".join(folder.name for folder in todo) or "nothing"
-            print(
-                f"{kind}: {len(ids)} rows, computed {names}"
-                + (f" under {', '.join(missing)}" if todo else ", all views are there")
-            )
+            for folder, views in zip(todo, found, strict=True):
+                self._save(folder, part, ids, {**kept[folder], **views}, prints[folder])
+            computed = f"{', '.join(folder.name for folder in todo)} under {', '.join(missing)}"
+            print(f"{part}: {len(ids)} rows, computed {computed if todo else 'nothing, all views are there'}")
         processes.barrier()
 
-    def _made(
+    def _predicted(
         self, folders: Sequence[Path], rows: Rows, rows_I: Array, count: int, views: Sequence[str], progress: str
     ) -> list[dict[str, Array]]:
         """Return each network's probabilities [N,C] under each view, or Tops where not all classes are kept."""
-        config, setting = self.config, self.setting
-        networks, metas = zip(*(self._network(folder) for folder in folders), strict=True)
-        outputs = [Output.of(config, meta) for meta in metas]
-        normalize = network.normalize(networks[0], setting, config.data.in_chans)
-        width = len(metas[0]["classes"])
-        options = Options(augment=augmentation.of(config), outputs=outputs, progress=progress)
+        config, loaded = self.config, [self.load(folder) for folder in folders]
+        predictor, width = Predictor.of(config, self.setting, loaded), len(loaded[0][1]["classes"])
         if (most := topk_rules.kept(config, width)) is not None:
-            tops = predict_tops(networks, rows, views, config, setting, normalize, width, most, **options)
+            tops = predict_tops(predictor, rows, views, width, most, progress)
             return [{view: pool_tops(one, rows_I, count) for view, one in found.items()} for found in tops]
-        made = []
-        found = predict(networks, rows, views, config, setting, normalize, **options)
-        for output, probs_IVC in zip(outputs, found, strict=True):
-            probs_NVC = pool(probs_IVC, rows_I, count, config.data.pool, output.blocks)
-            made.append({view: probs_NVC[:, v] for v, view in enumerate(views)})
-        return made
+        pooled = [
+            pool(probs_IVC, rows_I, count, config.data.pool, output.blocks)
+            for probs_IVC, output in zip(
+                predictor.predict(rows, views, progress=progress), predictor.outputs, strict=True
+            )
+        ]
+        return [{view: probs_NVC[:, v] for v, view in enumerate(views)} for probs_NVC in pooled]
 
-    def _save(self, folder: Path, kind: str, ids: Array, views: dict[str, Array], print_: str) -> None:
-        meta = self._network(folder)[1]
-        if (most := topk_rules.kept(self.config, len(meta["classes"]))) is not None:
-            views = {view: topk.top(probs_NC, most) for view, probs_NC in views.items()}
-        ordered = list(dict.fromkeys([*self.config.views, *views]))  # those of an earlier `tta` stay
-        tops = topk.tops([views[view] for view in ordered])
-        shown = [one.values_NK for one in tops] or [views[view] for view in ordered]
-        Predictions(
-            ids=ids,
-            views=tuple(ordered),
-            classes=tuple(meta["classes"]),
-            probs_NVC=np.stack(shown, axis=1),
-            meta={
-                "run": self.config.run_dir.name,
-                "fold": meta["fold"],
-                "fold_hash": meta["fold_hash"],
-                "fingerprint": print_,
-                "task": self.config.data.task,
-                "heads": meta.get("heads"),
-                "versions": devices.versions(),
-            },
-            top_NVK=np.stack([one.columns_NK for one in tops], axis=1) if tops else None,
-        ).save(folder / f"{kind}.npz")
+    def _save(self, folder: Path, part: str, ids: Array, views: dict[str, Array], fingerprint: str) -> None:
+        meta = self.load(folder)[1]
+        ordered = {view: views[view] for view in [*self.config.views, *views]}  # those of an earlier `tta` stay
+        about = {
+            "run": self.config.run_dir.name,
+            "fold": meta["fold"],
+            "fold_hash": meta["fold_hash"],
+            "fingerprint": fingerprint,
+            "task": self.config.data.task,
+            "heads": meta.get("heads"),
+            "versions": devices.versions(),
+        }
+        Predictions.of_views(ids, ordered, meta["classes"], about).save(folder / f"{part}.npz")
 
-    def _fingerprint(self, folder: Path, images: str) -> str:
-        if folder not in self.hashes:
-            self.hashes[folder] = weights_hash(folder)
-        return fingerprint_of(self.config, self.setting, self.hashes[folder], images)
-
-    def _network(self, folder: Path) -> tuple[nn.Module, dict[str, Any]]:
-        if folder not in self.loaded:
-            loaded = network.load(folder / "model.safetensors", self.config, self.setting)
-            if loaded[1]["fold_hash"] != self.fold_hash:
-                raise MismatchError(
-                    f"{folder}: trained on folds {loaded[1]['fold_hash'][:12]}, {self.config.folds_path} holds "
-                    f"{self.fold_hash[:12]}; train again, or restore the folds"
-                )
-            self.loaded[folder] = loaded
-        return self.loaded[folder]
+    def _load(self, folder: Path) -> tuple[nn.Module, dict[str, Any]]:
+        model, meta = network.load(folder / "model.safetensors", self.config, self.setting)
+        if meta["fold_hash"] != self.table.fold_hash:
+            hashes = f"{meta['fold_hash'][:12]}, {self.config.folds_path} holds {self.table.fold_hash[:12]}"
+            remedy = "train again, or restore the folds"
+            raise MismatchError(Problem(str(folder), f"trained on folds {hashes}", remedy=remedy))
+        return model, meta
 
 
 def owned(owners_I: Array) -> tuple[Array, Array]:
     """Return the ids that images belong to, each once as they first come, and each image's number among them."""
-    ids, first, inverse = np.unique(owners_I, return_index=True, return_inverse=True)
-    order = np.argsort(first)
-    place = np.empty(len(ids), dtype=np.int64)
-    place[order] = np.arange(len(ids))
-    return ids[order], place[inverse]
+    rows_I, ids = pd.factorize(owners_I)
+    return np.asarray(ids, dtype=owners_I.dtype), rows_I
 
 
 def image_digest(images: Images, image_ids: Array, owners_I: Array) -> str:
@@ -217,31 +189,13 @@ def weights_hash(folder: Path) -> str:
 
 def fingerprint_of(config: Config, setting: Setting, weights: str, images: str) -> str:
     """Return what the predictions of weights of this hash for images of this digest depend on, hashed."""
-    found = fingerprints.fields(
-        config,
-        affecting(Affects.PREDICTION),
-        weights=weights,
-        images=images,
-        image_size=str(size_for(config)),
-        decode=str(DECODE_VERSION),
-        setting=str(setting),
-        **_view_files(config),
-    )
-    return checksums.digest(found)
+    files = {"weights": weights, "images": images, "image_size": str(size_for(config)), "decode": str(DECODE_VERSION)}
+    if held := plugin_files.files({"tta": config.views}).get("tta", []):
+        files["views' files"] = checksums.array_hash([checksums.file_hash(file) for file in held])
+    return checksums.digest(fingerprints.fields(config, affecting(Affects.PREDICTION), setting=str(setting), **files))
 
 
-def _view_files(config: Config) -> dict[str, str]:
-    """Return the hash of the files that the user's own views come from, where there are such."""
-    held = plugin_files.files({"tta": config.views}).get("tta", [])
-    return {"views' files": checksums.array_hash([checksums.file_hash(file) for file in held])} if held else {}
-
-
-def kept_views(path: Path, fingerprint_: str, ids: Array) -> dict[str, Array]:
-    """Return the views that are already there for these rows and weights."""
-    if not path.is_file():
-        return {}
-    with contextlib.suppress(MismatchError):
-        old = Predictions.load(path)
-        if old.meta["fingerprint"] == fingerprint_ and np.array_equal(old.ids, ids):
-            return {view: old.view(view) for view in old.views}
-    return {}
+def kept_views(path: Path, fingerprint: str, ids: Array) -> dict[str, Array]:
+    """Return the views that are already there for these rows, weights and images."""
+    old = load_kept(path, fingerprint, ids)
+    return {} if old is None else {view: old.view(view) for view in old.views}

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Unpack
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from pipeline.batches.loader import Normalize
 from pipeline.batches.rows import Rows
-from pipeline.config.config import Config
 from pipeline.methods import topk
 from pipeline.methods.arrays import Array
 from pipeline.methods.topk import Top
-from pipeline.models.network import Setting
-from pipeline.models.outputs import Output
-from pipeline.prediction.predictor import Options, collect
+from pipeline.prediction.predictor import Predictor
 
 
 def best(probs: Tensor, count: int) -> tuple[Tensor, Tensor]:
@@ -40,50 +35,18 @@ def best(probs: Tensor, count: int) -> tuple[Tensor, Tensor]:
 
 
 def predict_tops(
-    networks: Sequence[nn.Module],
-    rows: Rows,
-    views: Sequence[str],
-    config: Config,
-    setting: Setting,
-    normalize: Normalize,
-    width: int,
-    count: int,
-    **options: Unpack[Options],
+    predictor: Predictor, rows: Rows, views: Sequence[str], width: int, count: int, progress: str = ""
 ) -> list[dict[str, Top]]:
     """Return each view's `count` most probable of `width` classes for every network."""
 
-    def keep(probs_BVC: Tensor, _: Array) -> tuple[Tensor, ...]:
-        return best(probs_BVC, count)
+    def keep(found: list[Tensor], _: Array) -> list[Tensor]:
+        return [part for probs_BVC in found for part in best(probs_BVC, count)]
 
-    found = collect(networks, rows, views, config, setting, normalize, keep, **options)
+    parts = predictor.collect(rows, views, keep, progress=progress)
     return [
         {view: Top(columns_NVK[:, v], values_NVK[:, v], width) for v, view in enumerate(views)}
-        for columns_NVK, values_NVK in found
+        for columns_NVK, values_NVK in zip(parts[::2], parts[1::2], strict=True)
     ]
-
-
-def validate(
-    network: nn.Module,
-    rows: Rows,
-    config: Config,
-    setting: Setting,
-    normalize: Normalize,
-    count: int,
-    output: Output,
-) -> tuple[float, Top]:
-    """Return the mean loss of the rows and their `count` most probable classes, on the images as they are."""
-    targets_NC = rows.targets_NC
-    assert targets_NC is not None
-
-    def keep(logits_B1C: Tensor, numbers: Array) -> tuple[Tensor, ...]:
-        logits_BC = logits_B1C[:, 0]
-        targets_BC = torch.from_numpy(np.asarray(targets_NC[numbers])).to(logits_BC.device)
-        losses_B = output.losses(logits_BC, output.learned(targets_BC))
-        return losses_B, *best(output.activate(logits_BC), count)
-
-    found = collect([network], rows, ["identity"], config, setting, normalize, keep, as_logits=True)
-    losses_N, columns_NK, values_NK = found[0]
-    return float(losses_N.mean()), Top(columns_NK, values_NK, targets_NC.shape[1])
 
 
 def pool_tops(found: Top, rows_I: Array, count: int) -> Top:

@@ -11,7 +11,7 @@ import pandas as pd
 from pipeline.competition.competition import Competition, load
 from pipeline.competition.labels import class_names
 from pipeline.config.config import Config
-from pipeline.config.rules import topk_rules
+from pipeline.files import prediction_tables
 from pipeline.files.atomic import read_json
 from pipeline.files.tables import FIXED, read_text_table
 from pipeline.folds import fold_table
@@ -75,9 +75,9 @@ class Run:
             values = [[float(value) for value in text.split("|")] for text in table["target"]]
             return table["id"].tolist(), np.asarray(values), table[self.classes].to_numpy(np.float64)
         number = {name: c for c, name in enumerate(self.classes)}
-        if topk_rules.is_short(table.columns[len(FIXED) :].tolist()):
+        if prediction_tables.is_short(table.columns[len(FIXED) :].tolist()):
             truth_N = table["target"].map(number).to_numpy(np.int64)
-            return table["id"].tolist(), truth_N, topk_rules.read_table(table, self.classes)
+            return table["id"].tolist(), truth_N, prediction_tables.read_table(table, self.classes)
         truth_NC = np.zeros((len(table), len(number)), np.float32)
         for row, text in enumerate(table["target"]):
             for name in [text] if self.task.single_label else text.split("|"):

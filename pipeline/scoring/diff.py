@@ -14,7 +14,7 @@ from pipeline.config.config import Config
 from pipeline.config.keys import KEYS
 from pipeline.config.rules import topk_rules
 from pipeline.errors import FoldlineError, MismatchError, Problem
-from pipeline.files import checksums
+from pipeline.files import checksums, prediction_tables
 from pipeline.files.tables import read_text_table, texts
 from pipeline.folds import fold_table
 from pipeline.folds.fold_table import FoldTable
@@ -135,7 +135,7 @@ def _read(folder: Path, config: Config, table: FoldTable) -> Side:
         raise MismatchError(*problems)
     fold_N = table.fold[fold_table.row_numbers(table.ids, ids)]
     classes = tuple(str(name) for name in cells.columns[1:])
-    if topk_rules.is_short(classes):
+    if prediction_tables.is_short(classes):
         text = "holds only the first classes of a row"
         raise MismatchError(Problem(str(path), text, remedy="compare the runs that were blended"))
     return Side(folder.name, classes, ids, fold_N, cells.iloc[:, 1:].to_numpy(np.float64))

@@ -40,7 +40,7 @@ def measured(config: Config) -> str | None:
     data, name, root = config.data, config.distill.teacher, find_root(config.data.root)
     if name is None or data.solution is None or data.heads or root is None or not (root / data.solution).is_file():
         return None
-    table, folder = fold_table.read(config), teacher.folder_of(config, "distill", name)
+    table, folder = fold_table.read(config), teacher.folder_of(config, "distill")
     views = {folder: teacher.config_of(folder).tta, config.run_dir: config.tta}
     made = {place: read_run(place, table, test=False) for place in views}
     first, rng = made[folder], np.random.default_rng(config.ensemble.seed)

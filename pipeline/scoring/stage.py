@@ -15,7 +15,7 @@ from pipeline.config.config import Config
 from pipeline.config.keys import affecting
 from pipeline.config.rules import topk_rules
 from pipeline.config.sections.section import Affects
-from pipeline.files import checksums
+from pipeline.files import checksums, prediction_tables
 from pipeline.files.atomic import read_json, write_json
 from pipeline.files.tables import FIXED, write_table
 from pipeline.folds import fold_table
@@ -109,8 +109,8 @@ def _score(
     ]
     labels = task.label_text(targets_NC, made.classes)
     first = [made.ids, made.fold_N, np.asarray(labels, dtype=object)]
-    oof = topk_rules.table(first, FIXED, tta_NC, made.classes)
-    return report, oof, topk_rules.table([made.test_ids], FIXED[:1], made.test(config.tta), made.classes)
+    oof = prediction_tables.table(first, FIXED, tta_NC, made.classes)
+    return report, oof, prediction_tables.table([made.test_ids], FIXED[:1], made.test(config.tta), made.classes)
 
 
 def _last_epoch(config: Config, table: fold_table.FoldTable, partial: bool) -> dict[str, Any]:

@@ -10,8 +10,8 @@ import numpy as np
 
 from pipeline.competition.data_root import find_root
 from pipeline.competition.labels import encode_targets
-from pipeline.config.rules import topk_rules
 from pipeline.errors import InputError, MismatchError, Problem
+from pipeline.files import prediction_tables
 from pipeline.files.atomic import read_json, write_json
 from pipeline.files.tables import read_text_table, write_table
 from pipeline.methods.arrays import Array
@@ -61,7 +61,7 @@ def held_back(config: Config) -> Path | None:
         raise MismatchError(Problem(str(path), "missing", remedy="make it with: foldline ensemble"))
     blend, solution = read_text_table(path), read_text_table(source)
     classes = [str(column) for column in blend.columns[1:]]
-    if topk_rules.is_short(classes):
+    if prediction_tables.is_short(classes):
         print(f"{path}: holds only the first classes of a row; nothing held back is scored")
         return None
     if missing := [name for name in (config.data.id, *config.data.targets) if name not in solution]:

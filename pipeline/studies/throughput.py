@@ -32,11 +32,10 @@ from pipeline.methods.arrays import Array
 from pipeline.models import building, network
 from pipeline.models.network import Setting
 from pipeline.models.outputs import Output
-from pipeline.prediction.predictor import predict
+from pipeline.prediction.predictor import Predictor
 from pipeline.training.fold import Fold
-from pipeline.training.joining import accelerator
 from pipeline.training.optimizer import optimizer
-from pipeline.training.trainer import Fit
+from pipeline.training.trainer import Fit, accelerator
 
 Steps = Callable[[int], int]  # a number of optimizer steps -> how many images they took
 
@@ -238,7 +237,7 @@ def _prediction(config: Config, classes: Sequence[str]) -> Callable[[Rows, int, 
     normalize, augment = network.normalize(model, setting, config.data.in_chans), augmentation.of(config)
 
     def work(rows: Rows, networks: int, views: Sequence[str]) -> int:
-        predict([model] * networks, rows, views, config, setting, normalize, augment=augment)
+        Predictor([model] * networks, config, setting, normalize, augment=augment).predict(rows, views)
         return len(rows)
 
     return work

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,61 +18,53 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 
+@dataclass
 class Checkpoint:
     """Keep model, its averages, optimizer and loss scale as tensors, and the history as JSON.
 
     No generator's state is needed: every draw is keyed by (seed, fold, epoch, …).
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    path: Path
+    model: nn.Module
+    ema: ModelEmaV3 | None
+    optimizer: torch.optim.Optimizer
+    accelerator: Accelerator
+    average: Average | None = None
 
-    def save(
-        self,
-        model: nn.Module,
-        ema: ModelEmaV3 | None,
-        optimizer: torch.optim.Optimizer,
-        accelerator: Accelerator,
-        history: dict[str, Any],
-        average: Average | None = None,
-    ) -> None:
+    def save(self, history: dict[str, Any]) -> None:
         """Write the state after an epoch."""
-        tensors = {f"model.{key}": value for key, value in model.state_dict().items()}
-        if ema is not None:
-            tensors |= {f"ema.{key}": value for key, value in ema.module.state_dict().items()}
-        if average is not None:
-            tensors |= {f"average.{key}": value for key, value in average.sums.items()}
+        average = self.average
+        parts = {
+            "model": self.model.state_dict(),
+            "ema": {} if self.ema is None else self.ema.module.state_dict(),
+            "average": {} if average is None else average.sums,
+        }
+        tensors = {f"{part}.{key}": value for part, values in parts.items() for key, value in values.items()}
         meta = {
             "history": history,
             "averaged": 0 if average is None else average.count,
-            "optimizer": _pack(optimizer.state_dict(), "optimizer", tensors),
-            "scaler": accelerator.scaler.state_dict() if accelerator.scaler is not None else None,
+            "optimizer": _pack(self.optimizer.state_dict(), "optimizer", tensors),
+            "scaler": self.accelerator.scaler.state_dict() if self.accelerator.scaler is not None else None,
         }
         save_tensors(self.path, tensors, meta)
 
-    def load(
-        self,
-        model: nn.Module,
-        ema: ModelEmaV3 | None,
-        optimizer: torch.optim.Optimizer,
-        accelerator: Accelerator,
-        average: Average | None = None,
-    ) -> dict[str, Any] | None:
+    def load(self) -> dict[str, Any] | None:
         """Restore the state in place; return the history, or None where there is no checkpoint."""
         if not self.path.is_file():
             return None
         tensors, meta = load_tensors(self.path)
-        model.load_state_dict(_part(tensors, "model."))
-        if ema is not None:
-            ema.module.load_state_dict(_part(tensors, "ema."))
-        if average is not None:
-            average.sums, average.count = _part(tensors, "average."), meta["averaged"]
+        self.model.load_state_dict(_part(tensors, "model."))
+        if self.ema is not None:
+            self.ema.module.load_state_dict(_part(tensors, "ema."))
+        if self.average is not None:
+            self.average.sums, self.average.count = _part(tensors, "average."), meta["averaged"]
         state = _unpack(meta["optimizer"], tensors)
         state["state"] = {int(number): entries for number, entries in state["state"].items()}  # JSON's keys are texts
-        optimizer.load_state_dict(state)
-        _match_layout(optimizer)
-        if accelerator.scaler is not None:
-            accelerator.scaler.load_state_dict(meta["scaler"])
+        self.optimizer.load_state_dict(state)
+        _match_layout(self.optimizer)
+        if self.accelerator.scaler is not None:
+            self.accelerator.scaler.load_state_dict(meta["scaler"])
         history: dict[str, Any] = meta["history"]
         return history
 

@@ -118,21 +118,10 @@ class History:
 
     def state(self) -> dict[str, Any]:
         """Return everything as plain values."""
-        return {
-            "epochs": [asdict(epoch) for epoch in self.epochs],
-            "updates": self.updates,
-            "best": self.best,
-            "plateau_factor": self.plateau_factor,
-            "quiet": self.quiet,
-            "log": self.log,
-        }
+        found = {name: value for name, value in vars(self).items() if name != "config"}
+        return {**found, "epochs": [asdict(epoch) for epoch in self.epochs]}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take over what `state` returned."""
-        self.epochs = [Epoch(**epoch) for epoch in state["epochs"]]
-        self.updates, self.best = state["updates"], state["best"]
-        self.plateau_factor, self.quiet, self.log = (
-            state["plateau_factor"],
-            state["quiet"],
-            list(state["log"]),
-        )
+        epochs = [Epoch(**epoch) for epoch in state["epochs"]]
+        vars(self).update({**state, "epochs": epochs, "log": list(state["log"])})

@@ -23,13 +23,21 @@ if TYPE_CHECKING:
     from pipeline.config.config import Config
 
 
-def folder_of(config: Config, key: str, name: str) -> Path:
-    """Return a teacher's folder; raise InputError where there is none, or it is no run."""
-    folder = find_run(name, Path(config.runs_dir), f"{key}.teacher")
+def teachers(config: Config) -> dict[str, str]:
+    """Return the teachers that a config names by the section that does."""
+    found = {"distill": config.distill.teacher, "pseudo": config.pseudo.teacher}
+    return {key: name for key, name in found.items() if name is not None}
+
+
+def folder_of(config: Config, key: str) -> Path:
+    """Return the folder of the teacher in a section; raise InputError where there is none, or it is no run."""
+    place = f"{key}.teacher"
+    folder = find_run(teachers(config)[key], Path(config.runs_dir), place)
     if not (folder / "config.yaml").is_file():
-        raise InputError(f"{key}.teacher: {folder} has no config.yaml, expected a trained run's folder")
+        raise InputError(Problem(place, f"{folder} has no config.yaml", "a trained run's folder"))
     if folder.resolve() == config.run_dir.resolve():
-        raise InputError(f"{key}.teacher: {folder} is this run itself; name another one, or set another `run`")
+        remedy = "name another one, or set another `run`"
+        raise InputError(Problem(place, f"{folder} is this run itself", remedy=remedy))
     return folder
 
 
@@ -38,26 +46,22 @@ def config_of(folder: Path) -> Config:
     return configs.load([folder / "config.yaml"])
 
 
-def teachers(config: Config) -> dict[str, str]:
-    """Return the teachers that a config names by the section that does."""
-    found = {"distill": config.distill.teacher, "pseudo": config.pseudo.teacher}
-    return {key: name for key, name in found.items() if name is not None}
-
-
-def problems(config: Config) -> list[str]:
+def problems(config: Config) -> list[Problem]:
     """Return what can be said against the teachers that a config names before any fold is read."""
-    found: list[str] = []
+    found: list[Problem] = []
     for key, name in teachers(config).items():
         try:
-            own = config_of(folder_of(config, key, name))
+            own = config_of(folder_of(config, key))
         except FoldlineError as error:
-            found += error.lines
+            found += error.problems
             continue
         if own.data.task != config.data.task:
-            found.append(f"{key}.teacher: '{name}' learns {own.data.task} targets, expected {config.data.task} as here")
+            learns = f"'{name}' learns {own.data.task} targets"
+            found.append(Problem(f"{key}.teacher", learns, f"{config.data.task} as here"))
         if own.train.seeds is not None:
-            runs_of = ", ".join(f"'{one.run_dir.name}'" for one in own.per_seed)
-            found.append(f"{key}.teacher: '{name}' is a run for each of several seeds; name one of {runs_of}")
+            runs = ", ".join(f"'{one.run_dir.name}'" for one in own.per_seed)
+            several = f"'{name}' is a run for each of several seeds"
+            found.append(Problem(f"{key}.teacher", several, remedy=f"name one of {runs}"))
     return found
 
 
@@ -66,9 +70,8 @@ def oof(config: Config, competition: Competition, table: FoldTable) -> tuple[Arr
 
     Rows that it never validated have zeros and the fold −1. Raises MismatchError with every defect of its files.
     """
-    assert config.distill.teacher is not None
-    folder = folder_of(config, "distill", config.distill.teacher)
-    found = _read(folder, "valid", table, competition, {fold: table.valid_ids(fold) for fold in range(table.n)})
+    wanted = {fold: table.valid_ids(fold) for fold in range(table.n)}
+    found = _read(folder_of(config, "distill"), "valid", table, competition, wanted)
     probs_NC = np.zeros(competition.targets_NC.shape)
     fold_N = np.full(len(probs_NC), -1)
     for fold, (ids, own_NC) in found.items():
@@ -79,10 +82,8 @@ def oof(config: Config, competition: Competition, table: FoldTable) -> tuple[Arr
 
 def of_test(config: Config, competition: Competition, table: FoldTable) -> list[Array]:
     """Return what each fold's model of pseudo.teacher predicts of the test, [T,C] float64 in the test's order."""
-    assert config.pseudo.teacher is not None
-    folder = folder_of(config, "pseudo", config.pseudo.teacher)
     wanted = dict.fromkeys(range(table.n), competition.test_ids)
-    found = _read(folder, "test", table, competition, wanted)
+    found = _read(folder_of(config, "pseudo"), "test", table, competition, wanted)
     return [own_TC[fold_table.row_numbers(ids, competition.test_ids)] for ids, own_TC in found.values()]
 
 
@@ -100,12 +101,12 @@ def _read(
     """Return by fold the ids of its file and the mean over the teacher's views; heads stay side by side."""
     views, problems = config_of(folder).tta, list[Problem]()
     found: dict[int, tuple[Array, Array]] = {}
-    for path, fold in zip(prediction_files(folder, range(table.n), [part]), range(table.n), strict=True):
+    for fold, path in enumerate(prediction_files(folder, range(table.n), [part])):
         try:
             made = Predictions.load(path)
             mean_NC = made.mean(views)
         except FoldlineError as error:
-            problems += [one if one.place or str(path) in one.found else one.below(str(path)) for one in error.problems]
+            problems += [one if one.place else one.below(str(path)) for one in error.problems]
             continue
         if (other := str(made.meta.get("fold_hash"))) != table.fold_hash:
             problems.append(other_folds(path, other, table.fold_hash))

@@ -15,14 +15,16 @@ from torch import Tensor, nn
 from pipeline.batches import progressive_resizing
 from pipeline.batches.loader import Augmentation, Batch, Plan, TrainingBatches, training_loader
 from pipeline.config.config import Config
-from pipeline.errors import TrainingError
+from pipeline.errors import Problem, TrainingError
 from pipeline.machine import devices, processes
 from pipeline.methods.schedules import Options, factor
 from pipeline.methods.seeding import rng, seed64
 from pipeline.methods.tasks import TASKS
 from pipeline.models import building, network
+from pipeline.models.network import Setting
 from pipeline.models.outputs import Output
-from pipeline.training import epoch_plan
+from pipeline.prediction.predictor import Predictor
+from pipeline.training import sampling_and_mixing
 from pipeline.training.checkpoint import Checkpoint
 from pipeline.training.fold import Fold
 from pipeline.training.history import Epoch, History
@@ -34,6 +36,16 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 Watch = Callable[[int, Sequence[Epoch]], None]
+
+
+def accelerator(setting: Setting) -> Accelerator:
+    """Join the other processes, if any, and set the precision; one per process for all folds."""
+    from accelerate import Accelerator
+
+    if processes.count() > 1:
+        processes.barrier()
+    precision = "no" if setting.precision == "fp32" else setting.precision
+    return Accelerator(mixed_precision=precision, cpu=setting.device.type == "cpu")
 
 
 def fit(
@@ -53,34 +65,24 @@ def fit(
     try:
         return Fit(config, fold, augment, accelerator, meta).run(watch)
     except torch.OutOfMemoryError as error:
-        raise TrainingError(
-            f"fold {fold.number}: out of memory with batch size {config.train.batch_size} at {config.model.size}; "
-            "lower train.batch_size (and raise train.accumulate), or model.size"
-        ) from error
+        found = f"out of memory with batch size {config.train.batch_size} at {config.model.size}"
+        remedy = "lower train.batch_size (and raise train.accumulate), or model.size"
+        raise TrainingError(Problem(f"fold {fold.number}", found, remedy=remedy)) from error
 
 
 class Fit:
     """Hold what lives as long as one fold's training."""
 
     def __init__(
-        self,
-        config: Config,
-        fold: Fold,
-        augment: Augmentation,
-        accelerator: Accelerator,
-        meta: dict[str, Any],
+        self, config: Config, fold: Fold, augment: Augmentation, accelerator: Accelerator, meta: dict[str, Any]
     ) -> None:
         self.config, self.fold, self.accelerator = config, fold, accelerator
         assert fold.train.targets_NC is not None
-        task = TASKS[config.data.task]
-        self.output = Output(
-            task,
-            config.loss.name,
-            config.data.heads_of(fold.classes),
-            task.scale(fold.train.targets_NC, config.loss.name, config.data.range),
-        )
+        task, train = TASKS[config.data.task], config.train
+        scale = task.scale(fold.train.targets_NC, config.loss.name, config.data.range)
+        self.output = Output(task, config.loss.name, config.data.heads_of(fold.classes), scale)
         self.meta = {**meta, **self.output.meta, "fold": fold.number, "classes": list(fold.classes)}
-        self.setting = network.Setting.of(config)
+        self.setting = Setting.of(config)
         self.model, self.origin = network.build(config, fold.classes, self.setting, fold.number, fresh=True)
         self.normalize = network.normalize(self.model, self.setting, config.data.in_chans)
         if accelerator.scaler is not None:  # fp16; the last fold's scale must not shape this one's first steps
@@ -88,30 +90,25 @@ class Fit:
         self.frozen = network.frozen(config, self.model) if config.model.thaw_epoch is not None else None
         self.optimizer = accelerator.prepare_optimizer(optimizer(config, self.model))
         self.rates = [group["lr"] * group.get("lr_scale", 1.0) for group in self.optimizer.param_groups]
-        train = config.train
         self.ema = ModelEmaV3(self.model, decay=train.ema_decay, use_warmup=True) if train.ema else None
-        rows, shares_N = epoch_plan.shares(config, fold.train, self.output)
-        plan = Plan(
-            len(rows),
-            train.batch_size,
-            train.seed,
-            fold.number,
-            accelerator.process_index,
-            accelerator.num_processes,
-            shares_N,
-        )
-        epoch_plan.check_mixing(config, plan)
         self.average = Average() if train.average is not None else None
-        self.batches = TrainingBatches(
-            rows, plan, augment, epoch_plan.disturb(config, rows, self.output), fold.early_sizes
-        )
-        self.class_weights = epoch_plan.weights(config, rows, self.output, fold.classes, self.setting.device)
+        self.evaluated: nn.Module = self.model if self.ema is None else self.ema.module  # whose weights are kept
+        self.predictor = Predictor([self.evaluated], config, self.setting, self.normalize, [self.output])
+        rows, shares_N = sampling_and_mixing.shares(config, fold.train, self.output)
+        place = (fold.number, accelerator.process_index, accelerator.num_processes)
+        plan = Plan(len(rows), train.batch_size, train.seed, *place, shares_N)
+        sampling_and_mixing.check_mixing(config, plan)
+        disturb = sampling_and_mixing.disturb(config, rows, self.output)
+        self.batches = TrainingBatches(rows, plan, augment, disturb, fold.early_sizes)
+        self.class_weights = sampling_and_mixing.weights(config, rows, self.output, fold.classes, self.setting.device)
         self.updates = math.ceil(plan.steps / train.accumulate)  # optimizer steps per epoch
         self.history = History(config)
-        self.checkpoint = Checkpoint(fold.folder / "state" / "last.safetensors")
+        path = fold.folder / "state" / "last.safetensors"
+        self.checkpoint = Checkpoint(path, self.model, self.ema, self.optimizer, accelerator, self.average)
 
     def run(self, watch: Watch | None = None) -> History:
-        self._resume()
+        if (state := self.checkpoint.load()) is not None:
+            self.history.restore(state)
         self.history.start(self.fold, self.origin + progressive_resizing.described(self.config), str(self.setting))
         stream, wrapped = self.open()
         for epoch in range(len(self.history.epochs), self.config.train.epochs):
@@ -127,11 +124,15 @@ class Fit:
 
     def open(self) -> tuple[Iterator[Batch], nn.Module]:
         """Return the batches still to come and the model as training calls it."""
-        train, where = self.config.train, self.setting.device
-        wrapped = self._wrapped(len(self.history.epochs))
-        epochs = range(len(self.history.epochs), train.epochs)
-        workers = devices.workers(train.workers, where)
-        return training_loader(self.batches, epochs, workers, pin=where.type == "cuda"), wrapped
+        done = len(self.history.epochs)
+        wrapped = self._wrapped(done)
+        return self._stream(range(done, self.config.train.epochs)), wrapped
+
+    def _stream(self, epochs: range) -> Iterator[Batch]:
+        where = self.setting.device
+        return training_loader(
+            self.batches, epochs, devices.workers(self.config.train.workers, where), pin=where.type == "cuda"
+        )
 
     def _wrapped(self, epoch: int) -> nn.Module:
         """Return the model as training calls it: autocast, and gradients averaged over processes."""
@@ -145,11 +146,6 @@ class Fit:
         """Freeze or thaw what an epoch says; `train()` thaws BatchNorm's statistics."""
         if self.frozen is not None:
             self.frozen.hold(epoch < (self.config.model.thaw_epoch or 0))
-
-    def _resume(self) -> None:
-        state = self.checkpoint.load(self.model, self.ema, self.optimizer, self.accelerator, self.average)
-        if state is not None:
-            self.history.restore(state)
 
     def _epoch(self, epoch: int, stream: Iterator[Batch], wrapped: nn.Module) -> None:
         """Train and validate one epoch, then make it durable."""
@@ -165,21 +161,19 @@ class Fit:
                 tick(batches)
         sums = processes.gather(float(total))
         if not math.isfinite(sum(sums)):
-            raise TrainingError(
-                f"fold {self.fold.number}, epoch {epoch + 1}: the training loss is not finite; "
-                "lower train.lr, lengthen train.warmup_epochs, or set train.precision: fp32"
-            )
+            place, found = f"fold {self.fold.number}, epoch {epoch + 1}", "the training loss is not finite"
+            remedy = "lower train.lr, lengthen train.warmup_epochs, or set train.precision: fp32"
+            raise TrainingError(Problem(place, found, remedy=remedy))
         seconds = time.perf_counter() - begin
-        valid_loss, metric = self._validate()
+        valid_loss, metric = validate(self.predictor, self.fold)
         row = Epoch(epoch + 1, sum(sums) / plan.rows, valid_loss, metric, rate, seconds, plan.rows / seconds)
         improved = self.history.add(row)
         if self.average is not None and epoch >= train.epochs - train.averaged:
             self.average.add(self.model)
         if self.accelerator.is_main_process:
             if improved and train.keep == "best":
-                network.save(self.fold.folder / "state" / "best.safetensors", self._evaluated(), self.meta)
-            state = self.history.state()
-            self.checkpoint.save(self.model, self.ema, self.optimizer, self.accelerator, state, self.average)
+                network.save(self.fold.folder / "state" / "best.safetensors", self.evaluated, self.meta)
+            self.checkpoint.save(self.history.state())
             self.history.write(self.fold.folder)
         processes.barrier()
 
@@ -194,13 +188,8 @@ class Fit:
         """Set every group's learning rate for an optimizer step; return the first group's."""
         train = self.config.train
         options = Options(self.updates, train.min_lr / train.lr, train.step_epochs, train.gamma)
-        share = factor(
-            train.schedule,
-            update,
-            self.updates * train.epochs,
-            round(train.warmup_epochs * self.updates),
-            options,
-        )
+        warmup = round(train.warmup_epochs * self.updates)
+        share = factor(train.schedule, update, self.updates * train.epochs, warmup, options)
         share = max(share * self.history.plateau_factor, min(share, options.min_factor))
         for group, base in zip(self.optimizer.param_groups, self.rates, strict=True):
             group["lr"] = base * share
@@ -216,7 +205,7 @@ class Fit:
         rows = sum(batch.total for batch in group)
         total = torch.zeros((), device=self.setting.device)
         for number, batch in enumerate(group):
-            images, targets, weights_B = self._prepared(epoch, batch)
+            images, targets, weights_B = self._mixed(epoch, batch)
             last = number == len(group) - 1
             with nullcontext() if last else self.accelerator.no_sync(wrapped):
                 loss = self._losses(wrapped(images), targets, weights_B).sum()
@@ -249,37 +238,27 @@ class Fit:
         self.optimizer.step()
         return scaler is None or scaler.get_scale() >= before
 
-    def _prepared(self, epoch: int, batch: Batch) -> tuple[Tensor, Tensor, Tensor | None]:
+    def _mixed(self, epoch: int, batch: Batch) -> tuple[Tensor, Tensor, Tensor | None]:
         """Return the images as the model sees them, their targets and weights; keep the first batch for the report."""
         draws = rng(self.config.train.seed, self.fold.number, *batch.of, "mix", self.batches.plan.rank)
-        images, targets, weights = epoch_plan.mixed(
-            self.config, self.output, self.normalize(batch.images_BHWC), batch, epoch, draws
-        )
+        images = self.normalize(batch.images_BHWC)
+        images, targets, weights = sampling_and_mixing.mixed(self.config, self.output, images, batch, epoch, draws)
         if batch.of == (0, 0) and self.accelerator.is_main_process:
             shown = self.output.restore(targets[:16])
             self.history.keep_batch(self.fold, self.normalize.undo(images[:16]), shown.cpu().numpy())
         return images, targets, weights
 
-    def _validate(self) -> tuple[float, float]:
-        """Return the loss and the metric of the weights that would be kept, over all validation rows."""
-        return validate(self._evaluated(), self.fold, self.config, self.setting, self.normalize, self.output)
-
-    def _evaluated(self) -> nn.Module:
-        """Return the network whose weights count: the moving average where there is one."""
-        return self.ema.module if self.ema is not None else self.model
-
     def _settle(self, average: Average) -> None:
         """Give the model the mean of its weights, and BatchNorm the statistics of one more epoch's images."""
-        train, where = self.config.train, self.setting.device
+        epochs = self.config.train.epochs
         average.load_into(self.model)
         self.model.train()
-        self._hold(train.epochs)
+        self._hold(epochs)
         if norms := learning_norms(self.model):
-            workers, pin = devices.workers(train.workers, where), where.type == "cuda"
-            stream = training_loader(self.batches, range(train.epochs, train.epochs + 1), workers, pin=pin)
+            stream = self._stream(range(epochs, epochs + 1))
             recompute(self.model, norms, (self.normalize(batch.images_BHWC) for batch in stream))
             self.model.load_state_dict(processes.agree(self.model.state_dict()))  # each saw its share of the rows
-        loss, metric = self._validate()
+        loss, metric = validate(self.predictor, self.fold)
         text = f"  mean of the last {average.count} epochs' weights  valid loss {loss:.4f}"
         self.history.say(f"{text}  {self.config.metric} {metric:.4f}")
         if self.accelerator.is_main_process:
@@ -290,13 +269,13 @@ class Fit:
         if self.average is not None:
             self._settle(self.average)
         if self.accelerator.is_main_process:
-            folder, kept = self.fold.folder, self._evaluated()
+            folder = self.fold.folder
             best = folder / "state" / "best.safetensors"
             if best.is_file():
-                network.save(folder.parent / "last" / folder.name / "model.safetensors", kept, self.meta)
+                network.save(folder.parent / "last" / folder.name / "model.safetensors", self.evaluated, self.meta)
                 best.replace(folder / "model.safetensors")
             else:
-                network.save(folder / "model.safetensors", kept, self.meta)
+                network.save(folder / "model.safetensors", self.evaluated, self.meta)
             self.checkpoint.delete()
         self.accelerator.free_memory()  # it keeps every model and optimizer it has prepared
         processes.barrier()

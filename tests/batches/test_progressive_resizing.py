@@ -21,7 +21,7 @@ from pipeline.folds import stage as folds
 from pipeline.models import network
 from pipeline.prediction import stage as predict
 from pipeline.training import stage as train
-from pipeline.training.stage import _fold
+from pipeline.training.fold import Fold
 
 SIZES = "train.sizes=[{until: 0.4, size: 16}, {until: 0.7, size: [20, 24]}]"
 
@@ -36,7 +36,7 @@ def test_every_epoch_has_its_size_and_the_pixels_of_that_sizes_cache(competition
     folds.run(config)
     held, table = load_competition(config), fold_table.read(config)
     images = progressive_resizing.open_all(config, fold_rows.sources(held))
-    fold = _fold(config, table, held, images, 0)
+    fold = Fold.of(config, table, held, images, 0)
     batches = TrainingBatches(
         fold.train, Plan(len(fold.train), 8, 1, 0), augmentation.of(config), None, fold.early_sizes
     )
@@ -46,7 +46,7 @@ def test_every_epoch_has_its_size_and_the_pixels_of_that_sizes_cache(competition
     assert stored == ({"16x16", "20x24", "32x32"} if cache == "auto" else {"40x40"})
     if cache == "auto":  # the batch's rows, as the smaller cache holds them
         alone = load([competition / "config.yaml"], ["folds.n=2", "model.size=16", "augment.train=none"])
-        small = _fold(alone, table, held, progressive_resizing.open_all(alone, fold_rows.sources(held)), 0)
+        small = Fold.of(alone, table, held, progressive_resizing.open_all(alone, fold_rows.sources(held)), 0)
         batch = batches[1, 0]
         np.testing.assert_array_equal(
             batch.images_BHWC.numpy(), np.stack([small.train.images[int(n)] for n in batch.rows])

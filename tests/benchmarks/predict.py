@@ -33,7 +33,7 @@ def compare(config: Config, paths: list[Path], folds: int, rounds: int = 1) -> d
     from pipeline.machine import devices
     from pipeline.models import network
     from pipeline.models.network import Setting
-    from pipeline.prediction.predictor import predict
+    from pipeline.prediction.predictor import Predictor
 
     devices.prepare(config.train)
     setting = Setting.of(config)
@@ -43,7 +43,7 @@ def compare(config: Config, paths: list[Path], folds: int, rounds: int = 1) -> d
     rows = Rows(images, np.array([path.stem for path in paths]))
 
     def run(chosen: list[int], views: list[str]) -> list[np.ndarray]:
-        return predict([networks[fold] for fold in chosen], rows, views, config, setting, normalize)
+        return Predictor([networks[fold] for fold in chosen], config, setting, normalize).predict(rows, views)
 
     run([0], ["identity"])
     once, each = [], []

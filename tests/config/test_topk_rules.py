@@ -11,6 +11,7 @@ from synthetic import make_config
 from pipeline.competition import labels
 from pipeline.config.rules import topk_rules
 from pipeline.errors import InputError, MismatchError
+from pipeline.files import prediction_tables
 from pipeline.methods import topk
 from pipeline.methods.tasks import TASKS
 from pipeline.prediction.predictions import Predictions
@@ -62,10 +63,10 @@ def test_all_that_needs_every_class_is_told_at_once(tmp_path: Path) -> None:
 def test_a_table_shows_the_first_classes_and_is_read_again() -> None:
     classes = [f"c{n}" for n in range(8)]
     some = topk.top(np.random.default_rng(0).dirichlet(np.ones(8), 4).astype(np.float32), 6)
-    made = topk_rules.table([np.arange(4)], ["id"], some, classes)
+    made = prediction_tables.table([np.arange(4)], ["id"], some, classes)
     assert made.columns.tolist() == ["id", *(f"{what}{k}" for k in range(1, 6) for what in ("top", "p"))]
-    assert topk_rules.is_short(made.columns[1:].tolist())
-    found = topk_rules.read_table(made, classes)
+    assert prediction_tables.is_short(made.columns[1:].tolist())
+    found = prediction_tables.read_table(made, classes)
     assert found.columns_NK.tolist() == some.columns_NK[:, :5].tolist()
     assert (found.values_NK == some.values_NK[:, :5]).all()
 

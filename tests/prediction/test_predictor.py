@@ -11,14 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.batches import augmentation
-from pipeline.batches.loader import Normalize
+from pipeline.batches.loader import Augmentation, Normalize
 from pipeline.batches.rows import Images, Rows, subset
 from pipeline.config.config import Config
 from pipeline.config.loading import parse
 from pipeline.methods.arrays import Array
 from pipeline.models import network
 from pipeline.models.network import Setting
-from pipeline.prediction.predictor import predict
+from pipeline.prediction.predictor import Predictor
 
 SETTING = Setting(torch.device("cpu"), "fp32", False)
 SIDE = 16
@@ -67,8 +67,11 @@ def normalize() -> Normalize:
     return Normalize((0.5, 0.4, 0.3), (0.2, 0.3, 0.4), SETTING.device, SETTING.channels_last)
 
 
-def run(rows: Rows, views: list[str], settings: Config, **options: Any) -> Array:
-    return predict([Corners()], rows, views, settings, SETTING, normalize(), **options)[0]
+def run(
+    rows: Rows, views: list[str], settings: Config, augment: Augmentation | None = None, as_logits: bool = False
+) -> Array:
+    predictor = Predictor([Corners()], settings, SETTING, normalize(), augment=augment)
+    return predictor.predict(rows, views, as_logits=as_logits)[0]
 
 
 def by_hand(image_HWC: Array) -> Array:
@@ -109,7 +112,7 @@ def test_every_row_comes_once_in_its_place_and_is_read_once(batch_size: int) -> 
     rows = table(11)
     networks = [Corners(), Corners()]
     views = ["identity", "hflip", "rot90"]
-    one, two = predict(networks, rows, views, config(batch_size), SETTING, normalize())
+    one, two = Predictor(networks, config(batch_size), SETTING, normalize()).predict(rows, views)
     assert isinstance(rows.images, Counted) and rows.images.reads.tolist() == [1] * 11
     assert [made.calls for made in networks] == [3 * -(-11 // batch_size)] * 2
     np.testing.assert_array_equal(one, two)
@@ -183,5 +186,5 @@ def test_a_saved_network_predicts_the_same(tmp_path: Path) -> None:
     loaded, meta = network.load(tmp_path / "model.safetensors", settings, SETTING)
     assert meta == {"classes": ["a", "b", "c"], "fold": 2} and not loaded.training
     rows = table(3)
-    one, two = predict([model, loaded], rows, ["identity"], settings, SETTING, normalize())
+    one, two = Predictor([model, loaded], settings, SETTING, normalize()).predict(rows, ["identity"])
     np.testing.assert_array_equal(one, two)

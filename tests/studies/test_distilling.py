@@ -62,7 +62,7 @@ def test_distill_trains_a_student_that_any_command_takes(taught: Path, capsys: p
     capsys.readouterr()
     assert main([*command, "--weight", "0.5"]) == 0
     printed = capsys.readouterr().out
-    assert "fold 0: 32 targets drawn to shapes" in printed
+    assert "fold 0: 32 targets mixed with predictions of shapes" in printed
     assert "single models on 12 held-back rows" in printed and "optimistic by" in printed
     run = runs / "shapes-distill"
     assert yaml.safe_load((run / "distill.yaml").read_text()) == {

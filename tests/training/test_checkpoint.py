@@ -45,11 +45,14 @@ class Training:
             self.ema.update(self.model, step=step)
         return self
 
+    def checkpoint(self, path: Path) -> Checkpoint:
+        return Checkpoint(path, self.model, self.ema, self.optimizer, self.accelerator)
+
     def save(self, path: Path) -> None:
-        Checkpoint(path).save(self.model, self.ema, self.optimizer, self.accelerator, {"epochs": [1, 2.5, None]})
+        self.checkpoint(path).save({"epochs": [1, 2.5, None]})
 
     def load(self, path: Path) -> object:
-        return Checkpoint(path).load(self.model, self.ema, self.optimizer, self.accelerator)
+        return self.checkpoint(path).load()
 
     def everything(self) -> list[Tensor]:
         return [*self.model.state_dict().values(), *self.ema.module.state_dict().values()]
@@ -142,7 +145,8 @@ def test_an_interrupted_save_leaves_the_earlier_one(tmp_path: Path) -> None:
 
 def test_delete_removes_the_folder(tmp_path: Path) -> None:
     path = tmp_path / "state/last.safetensors"
-    Training("sgd").save(path)
-    Checkpoint(path).delete()
+    checkpoint = Training("sgd").checkpoint(path)
+    checkpoint.save({})
+    checkpoint.delete()
     assert not path.parent.exists()
-    Checkpoint(path).delete()
+    checkpoint.delete()

@@ -22,7 +22,7 @@ from pipeline.files.tables import write_table
 from pipeline.folds.fold_table import FoldTable
 from pipeline.images.cache import open_config
 from pipeline.prediction.predictions import Predictions
-from pipeline.training.distillation import Teachers, FoldData
+from pipeline.training.distillation import FoldData, Teachers
 
 ROWS = 30
 
@@ -72,7 +72,7 @@ def test_targets_are_drawn_to_models_that_did_not_train_on_the_row(tmp_path: Pat
             oof_C = by.probs_NVC[by.ids.tolist().index(name)].mean(0, dtype=np.float64)
             wanted_C = truth_C if home == fold else 0.7 * truth_C + 0.3 * oof_C
             np.testing.assert_allclose(target_C, wanted_C, atol=1e-6)
-        assert found.note == "20 targets drawn to t"
+        assert found.note == "20 targets mixed with predictions of t"
         assert own.targets_NC.dtype == np.float32
 
 
@@ -159,7 +159,7 @@ def test_what_makes_no_sense_is_refused(tmp_path: Path) -> None:
         with pytest.raises(InputError, match=reason):
             parse({**tree, **changes}, "x")
     unknown = parse({**tree, "pseudo": {"teacher": "nobody"}}, "x")
-    with pytest.raises(InputError, match="pseudo.teacher: found 'nobody', expected a run in"):
+    with pytest.raises(InputError, match=r"pseudo\.teacher: found 'nobody', expected a run in"):
         Teachers(unknown, load(config), table)
     own = make_config(tmp_path, run="t", train__seeds=[1, 2], data__task="ordinal")
     write_text(tmp_path / "runs/t/config.yaml", dump(own))

@@ -30,7 +30,8 @@ def trained(competition: Path) -> Config:
 
 
 def unfinished(config: Config, force: bool = False) -> list[int]:
-    return train._unfinished(config, fold_table.read(config), IMAGES, [0, 1, 2], force)
+    found = train.fields(config, fold_table.read(config), IMAGES)
+    return train._unfinished(config, [0, 1, 2], found, force)
 
 
 def test_a_finished_fold_is_kept(trained: Config) -> None:

@@ -22,8 +22,8 @@ from pipeline.methods.schedules import SCHEDULES
 from pipeline.models import network
 from pipeline.training.fold import Fold
 from pipeline.training.history import History
-from pipeline.training.trainer import fit
 from pipeline.training.optimizer import optimizer
+from pipeline.training.trainer import fit
 
 SETTING = network.Setting(torch.device("cpu"), "fp32", False)
 

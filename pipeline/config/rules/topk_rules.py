@@ -1,4 +1,4 @@
-"""Say when only the most probable classes of each row are kept, what such runs can do, and how they are shown."""
+"""Say when only the most probable classes of each row are kept, and what such runs can do."""
 
 from __future__ import annotations
 
@@ -6,21 +6,17 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from pipeline.errors import InputError, Problem
+from pipeline.files.prediction_tables import SHOWN
 from pipeline.methods.arrays import Array
 from pipeline.methods.metrics import METRICS, find
 from pipeline.methods.topk import Top
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from pipeline.config.config import Config
 
 MANY = 2000  # exclusive classes: above, predict.top_k auto keeps some
 KEPT = 100
-SHOWN = 5  # classes of a row in oof.csv, test.csv and blend.csv
 
 
 def kept(config: Config, classes: int) -> int | None:
@@ -93,39 +89,3 @@ def left_out(metrics: Sequence[str], count: int) -> str:
     """Return the note that these scores are missing."""
     names = ", ".join([*metrics, "the AUC of each class"])
     return f"left out: {names}: only the {count} most probable classes of a row are kept (predict.top_k)"
-
-
-def table(first: Sequence[Array], names: Sequence[str], probs_NC: Array, classes: Sequence[str]) -> pd.DataFrame:
-    """Return the named first columns and one per class, or top1, p1, top2, … where not all classes are kept.
-
-    They are put together by position, as a class may be called like one of them.
-    """
-    import pandas as pd
-
-    titles: list[str] = list(classes)
-    columns: list[Array] = []
-    if isinstance(probs_NC, Top):
-        best, called = probs_NC.first(SHOWN), np.asarray(classes, dtype=object)
-        titles = []
-        for k in range(best.values_NK.shape[1]):
-            columns += [called[best.columns_NK[:, k]], best.values_NK[:, k]]
-            titles += [f"top{k + 1}", f"p{k + 1}"]
-    else:
-        columns = list(probs_NC.T)
-    made = pd.DataFrame(dict(enumerate([*first, *columns])))
-    made.columns = [*names, *titles]
-    return made
-
-
-def read_table(made: pd.DataFrame, classes: Sequence[str]) -> Top:
-    """Return the first classes of each row of such a table of texts."""
-    number = {name: c for c, name in enumerate(classes)}
-    count = sum(re.fullmatch(r"top[0-9]+", title) is not None for title in made.columns)
-    columns = [made[f"top{k + 1}"].map(number).to_numpy(np.int32) for k in range(count)]
-    values = [made[f"p{k + 1}"].to_numpy(np.float32) for k in range(count)]
-    return Top(np.stack(columns, axis=1), np.stack(values, axis=1), len(classes))
-
-
-def is_short(titles: Sequence[str]) -> bool:
-    """Tell whether these columns of a table hold the first classes alone."""
-    return list(titles[:2]) == ["top1", "p1"]

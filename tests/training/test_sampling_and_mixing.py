@@ -19,7 +19,7 @@ from pipeline.config.config import Config
 from pipeline.errors import InputError
 from pipeline.methods.sampling import DisturbLabels
 from pipeline.models import network
-from pipeline.training import epoch_plan
+from pipeline.training import sampling_and_mixing
 from pipeline.training.fold import Fold
 from pipeline.training.trainer import Fit, fit
 
@@ -228,6 +228,6 @@ def test_all_of_it_resumes_with_the_same_bytes(tmp_path: Path) -> None:
 def test_mixing_needs_two_rows_in_every_process(tmp_path: Path) -> None:
     settings = config(tmp_path, mix={"kind": "mixup"})
     with pytest.raises(InputError, match="7 rows are dealt to 4; use fewer processes"):
-        epoch_plan.check_mixing(settings, Plan(7, 8, 0, 0, 0, 4))
-    epoch_plan.check_mixing(settings, Plan(8, 8, 0, 0, 0, 4))
-    epoch_plan.check_mixing(config(tmp_path), Plan(7, 8, 0, 0, 0, 4))
+        sampling_and_mixing.check_mixing(settings, Plan(7, 8, 0, 0, 0, 4))
+    sampling_and_mixing.check_mixing(settings, Plan(8, 8, 0, 0, 0, 4))
+    sampling_and_mixing.check_mixing(config(tmp_path), Plan(7, 8, 0, 0, 0, 4))

@@ -1,4 +1,4 @@
-"""Say which rows an epoch draws and how their targets change, as the config asks."""
+"""Sample rows, weigh classes, and disturb, smooth and mix targets as the config asks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from pipeline.batches.loader import Batch, Disturb, Plan
 from pipeline.batches.rows import Rows
 from pipeline.config.config import Config
-from pipeline.errors import InputError
+from pipeline.errors import InputError, Problem
 from pipeline.methods.arrays import Array
 from pipeline.methods.mixing import mix_batch, unweigh, weigh
 from pipeline.methods.sampling import DisturbLabels, DisturbValues, class_weights, row_shares
@@ -59,10 +59,9 @@ def weights(config: Config, rows: Rows, output: Output, classes: Sequence[str], 
 def check_mixing(config: Config, plan: Plan) -> None:
     """Raise InputError where a process would get one row of a step, which has no partner to mix with."""
     if config.mix.kind != "none" and plan.rows < 2 * plan.processes:
-        raise InputError(
-            f"mix.kind: {config.mix.kind} needs two rows in every step of every process, but {plan.rows} rows are "
-            f"dealt to {plan.processes}; use fewer processes, or set mix.kind=none"
-        )
+        needs = f"{config.mix.kind} needs two rows in every step of every process"
+        found = f"{needs}, but {plan.rows} rows are dealt to {plan.processes}"
+        raise InputError(Problem("mix.kind", found, remedy="use fewer processes, or set mix.kind=none"))
 
 
 def spans(output: Output, width: int) -> tuple[tuple[int, int], ...]:
