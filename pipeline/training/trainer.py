@@ -80,7 +80,7 @@ class Fit:
         assert fold.train.targets_NC is not None
         task, train = TASKS[config.data.task], config.train
         scale = task.scale(fold.train.targets_NC, config.loss.name, config.data.range)
-        self.output = Output(task, config.loss.name, config.data.heads_of(fold.classes), scale)
+        self.output = Output.of(config, {"heads": config.data.heads_of(fold.classes), "scale": scale})
         self.meta = {**meta, **self.output.meta, "fold": fold.number, "classes": list(fold.classes)}
         self.setting = Setting.of(config)
         self.model, self.origin = network.build(config, fold.classes, self.setting, fold.number, fresh=True)

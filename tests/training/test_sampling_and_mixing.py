@@ -182,6 +182,15 @@ def test_smoothing_over_the_others_reaches_the_targets(tmp_path: Path) -> None:
     assert set(np.round(targets.unique().numpy(), 6)) == {np.float32(0.1), np.float32(0.8)}
 
 
+def test_the_options_of_a_loss_reach_the_training(tmp_path: Path) -> None:
+    """Focal loss with γ = 0 is cross entropy; with another γ it is not."""
+    logits, targets = torch.randn(4, 3, generator=torch.Generator().manual_seed(0)), torch.eye(3)[[0, 1, 2, 0]]
+    expected = torch.nn.functional.cross_entropy(logits, targets, reduction="none")
+    for gamma, equal in ((0.0, True), (3.0, False)):
+        made = started(config(tmp_path, loss={"name": "focal", "gamma": gamma}))
+        assert torch.allclose(made._losses(logits, targets, None), expected) is equal
+
+
 def test_an_ordinal_network_has_one_output_less_and_gives_all_classes(tmp_path: Path) -> None:
     settings = config(tmp_path, data__task="ordinal", loss__name="ordinal", train__epochs=1)
     made = started(settings)
