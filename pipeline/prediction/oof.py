@@ -45,7 +45,8 @@ class RunPredictions:
             return topk.mean(each or [topk.Top(none.astype(np.int32), none, len(self.classes))])
         total_TVC = np.zeros((len(self.test_ids), len(views), len(self.classes)))
         for found in self.tests:
-            total_TVC += _of(found, views)[np.argsort(found.ids)]
+            probs_TVC = found.probs_NVC[:, [found.views.index(view) for view in views]]
+            total_TVC += probs_TVC[np.argsort(found.ids)]
         return np.asarray((total_TVC / max(len(self.tests), 1)).mean(axis=1))
 
     @property
@@ -108,12 +109,12 @@ def read_run(
     folds = predicted_folds(folder, table) if partial else list(range(table.n))
     if not folds:
         raise MismatchError(Problem(str(folder), "no fold is predicted", remedy="predict with: foldline predict"))
+    test_paths = prediction_files(folder, folds, ["test"]) if test else []
+    if partial:
+        test_paths = [path for path in test_paths if path.is_file()]
     problems: list[Problem] = []
-    test_paths = [path for path in prediction_files(folder, folds, ["test"]) if path.is_file() or not partial]
-    valid, tests = (
-        _load(paths, composite, head, problems)
-        for paths in (prediction_files(folder, folds, ["valid"]), test_paths if test else [])
-    )
+    valid = _load(prediction_files(folder, folds, ["valid"]), composite, head, problems)
+    tests = _load(test_paths, composite, head, problems)
     if problems:
         raise MismatchError(*problems)
     first_path, first = next(iter(valid.items()))
@@ -214,7 +215,3 @@ def _load(
         except ValueError as error:
             problems += [one.below("submission.composite") for one in problems_of(error)]
     return made
-
-
-def _of(found: Predictions, views: Sequence[str]) -> Array:
-    return found.probs_NVC[:, [found.views.index(view) for view in views]]

@@ -271,11 +271,10 @@ class Fit:
         if self.accelerator.is_main_process:
             folder = self.fold.folder
             best = folder / "state" / "best.safetensors"
+            last = folder.parent / "last" / folder.name if best.is_file() else folder
+            network.save(last / "model.safetensors", self.evaluated, self.meta)
             if best.is_file():
-                network.save(folder.parent / "last" / folder.name / "model.safetensors", self.evaluated, self.meta)
                 best.replace(folder / "model.safetensors")
-            else:
-                network.save(folder / "model.safetensors", self.evaluated, self.meta)
             self.checkpoint.delete()
         self.accelerator.free_memory()  # it keeps every model and optimizer it has prepared
         processes.barrier()

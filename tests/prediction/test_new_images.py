@@ -131,6 +131,15 @@ def test_every_unreadable_image_is_listed_and_nothing_is_written(moved: Path, tm
     assert not (tmp_path / "found.csv").exists()
 
 
+def test_unreadable_images_that_are_skipped_are_said(
+    moved: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (moved / "images/0050.png").write_bytes(b"")
+    found = read(predict_new(moved / "run", str(moved / "images"), tmp_path / "found.csv", ["data.missing=skip"]))
+    assert len(found) == 12 and not found.loc["0050"].isna().any()
+    assert re.search(r"1 unreadable images are predicted as mid-gray, first .*0050.png: empty", capsys.readouterr().out)
+
+
 def test_every_image_is_decoded_once(moved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     decoded: list[Path] = []
     real = new_images.decode_config

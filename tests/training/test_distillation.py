@@ -27,7 +27,7 @@ from pipeline.training.distillation import FoldData, Teachers
 ROWS = 30
 
 
-def world(folder: Path, **changes: Any) -> tuple[Config, FoldTable, dict[int, Predictions]]:
+def written(folder: Path, **changes: Any) -> tuple[Config, FoldTable, dict[int, Predictions]]:
     """Write a competition of three classes and a teacher `t` of three folds; return the student's config."""
     teacher = make_config(folder, run="t", data__cache={"dir": None}, folds={"n": 3})
     root = Path(teacher.data.root)
@@ -43,14 +43,14 @@ def world(folder: Path, **changes: Any) -> tuple[Config, FoldTable, dict[int, Pr
     return student, table, made
 
 
-def taught(config: Config, table: FoldTable, fold: int) -> tuple[Teachers, FoldData]:
+def learnt(config: Config, table: FoldTable, fold: int) -> tuple[Teachers, FoldData]:
     teachers = Teachers(config, load(config), table)
     images = open_config(config, fold_rows.sources(teachers.competition), progress=False)
     return teachers, teachers.fold(fold, images)
 
 
 def test_without_a_teacher_everything_stays(tmp_path: Path) -> None:
-    config, table, _ = world(tmp_path)
+    config, table, _ = written(tmp_path)
     competition = load(config)
     teachers = Teachers(config, competition, table)
     images = open_config(config, fold_rows.sources(teachers.competition), progress=False)
@@ -60,9 +60,9 @@ def test_without_a_teacher_everything_stays(tmp_path: Path) -> None:
 
 
 def test_targets_are_drawn_to_models_that_did_not_train_on_the_row(tmp_path: Path) -> None:
-    config, table, made = world(tmp_path, distill={"teacher": "t", "weight": 0.3})
+    config, table, made = written(tmp_path, distill={"teacher": "t", "weight": 0.3})
     for fold in range(3):
-        _, found = taught(config, table, fold)
+        _, found = learnt(config, table, fold)
         own = found.competition
         for name, target_C in zip(own.ids, own.targets_NC, strict=True):
             row = int(name)
@@ -77,7 +77,7 @@ def test_targets_are_drawn_to_models_that_did_not_train_on_the_row(tmp_path: Pat
 
 
 def test_rows_that_are_never_validated_keep_the_truth(tmp_path: Path) -> None:
-    config, table, _ = world(tmp_path, distill={"teacher": "t", "weight": 1.0})
+    config, table, _ = written(tmp_path, distill={"teacher": "t", "weight": 1.0})
     fold_N = table.fold.copy()
     fold_N[:6] = -1
     kept = replace(table, fold=fold_N)
@@ -87,13 +87,13 @@ def test_rows_that_are_never_validated_keep_the_truth(tmp_path: Path) -> None:
         mine = np.isin(old.ids, kept.valid_ids(fold))
         meta = {**old.meta, "fold_hash": kept.fold_hash}
         Predictions(old.ids[mine], old.views, old.classes, old.probs_NVC[mine], meta).save(path)
-    _, found = taught(config, kept, 0)
+    _, found = learnt(config, kept, 0)
     np.testing.assert_array_equal(found.competition.targets_NC[:6].max(1), 1)
     assert (found.competition.targets_NC[fold_N > 0].max(1) < 1).all()
 
 
 def test_a_single_validated_fold_has_nothing_to_distil(tmp_path: Path) -> None:
-    config, table, _ = world(tmp_path, distill={"teacher": "t"})
+    config, table, _ = written(tmp_path, distill={"teacher": "t"})
     held = replace(table, fold=np.where(table.fold == 0, 0, -1))
     path = tmp_path / "runs/t/fold0/valid.npz"
     old = Predictions.load(path)
@@ -104,13 +104,13 @@ def test_a_single_validated_fold_has_nothing_to_distil(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("soft", [False, True])
 def test_a_fold_learns_test_labels_from_its_own_model_alone(tmp_path: Path, soft: bool) -> None:
-    config, table, _ = world(tmp_path, pseudo={"teacher": "t", "threshold": 0.6, "weight": 0.5, "soft": soft})
+    config, table, _ = written(tmp_path, pseudo={"teacher": "t", "threshold": 0.6, "weight": 0.5, "soft": soft})
     chosen = []
     for fold in range(3):
         test = Predictions.load(tmp_path / f"runs/t/fold{fold}/test.npz")
         mean = dict(zip(test.ids.tolist(), test.probs_NVC.mean(1, dtype=np.float64), strict=True))
         sure = [name for name in TEST_IDS if mean[name].max() >= 0.6]
-        teachers, found = taught(config, table, fold)
+        teachers, found = learnt(config, table, fold)
         extra = found.competition.extra
         assert extra is not None and extra.ids.tolist() == [f"test:{name}" for name in sure]
         wanted = [mean[name] if soft else np.eye(3)[mean[name].argmax()] for name in sure]
@@ -128,7 +128,7 @@ def test_a_fold_learns_test_labels_from_its_own_model_alone(tmp_path: Path, soft
 
 
 def test_other_folds_classes_and_lacking_files_are_refused_together(tmp_path: Path) -> None:
-    config, table, _ = world(tmp_path, distill={"teacher": "t"})
+    config, table, _ = written(tmp_path, distill={"teacher": "t"})
     competition = load(config)
     Predictions.load(path := tmp_path / "runs/t/fold0/valid.npz")
     old = Predictions.load(path)
@@ -143,7 +143,7 @@ def test_other_folds_classes_and_lacking_files_are_refused_together(tmp_path: Pa
 
 
 def test_what_makes_no_sense_is_refused(tmp_path: Path) -> None:
-    config, table, _ = world(tmp_path, pseudo={"teacher": "t", "threshold": 1.0})
+    config, table, _ = written(tmp_path, pseudo={"teacher": "t", "threshold": 1.0})
     with pytest.raises(InputError, match="no row of the test reaches 1, the surest has 0"):
         Teachers(config, load(config), table)
     tree = config.model_dump(mode="json")
@@ -172,7 +172,7 @@ def test_what_makes_no_sense_is_refused(tmp_path: Path) -> None:
 
 
 def test_hashes_follow_the_predictions_and_the_settings(tmp_path: Path) -> None:
-    config, table, _ = world(tmp_path, distill={"teacher": "t"}, pseudo={"teacher": "t", "threshold": 0.5})
+    config, table, _ = written(tmp_path, distill={"teacher": "t"}, pseudo={"teacher": "t", "threshold": 0.5})
     competition = load(config)
     first = Teachers(config, competition, table).hashes
     assert Teachers(config, competition, table).hashes == first

@@ -74,6 +74,11 @@ def test_the_loss_may_be_monitored() -> None:
     assert (history.best, len(history.epochs)) == (1, 3)
 
 
+def test_the_loss_decides_where_the_metric_is_undefined() -> None:
+    history = told(config("roc_auc", patience=2), [0.6, 0.5, 0.4, 0.45], [float("nan")] * 4)
+    assert history.best == 2 and not history.stopped
+
+
 def test_add_says_whether_the_epoch_is_the_best() -> None:
     history = History(config())
     assert [history.add(epoch(n, metric=value)) for n, value in enumerate([0.5, 0.4, 0.6], 1)] == [True, False, True]
