@@ -164,7 +164,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _config(given: argparse.Namespace) -> Config | None:
     """Load the config that the command line names, with what its own options set."""
     from pipeline.config.loading import load, look
-    from pipeline.errors import InputError
+    from pipeline.errors import InputError, Problem
     from pipeline.studies.distilling import student
 
     if given.command == "check":  # it tells what else is wrong, too
@@ -178,7 +178,7 @@ def _config(given: argparse.Namespace) -> Config | None:
     if given.command == "predict" and given.source is not None:
         return None
     if not given.config:
-        raise InputError("predict: found neither -c CONFIG nor --from RUN; name one of them")
+        raise InputError(Problem("predict", "found neither -c CONFIG nor --from RUN", remedy="name one of them"))
     members = getattr(given, "members", None)
     return load(given.config, [*given.set, *([f"ensemble.members={json.dumps(members)}"] if members else [])])
 

@@ -38,8 +38,11 @@ class Refused(ValueError):
     """Carry the problems of a value whose place the caller knows."""
 
     def __init__(self, *problems: Problem) -> None:
-        super().__init__("\n".join(map(str, problems)))
+        super().__init__(*problems)  # what it is made anew from in another process
         self.problems = problems
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.problems))
 
 
 def problems_of(error: ValueError) -> tuple[Problem, ...]:
@@ -52,9 +55,12 @@ class FoldlineError(Exception):
 
     exit_code = 1
 
-    def __init__(self, *problems: Problem | str) -> None:
-        self.problems = tuple(Problem("", one) if isinstance(one, str) else one for one in problems)
-        super().__init__("\n".join(self.lines))
+    def __init__(self, *problems: Problem) -> None:
+        super().__init__(*problems)  # what it is made anew from in another process
+        self.problems = problems
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines)
 
     @property
     def lines(self) -> list[str]:

@@ -11,7 +11,7 @@ import pytest
 from conftest import ROOT
 
 from pipeline import cli as command_line
-from pipeline.errors import FoldlineError, InputError, LockedError, MismatchError, SpaceError, TrainingError
+from pipeline.errors import FoldlineError, InputError, LockedError, MismatchError, Problem, SpaceError, TrainingError
 
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 HEAVY = {"torch", "pandas", "numpy", "pydantic", "yaml", "timm"}
@@ -82,6 +82,9 @@ def test_folds_are_sorted_and_taken_once() -> None:
     assert (arguments.config, arguments.set) == (["a.yaml", "b.yaml"], ["a.b=1", "c=2"])
 
 
+WRONG = (Problem("a", "wrong"), Problem("b", "wrong too"))
+
+
 def fails(monkeypatch: pytest.MonkeyPatch, fail: Callable[..., None]) -> None:
     """Let the command `score` fail, whatever its config."""
     monkeypatch.setattr(command_line, "_config", lambda _: None)
@@ -91,12 +94,12 @@ def fails(monkeypatch: pytest.MonkeyPatch, fail: Callable[..., None]) -> None:
 @pytest.mark.parametrize(
     ("error", "code"),
     [
-        (InputError("a: wrong", "b: wrong too"), 2),
-        (MismatchError("a: wrong", "b: wrong too"), 3),
-        (LockedError("a: wrong", "b: wrong too"), 4),
-        (SpaceError("a: wrong", "b: wrong too"), 5),
-        (TrainingError("a: wrong", "b: wrong too"), 6),
-        (FoldlineError("a: wrong", "b: wrong too"), 1),
+        (InputError(*WRONG), 2),
+        (MismatchError(*WRONG), 3),
+        (LockedError(*WRONG), 4),
+        (SpaceError(*WRONG), 5),
+        (TrainingError(*WRONG), 6),
+        (FoldlineError(*WRONG), 1),
     ],
 )
 def test_every_error_has_its_code_and_a_line_per_defect(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import pytest
 
 from pipeline.errors import InputError, Problem, Refused, lookup, problems_of
@@ -40,5 +42,7 @@ def test_a_problem_reads_as_place_found_expected_remedy() -> None:
     assert str(problem.below("train")) == "train.lr: found 0, expected a positive number; set 3e-4"
     assert str(Problem("", "found 0").below("train")) == "train: found 0"
     assert problems_of(Refused(problem)) == (problem,) and problems_of(ValueError("x")) == (Problem("", "x"),)
-    error = InputError(problem, "another")
+    error = InputError(problem, Problem("", "another"))
     assert error.lines == [str(problem), "another"] and str(error) == f"{problem}\nanother"
+    again = pickle.loads(pickle.dumps(error))  # as a fold's process hands it over
+    assert type(again) is InputError and again.problems == error.problems and str(again) == str(error)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.config.config import Config
-from pipeline.errors import FoldlineError, InputError, LockedError, MismatchError, SpaceError, TrainingError
+from pipeline.errors import FoldlineError, InputError, LockedError, MismatchError, Problem, SpaceError, TrainingError
 from pipeline.machine.processes import cores
 from pipeline.methods import samplers
 from pipeline.tuning.queue import Job, Queue
@@ -73,7 +73,8 @@ def run_workers(config: Config, url: str, trials: int, workers: int, until: floa
                     raise KeyboardInterrupt
                 elif code != 0:
                     error = ERRORS.get(code, FoldlineError)
-                    raise error(f"tune: worker {number} ended with code {code}; what it said stands above")
+                    why = f"worker {number} ended with code {code}"
+                    raise error(Problem("tune", why, remedy="what it said stands above"))
     finally:
         for process in processes.values():
             process.send_signal(signal.SIGINT)
@@ -114,7 +115,8 @@ def work(config: Config, url: str, trials: int, number: int = 0, until: float | 
             failed = _train(setup, queue, job, check, inputs)
             failures = failures + 1 if failed else 0
             if failures >= MOST_FAILURES and not setup.ranked:
-                raise TrainingError(f"{failures} trials in a row failed and none is finished; the last one: {failed}")
+                found = f"{failures} trials in a row failed and none is finished; the last one: {failed}"
+                raise TrainingError(Problem("tune", found))
             check()
 
 

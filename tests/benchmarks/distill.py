@@ -1,15 +1,15 @@
-"""Measure how much learning from another run flatters out-of-fold scores, on rows that no model saw.
+"""Measure how much learning from another run makes out-of-fold scores optimistic, on rows that no model saw.
 
     python tests/benchmarks/distill.py [--rounds 30] [--weight 0.3]
 
 Each round draws 600 of the digits, trains teachers and students on 5 folds of them, and scores both out of fold and on
-rows held back; there each fold's model is scored alone, as their mean would be better by itself. The flattery is the
+rows held back; there each fold's model is scored alone, as their mean would be better by itself. The optimism is the
 student's lead out of fold less its lead on held-back rows. `distill` draws targets to out-of-fold predictions; `pseudo`
 adds 400 unlabelled rows with the label of the fold's own model, which saw nothing that the fold validates; `pseudo of
 all` takes the mean of all models, as a submission would be, which Foldline does not do. A share of the labels is wrong
 in the lower half: the more a model remembers single rows, the more there is to leak.
 
-Found with 10 rounds: distill is flattered by 0.0013 to 0.0048, with wrong labels by 0.006 to 0.021; kernel ridge seems
+Found with 10 rounds: distill is optimistic by 0.0013 to 0.0048, with wrong labels by 0.006 to 0.021; kernel ridge seems
 to gain 0.0035 where it loses 0.0013. pseudo: by nothing that 10 or 60 rounds show. pseudo of all: by 0.002 to 0.056.
 """
 
@@ -37,12 +37,12 @@ WAYS = ("distill", "pseudo", "pseudo of all")
 
 
 def main() -> None:
-    """Print a table: how the student learns, the learner, wrong labels, leads, flattery with a 90 % interval."""
+    """Print a table: how the student learns, the learner, wrong labels, leads, optimism with a 90 % interval."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--weight", type=float, default=0.3)
     options = parser.parse_args()
-    print(f"{'way':<15}{'learner':<15}{'wrong':>6}{'teacher':>9}{'held back':>11}{'out of fold':>13}  flattered by")
+    print(f"{'way':<15}{'learner':<15}{'wrong':>6}{'teacher':>9}{'held back':>11}{'out of fold':>13}  optimistic by")
     for wrong in (0.0, 0.3):
         for name, make in LEARNERS.items():
             found = [one_round(make, wrong, options.weight, seed) for seed in range(options.rounds)]

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, Cli
 
-from pipeline.errors import InputError, TrainingError
+from pipeline.errors import InputError, Problem, TrainingError
 from pipeline.machine import parallel_folds
 from pipeline.machine.parallel_folds import Stop
 from pipeline.machine.processes import cores
@@ -32,7 +32,7 @@ def fail(folder: Path, fold: int, stop: Stop) -> None:
     if fold == 1:
         while not (folder / "0 began").exists():
             time.sleep(0.01)
-        raise InputError("fold 1: found nothing")
+        raise InputError(Problem("fold 1", "found nothing"))
     (folder / f"{fold} began").touch()
     try:
         while True:

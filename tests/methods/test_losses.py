@@ -216,7 +216,7 @@ def test_shares_are_differences_of_what_lies_beyond() -> None:
     logits_BJ = torch.tensor([[3.0, 1.0, -2.0]], dtype=torch.float64)
     one, two, three = (1 / (1 + np.exp([-3.0, -1.0, 2.0]))).tolist()
     assert shares(logits_BJ)[0].tolist() == pytest.approx([1 - one, one - two, two - three, three])
-    crossed_BJ = torch.tensor([[0.0, 2.0, -2.0]], dtype=torch.float64)  # beyond 1 more surely than beyond 0
+    crossed_BJ = torch.tensor([[0.0, 2.0, -2.0]], dtype=torch.float64)  # beyond 1 more probably than beyond 0
     assert shares(crossed_BJ)[0].tolist() == pytest.approx([0.5, 0, 0.5 - (low := 1 / (1 + np.exp(2.0))), low])
 
 

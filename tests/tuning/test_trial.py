@@ -16,7 +16,7 @@ from synthetic import CLASSES, make_config, make_folds, pets
 from pipeline.config import fingerprints
 from pipeline.config.config import Config
 from pipeline.config.loading import dump
-from pipeline.errors import MismatchError, TrainingError
+from pipeline.errors import MismatchError, Problem, TrainingError
 from pipeline.files.atomic import write_text
 from pipeline.files.tables import write_table
 from pipeline.folds import fold_table
@@ -173,7 +173,11 @@ def test_a_subset_of_folds_is_raced_in_its_order(study: Run) -> None:
 
 def test_a_failing_trial_has_its_reason_and_the_study_goes_on(study: Run) -> None:
     memory = RuntimeError("CUDA out of memory. Tried to allocate 20 GiB")
-    fails = {0.5: TrainingError("fold 0: the loss is not finite"), 0.0: memory, 0.1: AssertionError("height (33)")}
+    fails = {
+        0.5: TrainingError(Problem("fold 0", "the loss is not finite")),
+        0.0: memory,
+        0.1: AssertionError("height (33)"),
+    }
     found = {quality(one): one for one in study(4, fails=fails)}
     assert reason(found[0.5]) == "fold 0: the loss is not finite"
     assert reason(found[0.0]).startswith("out of memory; lower train.batch_size")
@@ -184,12 +188,12 @@ def test_a_failing_trial_has_its_reason_and_the_study_goes_on(study: Run) -> Non
 
 def test_nothing_but_failures_ends_the_study(study: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "MOST_FAILURES", 2)
-    broken = dict.fromkeys([0.5, 0.8, 0.0, 0.1], TrainingError("no such image"))
+    broken = dict.fromkeys([0.5, 0.8, 0.0, 0.1], TrainingError(Problem("", "no such image")))
     with pytest.raises(TrainingError, match="2 trials in a row failed and none is finished; the last one: no such"):
         study(4, fails=broken)
 
 
-@pytest.mark.parametrize("stop", [KeyboardInterrupt(), MismatchError("another run lies there")])
+@pytest.mark.parametrize("stop", [KeyboardInterrupt(), MismatchError(Problem("", "another run lies there"))])
 def test_what_is_no_fault_of_the_settings_gives_the_trial_back(study: Run, stop: BaseException) -> None:
     with pytest.raises(type(stop)):
         study(1, fails={0.8: stop})  # type: ignore[dict-item]
