@@ -32,7 +32,7 @@ def run(config: Config, only: Sequence[int] | None = None, force: bool = False) 
     if only is None:
         stages += [
             ("ensemble", lambda: ensemble.run(config), False),
-            ("report", lambda: _report(config), False),
+            ("report", lambda: _report(config, inputs), False),
         ]
     times = [_timed(*stage) for stage in stages]
     if processes.is_main():
@@ -43,10 +43,10 @@ def run(config: Config, only: Sequence[int] | None = None, force: bool = False) 
     return config.run_dir
 
 
-def _report(config: Config) -> None:
+def _report(config: Config, inputs: Inputs) -> None:
     """Score the held-back labels where there are any, then draw the report, which shows that score too."""
     example.held_back(config)
-    report.run(config)
+    report.run(config, inputs.competition(config))
 
 
 def _timed(name: str, work: Callable[[], object], together: bool) -> float:

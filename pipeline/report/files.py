@@ -33,8 +33,9 @@ class Card(NamedTuple):
 class Run:
     """Read a run's files when they are first asked for; what is absent is None or empty."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, competition: Competition | None = None) -> None:
         self.config = config
+        self._given = competition
         self.folder = config.run_dir
         self.task = TASKS[config.data.task]
 
@@ -87,7 +88,7 @@ class Run:
 
     @cached_property
     def competition(self) -> Competition:
-        return load(self.config)
+        return self._given or load(self.config)
 
     def images(self, rows: list[int]) -> list[Array]:
         """Return training images by their row number, from the cache; of several the first."""

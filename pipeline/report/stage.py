@@ -6,6 +6,7 @@ from collections.abc import Callable
 from html import escape
 from pathlib import Path
 
+from pipeline.competition.competition import Competition
 from pipeline.config import fingerprints
 from pipeline.config.config import Config
 from pipeline.config.keys import KEYS, below
@@ -36,7 +37,7 @@ SECTIONS: dict[str, Callable[[Run], Card | None]] = {
 READ = ("config.yaml", "env.json", "scores.json", "ensemble.json", "held_back.json", "oof.csv", "fold0/batch.npz")
 
 
-def run(config: Config) -> Path:
+def run(config: Config, competition: Competition | None = None) -> Path:
     """Write runs/RUN/report.html and plots/; a section whose files are absent or damaged is left out."""
     if not config.run_dir.is_dir():
         raise MismatchError(Problem(str(config.run_dir), "no such run", remedy="make it with: foldline train"))
@@ -45,7 +46,7 @@ def run(config: Config) -> Path:
     if fingerprints.is_done(config.run_dir, "report", found) and target.is_file():
         print(f"report: {target} (nothing has changed)")
         return target
-    report = Run(config)
+    report = Run(config, competition)
     sections, left_out = [], []
     with plots.style():
         for name, section in SECTIONS.items():
