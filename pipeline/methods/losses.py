@@ -152,6 +152,7 @@ class Loss:
 
     function: Callable[..., Tensor]
     activation: Activation
+    tasks: tuple[str, ...] = ()  # that it can learn
     options: Mapping[str, float] = field(default_factory=dict)  # keys of `loss` that the function takes
     independent: Callable[..., Tensor] | None = None  # with a sigmoid, where columns are independent
     batch: bool = False  # one value for all rows: it takes weights_B and is not linear in the target
@@ -167,16 +168,18 @@ class Loss:
         return classes - 1 if self.activation == "cumulative" else classes
 
 
+ONE_LABEL, VALUES = ("binary", "multiclass", "ordinal"), ("regression",)
+LABELS = (*ONE_LABEL, "multilabel")
 LOSSES = {
-    "cross_entropy": Loss(cross_entropy, "softmax"),
-    "binary_cross_entropy": Loss(binary_cross_entropy, "sigmoid"),
-    "focal": Loss(focal, "softmax", {"gamma": 2.0}, independent=binary_focal),
-    "asymmetric": Loss(asymmetric, "sigmoid", {"gamma_pos": 0.0, "gamma_neg": 4.0, "clip": 0.05}),
-    "soft_f1": Loss(soft_f1, "softmax", independent=binary_soft_f1, batch=True),
-    "ordinal": Loss(ordinal, "cumulative"),
-    "mse": Loss(of_columns("mse_loss"), "identity"),
-    "mae": Loss(of_columns("l1_loss"), "identity"),
-    "smooth_l1": Loss(of_columns("smooth_l1_loss"), "identity", {"beta": 1.0}),  # beta in units of the targets' spread
+    "cross_entropy": Loss(cross_entropy, "softmax", ONE_LABEL),
+    "binary_cross_entropy": Loss(binary_cross_entropy, "sigmoid", (*LABELS, *VALUES)),
+    "focal": Loss(focal, "softmax", LABELS, {"gamma": 2.0}, independent=binary_focal),
+    "asymmetric": Loss(asymmetric, "sigmoid", LABELS, {"gamma_pos": 0.0, "gamma_neg": 4.0, "clip": 0.05}),
+    "soft_f1": Loss(soft_f1, "softmax", LABELS, independent=binary_soft_f1, batch=True),
+    "ordinal": Loss(ordinal, "cumulative", ("ordinal",)),
+    "mse": Loss(of_columns("mse_loss"), "identity", VALUES),
+    "mae": Loss(of_columns("l1_loss"), "identity", VALUES),
+    "smooth_l1": Loss(of_columns("smooth_l1_loss"), "identity", VALUES, {"beta": 1.0}),  # beta in the targets' spreads
 }
 
 

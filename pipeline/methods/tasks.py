@@ -17,8 +17,8 @@ from pipeline.errors import Problem, some
 from pipeline.methods.arrays import Array
 from pipeline.methods.blenders import BLENDERS
 from pipeline.methods.blenders import find as find_blender
+from pipeline.methods.losses import LOSSES, shares
 from pipeline.methods.losses import find as find_loss
-from pipeline.methods.losses import shares
 from pipeline.methods.metrics import find
 
 if TYPE_CHECKING:
@@ -35,7 +35,6 @@ class Task:
 
     name: str
     single_label: bool  # rows sum to 1: exactly one class is true
-    losses: tuple[str, ...]
     regression: bool = False  # its columns are raw values, no probabilities
     decisions: tuple[str, ...] = ()  # kinds beside the plain one that fit it
     one_column: bool = False  # several target columns make none
@@ -60,6 +59,11 @@ class Task:
     def score(self, metric: str, targets_NC: Array, probs_NC: Array) -> float:
         """Return a metric of METRICS as this task reads it; NaN where it is undefined."""
         return find(metric).score(targets_NC, probs_NC, self.single_label)
+
+    @property
+    def losses(self) -> list[str]:
+        """Return the losses that can learn this task, in the table's order."""
+        return [name for name, loss in LOSSES.items() if self.name in loss.tasks]
 
     def loss(self, name: str) -> Loss:
         """Return a loss as this task's columns have it."""
@@ -138,13 +142,10 @@ class Task:
         return []
 
 
-PROBABILITIES = ("cross_entropy", "binary_cross_entropy", "focal", "asymmetric", "soft_f1")
-INDEPENDENT = ("binary_cross_entropy", "focal", "asymmetric", "soft_f1")
-VALUES = ("mse", "mae", "smooth_l1", "binary_cross_entropy")
 TASKS = {
-    "binary": Task("binary", True, PROBABILITIES, decisions=("threshold",), one_column=True),
-    "multiclass": Task("multiclass", True, PROBABILITIES, decisions=("new_class",), headed=True),
-    "multilabel": Task("multilabel", False, INDEPENDENT, decisions=("threshold", "thresholds")),
-    "ordinal": Task("ordinal", True, (*PROBABILITIES, "ordinal"), decisions=("round", "cuts")),
-    "regression": Task("regression", False, VALUES, regression=True, decisions=("round", "cuts")),
+    "binary": Task("binary", True, decisions=("threshold",), one_column=True),
+    "multiclass": Task("multiclass", True, decisions=("new_class",), headed=True),
+    "multilabel": Task("multilabel", False, decisions=("threshold", "thresholds")),
+    "ordinal": Task("ordinal", True, decisions=("round", "cuts")),
+    "regression": Task("regression", False, regression=True, decisions=("round", "cuts")),
 }
