@@ -26,6 +26,7 @@ from pipeline.folds.fold_table import FoldTable
 from pipeline.images.cache import ImageSet, size_for
 from pipeline.images.decoding import DECODE_VERSION
 from pipeline.machine import devices, parallel_folds, processes
+from pipeline.methods.losses import find as find_loss
 from pipeline.models.network import Setting
 from pipeline.training.distillation import Teachers
 from pipeline.training.fold import Fold
@@ -176,4 +177,6 @@ def fields(
     )
     if isinstance(config.model.pretrained, str):
         found["model.pretrained"] = checksums.file_hash(Path(config.model.pretrained))
+    if config.loss.options != find_loss(config.loss.name).options:
+        found["loss options"] = "as set"  # runs of 0.1.0 were stamped with the options and trained by their defaults
     return found | dict(further or {})
