@@ -226,7 +226,7 @@ class Teaching(Section):
 
 
 class Distill(Teaching):
-    """Targets drawn towards what the teacher predicts of rows that its models did not train on."""
+    """Targets mixed with what the teacher predicts of rows that its models did not train on."""
 
     weight: Annotated[float, Field(gt=0, le=1)] = key(
         0.3, A.TRAINING, "Targets become (1 − weight)·truth + weight·prediction.", later=True
