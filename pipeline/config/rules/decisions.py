@@ -141,13 +141,11 @@ def class_problems(config: Config, classes: Sequence[str]) -> list[Problem]:
 
 
 def _rewarded(kind: str, config: Config) -> bool:
-    """Tell whether the metric reads what such a decision makes.
-
-    The probabilistic F1 does, though it reads probabilities: it rewards those that are 0 and 1.
-    """
+    """Tell whether the metric reads what such a decision makes, or rewards it all the same."""
     if kind == "cuts" and _task(config).regression and _columns(config) > 1:
         return False
-    return find(config.metric).reads == "labels" or (config.metric == "probabilistic_f1" and kind == "threshold")
+    metric = find(config.metric)
+    return metric.reads == "labels" or kind in metric.rewards
 
 
 def _columns(config: Config) -> int:

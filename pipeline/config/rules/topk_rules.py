@@ -34,19 +34,8 @@ def kept_by(probs_NC: Array) -> int | None:
 
 
 def admits(metric: str, count: int | None) -> bool:
-    """Tell whether a metric can be computed from the `count` most probable classes of each row.
-
-    Labels and rankings can, and log loss as what is left of 1 is spread evenly. MRR counts a true class that is
-    not kept as never found, which costs less than 1/count a row.
-    """
-    if count is None:
-        return True
-    if ".py:" in metric:  # a user's own wants every cell
-        return False
-    named, reads = re.fullmatch(r"[a-z]+@([0-9]+)", metric), find(metric).reads
-    if reads == "ranking":
-        return named is None or int(named[1]) <= count
-    return reads == "labels" or metric == "log_loss"
+    """Tell whether a metric can be computed from the `count` most probable classes of each row."""
+    return count is None or find(metric).from_top_k(count)
 
 
 def check_metric(metric: str, probs_NC: Array) -> None:

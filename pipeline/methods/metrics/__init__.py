@@ -39,7 +39,7 @@ METRICS = {
     "balanced_accuracy": Metric(labels.balanced_accuracy, True, ONE_LABEL, "labels", usual=ONE_LABEL),
     "f1_macro": Metric(macro(f1), True, ALL, "labels", usual=ALL),
     "f1_micro": Metric(micro(f1), True, ALL, "labels", usual=ALL),
-    "log_loss": Metric(probabilities.log_loss, False, ALL, "probabilities", usual=ALL),
+    "log_loss": Metric(probabilities.log_loss, False, ALL, "probabilities", usual=ALL, spread=True),
     "roc_auc": Metric(curves.roc_auc, True, ALL, "order", usual=ALL),
     "mean_column_auc": Metric(curves.mean_column_auc, True, ALL, "order", usual=ALL),
     "top1_error": Metric(labels.top1_error, False, ONE_LABEL, "labels"),
@@ -57,7 +57,7 @@ METRICS = {
     "recall_weighted": Metric(weighted(recall), True, ALL, "labels"),
     "recall_samples": Metric(samples(recall), True, MANY, "labels"),
     "recall": Metric(positive(recall), True, BINARY, "labels"),
-    "probabilistic_f1": Metric(probabilities.probabilistic_f1, True, BINARY, "probabilities"),
+    "probabilistic_f1": Metric(probabilities.probabilistic_f1, True, BINARY, "probabilities", rewards=("threshold",)),
     "mcc": Metric(labels.mcc, True, ONE_LABEL, "labels"),
     "quadratic_weighted_kappa": Metric(labels.kappa, True, (*ONE_LABEL, *VALUES), "labels", usual=("ordinal",)),
     "brier": Metric(probabilities.brier, False, ALL, "probabilities"),
@@ -71,8 +71,8 @@ METRICS = {
 }
 
 FAMILIES: dict[str, Callable[[int], Metric]] = {  # NAME@K
-    "map": lambda k: Metric(partial(rankings.average_precision_at, k), True, ALL, "ranking"),
-    "ndcg": lambda k: Metric(partial(rankings.ndcg_at, k), True, ALL, "ranking"),
+    "map": lambda k: Metric(partial(rankings.average_precision_at, k), True, ALL, "ranking", k=k),
+    "ndcg": lambda k: Metric(partial(rankings.ndcg_at, k), True, ALL, "ranking", k=k),
 }
 
 

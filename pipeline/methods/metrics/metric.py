@@ -31,6 +31,18 @@ class Metric:
     tasks: tuple[str, ...]
     reads: Reads
     usual: tuple[str, ...] = ()  # tasks whose every score report shows it, whatever the config's metric is
+    rewards: tuple[str, ...] = ()  # kinds of decision that raise it though it reads no labels
+    spread: bool = False  # what a row's most probable classes leave of 1 may be spread evenly over the others
+    k: int | None = None  # how many of a row's first classes a ranking reads
+    plugin: bool = False  # it wants every cell
+
+    def from_top_k(self, count: int) -> bool:
+        """Tell whether it can be computed from the `count` most probable classes of each row.
+
+        MRR counts a true class that is not kept as never found, which costs less than 1/count a row.
+        """
+        first = self.reads == "labels" or (self.reads == "ranking" and (self.k or 0) <= count)
+        return not self.plugin and (first or self.spread)
 
     @property
     def direction(self) -> int:
@@ -71,7 +83,7 @@ def plugin(name: str, function: Callable[[Array, Array], Any]) -> Metric:
     """
     greater = plugins.attribute(name, function, "greater_is_better", True, (True, False))
     reads = plugins.attribute(name, function, "reads", "probabilities", get_args(Reads))
-    return Metric(partial(_plugin_scores, function, name), greater, TASKS, reads)
+    return Metric(partial(_plugin_scores, function, name), greater, TASKS, reads, plugin=True)
 
 
 def _plugin_scores(
