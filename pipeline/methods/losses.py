@@ -172,14 +172,14 @@ ONE_LABEL, VALUES = ("binary", "multiclass", "ordinal"), ("regression",)
 LABELS = (*ONE_LABEL, "multilabel")
 LOSSES = {
     "cross_entropy": Loss(cross_entropy, "softmax", ONE_LABEL),
+    "mse": Loss(of_columns("mse_loss"), "identity", VALUES),
+    "mae": Loss(of_columns("l1_loss"), "identity", VALUES),
+    "smooth_l1": Loss(of_columns("smooth_l1_loss"), "identity", VALUES, {"beta": 1.0}),  # beta in the targets' spreads
     "binary_cross_entropy": Loss(binary_cross_entropy, "sigmoid", (*LABELS, *VALUES)),
     "focal": Loss(focal, "softmax", LABELS, {"gamma": 2.0}, independent=binary_focal),
     "asymmetric": Loss(asymmetric, "sigmoid", LABELS, {"gamma_pos": 0.0, "gamma_neg": 4.0, "clip": 0.05}),
     "soft_f1": Loss(soft_f1, "softmax", LABELS, independent=binary_soft_f1, batch=True),
     "ordinal": Loss(ordinal, "cumulative", ("ordinal",)),
-    "mse": Loss(of_columns("mse_loss"), "identity", VALUES),
-    "mae": Loss(of_columns("l1_loss"), "identity", VALUES),
-    "smooth_l1": Loss(of_columns("smooth_l1_loss"), "identity", VALUES, {"beta": 1.0}),  # beta in the targets' spreads
 }
 
 
