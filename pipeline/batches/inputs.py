@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pipeline.batches import fold_rows, progressive_resizing
-from pipeline.competition.competition import Competition, load
+from pipeline.competition.competition import Competition, class_problems, load
 from pipeline.competition.image_paths import Source
 from pipeline.config.config import Config
-from pipeline.config.rules import topk_rules
 from pipeline.errors import InputError
 from pipeline.images.cache import ImageSet, open_config, size_for
 
@@ -27,9 +26,7 @@ class Inputs:
         """Return the rows, labels and paths; raise InputError with every problem."""
         if (found := self._competitions.get(_read_by(config))) is None:
             return self.keep(config, load(config))
-        classes = found.classes  # what load finds of the settings beside the files
-        kept = topk_rules.kept(config, len(classes))
-        if problems := [*config.loss.class_problems(classes), *topk_rules.problems(config, kept)]:
+        if problems := class_problems(config, found.classes):  # the part of `load` that other settings change
             raise InputError(*problems)
         return found
 

@@ -60,6 +60,12 @@ def load(config: Config) -> Competition:
     return competition
 
 
+def class_problems(config: Config, classes: Sequence[str]) -> list[Problem]:
+    """Return what the config asks that these classes, or so many of them, do not allow."""
+    kept = topk_rules.kept(config, len(classes))
+    return [*config.loss.class_problems(classes), *topk_rules.problems(config, kept)]
+
+
 def survey(config: Config) -> tuple[Competition | None, Findings]:
     """Read the competition and collect its problems; it is None where there are any."""
     data, findings = config.data, Findings()
@@ -90,9 +96,7 @@ def survey(config: Config) -> tuple[Competition | None, Findings]:
         _check_sample_ids(sample, test, test_ids, config, findings)
     if classes:
         extra = external_rows.read(reader, classes)
-        findings.add("settings", config.loss.class_problems(classes))
-        short = topk_rules.problems(config, topk_rules.kept(config, len(classes)))
-        findings.add("settings", (Problem("", str(one)) for one in short))
+        findings.add("settings", class_problems(config, classes))
         if sample is not None:
             findings.add("columns of the sample submission", check_sample(sample.table, config, classes))
     if findings.kinds or train is None or test is None or sample is None or images is None or test_images is None:

@@ -31,10 +31,7 @@ def load(paths: Sequence[str | Path], settings: Iterable[str] = (), *, kept: boo
     The user's files that a run's config.yaml names may be gone: the run's own copies take their place, or always
     where `kept`. Raises InputError with every problem.
     """
-    config, problems = look(paths, settings, kept=kept)
-    if config is None or problems:
-        raise InputError(*problems)
-    return config
+    return _whole(*look(paths, settings, kept=kept))
 
 
 def look(
@@ -56,15 +53,18 @@ def look(
 
 def parse(tree: dict[str, Any], place: str) -> Config:
     """Validate a tree of plain values; raise InputError with every problem."""
-    config, problems = _validated(tree, place)
-    if config is None or problems:
-        raise InputError(*problems)
-    return config
+    return _whole(*_validated(tree, place))
 
 
 def dump(config: Config) -> str:
     """Return the resolved config as YAML."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _whole(config: Config | None, problems: Sequence[Problem]) -> Config:
+    if config is None or problems:
+        raise InputError(*problems)
+    return config
 
 
 def _validated(tree: dict[str, Any], place: str) -> tuple[Config | None, list[Problem]]:
