@@ -7,7 +7,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, field_validator
 
-from pipeline.config.sections.data import Data, Folds
+from pipeline.config.sections.data import Data
+from pipeline.config.sections.folds import Folds
 from pipeline.config.sections.model import LossConfig, Model
 from pipeline.config.sections.section import Affects, Name, Section, key
 from pipeline.config.sections.submit import Decision, Ensemble, Medals, Predict, Submission

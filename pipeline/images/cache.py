@@ -20,7 +20,7 @@ import numpy as np
 
 from pipeline.competition.image_paths import Source
 from pipeline.config.config import Config
-from pipeline.config.sections.data import Cache
+from pipeline.config.sections.data_items import Cache
 from pipeline.errors import InputError, MismatchError, Problem
 from pipeline.files import archives
 from pipeline.images import filling

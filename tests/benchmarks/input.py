@@ -21,7 +21,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from pipeline.config.sections.data import Cache
+from pipeline.config.sections.data_items import Cache
 from pipeline.images.cache import open_images
 
 

@@ -28,7 +28,7 @@ def compare(config: Config, paths: list[Path], folds: int, rounds: int = 1) -> d
     """Return images/s of both ways, their ratio, and the largest difference of their probabilities."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does, before torch is imported
     from pipeline.batches.rows import Rows
-    from pipeline.config.sections.data import Cache
+    from pipeline.config.sections.data_items import Cache
     from pipeline.images.cache import open_images
     from pipeline.machine import devices
     from pipeline.models import network

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from pipeline.config.config import Config
-from pipeline.config.sections.data import Cache
+from pipeline.config.sections.data_items import Cache
 from pipeline.errors import InputError, MismatchError, SpaceError
 from pipeline.images import cache as cache_module
 from pipeline.images import filling as fill_module
@@ -239,7 +239,7 @@ def test_set_of_a_remade_store_reads_no_wrong_pixels(paths: list[Path], tmp_path
 FILLER = """
 import sys, time
 from pathlib import Path
-from pipeline.config.sections.data import Cache
+from pipeline.config.sections.data_items import Cache
 from pipeline.images import filling as fill
 from pipeline.images.cache import open_images
 fill.COMMIT_SECONDS = 0.01

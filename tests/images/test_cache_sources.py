@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from pipeline.competition.image_paths import Source
-from pipeline.config.sections.data import Cache
+from pipeline.config.sections.data_items import Cache
 from pipeline.errors import InputError
 from pipeline.images import filling as fill_module
 from pipeline.images.cache import ImageSet, open_images

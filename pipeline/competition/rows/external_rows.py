@@ -20,7 +20,7 @@ from pipeline.methods.arrays import Array
 from pipeline.methods.tasks import TASKS
 
 if TYPE_CHECKING:
-    from pipeline.config.sections.data import Extra as Wanted
+    from pipeline.config.sections.data_items import Extra as Wanted
 
 PREFIX, TEST = "extra:", "test:"
 

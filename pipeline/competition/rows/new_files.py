@@ -14,7 +14,7 @@ from pipeline.competition.rows.rows import SHOWN, Findings, Origin, Rows
 from pipeline.competition.tables import columns
 from pipeline.competition.tables.file_names import walk
 from pipeline.competition.templates import BRACES
-from pipeline.config.sections.data import Arrays
+from pipeline.config.sections.data_items import Arrays
 from pipeline.errors import InputError, Problem, problems_of
 from pipeline.files import archives
 

@@ -16,7 +16,7 @@ from pipeline.competition.sample_submission import id_name
 from pipeline.competition.tables import columns, duplicates, json_arrays
 from pipeline.competition.tables.file_names import Missing
 from pipeline.competition.templates import fill
-from pipeline.config.sections.data import Arrays
+from pipeline.config.sections.data_items import Arrays
 from pipeline.errors import Problem, Refused, problems_of
 from pipeline.files.tables import texts
 from pipeline.methods.arrays import Array
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from pipeline.config.config import Config
-    from pipeline.config.sections.data import Images
+    from pipeline.config.sections.data_items import Images
 
 Kind = Literal["train", "test"]
 NO_IMAGE = "missing or refused images"  # a kind of problem

@@ -17,7 +17,8 @@ from pipeline.methods.arrays import Array
 from pipeline.methods.tasks import TASKS
 
 if TYPE_CHECKING:
-    from pipeline.config.sections.data import Data, Images
+    from pipeline.config.sections.data import Data
+    from pipeline.config.sections.data_items import Images
 
 
 def read(reader: Reader) -> Rows | None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from pipeline.competition.rows.rows import Findings, Rows, check_columns
 from pipeline.competition.templates import fill
-from pipeline.config.sections.data import Derived, Join
+from pipeline.config.sections.data_items import Derived, Join
 from pipeline.errors import Problem, Refused, nearest
 from pipeline.methods.arrays import Array
 

@@ -15,7 +15,7 @@ import numpy as np
 from pipeline.competition.rows.rows import Findings, Origin, Rows
 from pipeline.competition.tables.file_names import Missing
 from pipeline.competition.tables.json_records import RECORD, frame, unreadable
-from pipeline.config.sections.data import Arrays
+from pipeline.config.sections.data_items import Arrays
 from pipeline.errors import Problem, Refused, SpaceError, problems_of
 from pipeline.files.atomic import UNWRITABLE, read_json, write_json
 from pipeline.files.checksums import digest, file_hash

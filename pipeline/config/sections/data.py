@@ -1,104 +1,20 @@
-"""Sections `data` and `folds`: where the competition's files are, how they are read, who validates whom."""
+"""Section `data`: where the competition's files are and how they are read."""
 
 from __future__ import annotations
 
-import itertools
-import re
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_validator
 
-from pipeline.config.sections.section import Affects, Count, Item, Positive, Section, Seed, Size, TextKeys, key
+from pipeline.config.sections.data_items import Arrays, Cache, Derived, Extra, Images, Join
+from pipeline.config.sections.section import Affects, Section, TextKeys, key
 from pipeline.errors import Problem, Refused
 from pipeline.methods import heads
 from pipeline.methods.heads import Heads
 
 A = Affects
 LABELS = A.FOLDS | A.TRAINING | A.SCORE | A.SUBMISSION  # what a label cell means
-
-
-class Cache(Section):
-    """Decoded, resized images, shared by folds, epochs, views, runs and trials."""
-
-    dir: str | None = key("runs/.cache", A.NOTHING, "Folder of the cache; null: decode every time.")
-    size: Literal["auto"] | Size = key("auto", A.IMAGES, "Size at which images are kept; auto: `model.size`.")
-    max_gb: Positive | None = key(None, A.NOTHING, "Largest size; null: what the disk has free, less a reserve.")
-
-
-class Join(Item):
-    """A further table whose columns are added to the rows that share a key with it."""
-
-    table: str = Field(description="The table, read as `data.train` is.")
-    on: str = Field(description="Column of the rows.")
-    key: str | None = Field(None, description="Column of the table, each value once; null: called like `on`.")
-    rows: Literal["both", "train", "test"] = Field("both", description="Which rows get its columns.")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _on(cls, value: Any) -> Any:
-        """Take YAML's truth value for the key `on`, which it reads a plain on as."""
-        return (
-            {"on" if name is True else name: cell for name, cell in value.items()} if isinstance(value, dict) else value
-        )
-
-
-class Derived(Item):
-    """How a new column comes from another one: exactly one of pattern, edges and values."""
-
-    column: str = Field(description="The column that it comes from.")
-    pattern: str | None = Field(
-        None, description="Regular expression that finds the value: its first group, or all that it matches."
-    )
-    edges: Annotated[list[float], Field(min_length=1)] | None = Field(
-        None,
-        description="Rising edges that cut numbers into classes: [29, 59]: below 29, below 59, from 59 on.",
-    )
-    names: list[str] | None = Field(None, description="Names of the classes that edges make; null: 0, 1, ….")
-    values: dict[str, str] | None = Field(
-        None, description="Cell -> new cell; a cell that is not there stays as it is."
-    )
-
-    @model_validator(mode="after")
-    def _one_way(self) -> Derived:
-        ways = [name for name in ("pattern", "edges", "values") if getattr(self, name) is not None]
-        problems = []
-        if len(ways) != 1:
-            problems.append(
-                Problem("", f"found {' and '.join(ways) or 'none of them'}", "one of pattern, edges, values")
-            )
-        if self.pattern is not None:
-            try:
-                re.compile(self.pattern)
-            except re.error as error:
-                problems.append(Problem("pattern", f"found {self.pattern!r}, no regular expression: {error}"))
-        if self.edges is not None and any(a >= b for a, b in itertools.pairwise(self.edges)):
-            problems.append(Problem("edges", f"found {self.edges}", "rising numbers"))
-        if self.names is not None and len(self.names) != len(self.edges or ()) + 1:
-            problems.append(Problem("names", f"found {len(self.names)}", "one more than edges"))
-        if problems:
-            raise Refused(*problems)
-        return self
-
-
-class Arrays(Item):
-    """Images that are flat lists of numbers inside the records of a JSON file, one plane per column."""
-
-    columns: Annotated[list[str], Field(min_length=1, max_length=16)] = Field(
-        description="Columns, one for each plane."
-    )
-    shape: tuple[Count, Count] = Field(description="Height and width.")
-
-
-class Extra(Item):
-    """Rows that are trained on and never validated; their ids get the prefix `extra:`."""
-
-    table: str = Field(description="The table, read as `data.train` is, with the same columns.")
-    image: str | None = Field(None, description="Template of the image; null: `data.image`.")
-    weight: Positive = Field(1.0, description="Weight of each row in the loss.")
-
-
-Images = str | Annotated[list[str], Field(min_length=1, max_length=16)] | Arrays
 
 
 class Data(Section):
@@ -203,24 +119,3 @@ class Data(Section):
         if self.channels is not None or isinstance(self.image, str):
             return self.channels or 3
         return len(self.image.columns if isinstance(self.image, Arrays) else self.image)
-
-
-class Folds(Section):
-    """Who validates whom."""
-
-    scheme: Literal["auto", "stratified", "group", "stratified_group", "multilabel", "multilabel_group", "holdout"] = (
-        key("auto", A.FOLDS, "What is kept together and what is balanced; auto: what the groups and labels ask for.")
-    )
-    n: Annotated[int, Field(ge=2)] = key(5, A.FOLDS, "Number of folds.")
-    seed: Seed = key(42, A.FOLDS, "Seed of the search for even folds.")
-    stratify: str | list[str] | None = key(None, A.FOLDS, "Further columns to balance, beside the target.")
-    bins: Annotated[int, Field(ge=2)] = key(10, A.FOLDS, "Quantile bins into which numeric columns are cut.")
-    valid_share: Annotated[float, Field(gt=0, lt=1)] = key(
-        0.2, A.FOLDS, "Scheme holdout: share of the rows that are validated."
-    )
-    rare: Literal["validate", "train"] = key(
-        "validate", A.FOLDS, "Rows of rare classes: validated like others, or trained on in every fold."
-    )
-    rare_below: Annotated[int, Field(ge=2)] | None = key(
-        None, A.FOLDS, "Rows below which a class is rare; null: `folds.n`."
-    )
