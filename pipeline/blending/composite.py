@@ -12,15 +12,15 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.blending.member import Member, find_runs, views_of
-from pipeline.competition.labels import class_names
 from pipeline.config import loading as configs
 from pipeline.config.config import Config
-from pipeline.errors import FoldlineError, InputError, MismatchError, Problem, problems_of
+from pipeline.errors import FoldlineError, InputError, MismatchError, Problem, Refused
 from pipeline.folds.fold_table import FoldTable
 from pipeline.methods import heads as together
 from pipeline.methods.arrays import Array
 from pipeline.methods.tasks import TASKS
-from pipeline.prediction.oof import id_problems, other_classes, read_run
+from pipeline.prediction import class_order
+from pipeline.prediction.oof import id_problems, read_run
 
 
 def folders(config: Config) -> dict[str, dict[str, Path]]:
@@ -38,7 +38,7 @@ def read(config: Config, table: FoldTable) -> Member:
     Raises MismatchError with the problems of all runs together: another fold hash, classes other than the column's
     labels, a run that learnt something else.
     """
-    asked, names = folders(config), class_names(TASKS[config.data.task], table.targets, config.data)
+    asked, names = folders(config), class_order.predicted(config, table)
     heads, problems = config.data.heads_of(names), list[Problem]()
     runs: dict[str, list[Member]] = {head: [] for head, _, _ in heads}
     for head, start, stop in heads:
@@ -65,11 +65,10 @@ def read(config: Config, table: FoldTable) -> Member:
         }
         return {kind: together.composite(np.hstack(one), heads) for kind, one in columns.items()}
 
-    try:
-        classes = together.composite_names(names, heads, config.submission.composite)
-    except ValueError as error:
-        raise InputError(*(one.below("submission.composite") for one in problems_of(error))) from None
-    return Member("×".join(runs), classes, first.ids, first.fold_N, first.test_ids, products("oof"), products("test"))
+    classes = class_order.blended(config, table)
+    first_three = first.ids, first.fold_N, first.test_ids
+    notes = tuple(note for run in every for note in run.notes)
+    return Member("×".join(runs), classes, *first_three, products("oof"), products("test"), notes=notes)
 
 
 def described(config: Config) -> list[str]:
@@ -101,8 +100,10 @@ def _read(config: Config, table: FoldTable, folder: Path, head: str, labels: Seq
     if made.kept is not None:
         remedy = "predict with --set predict.top_k=null"
         raise MismatchError(Problem(place, "keeps only the most probable classes", remedy=remedy))
-    if sorted(made.classes) != sorted(labels):
-        raise MismatchError(other_classes(folder, made.classes, f"{table.path}, {head},", labels))
-    order = [made.classes.index(label) for label in labels]
+    try:
+        order, notes = class_order.places(made.classes, labels)
+    except Refused as error:
+        raise MismatchError(*(problem.below(place, ": ") for problem in error.problems)) from None
     oof, test = ({kind: probs[:, order] for kind, probs in one.items()} for one in views_of(made, theirs.tta))
-    return Member(place, tuple(labels), made.ids, made.fold_N, made.test_ids, oof, test)
+    said = tuple(f"{place}: {note}" for note in notes)
+    return Member(place, tuple(labels), made.ids, made.fold_N, made.test_ids, oof, test, notes=said)

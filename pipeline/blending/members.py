@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.blending import composite
-from pipeline.blending.member import Member, find_runs, is_run, run_member, tables_member
+from pipeline.blending import composite, member_tables
+from pipeline.blending.member import Member, find_runs, is_run, run_member
 from pipeline.config.config import Config
 from pipeline.config.rules import topk_rules
 from pipeline.errors import FoldlineError, InputError, MismatchError, Problem
 from pipeline.folds.fold_table import FoldTable
-from pipeline.methods.tasks import TASKS
-from pipeline.prediction.oof import id_problems, other_classes, other_count, prediction_files
+from pipeline.prediction import class_order
+from pipeline.prediction.oof import id_problems, other_count, prediction_files
 
 
 def folders(config: Config) -> dict[str, Path]:
@@ -52,17 +52,18 @@ def files(config: Config, table: FoldTable) -> dict[str, Path]:
 def read_all(config: Config, table: FoldTable, single_label: bool, uses_ranks: bool) -> Sequence[Member]:
     """Read every member; raise MismatchError with the problems of all of them together.
 
-    All must have the fold table's fold hash, and one class list, one task and the same test ids. Rows of a
-    teammate's tables must sum to 1 where classes exclude each other, unless ranks are blended.
+    All must have the fold table's folds, the task's classes, which are brought into its order, and the same test ids.
+    Rows of a teammate's tables must sum to 1 where classes exclude each other, unless ranks are blended.
     """
     problems: list[Problem] = []
-    members, values = [], TASKS[config.data.task].regression
+    members: list[Member] = []
+    classes, sums = class_order.blended(config, table), single_label and not uses_ranks
     for name, folder in folders(config).items():
         try:
             if is_run(folder):
                 members.append(run_member(name, folder, config, table))
             else:
-                members.append(tables_member(name, folder, table, single_label and not uses_ranks, values))
+                members.append(member_tables.read(name, folder, config, table, classes, sums))
         except FoldlineError as error:
             problems += error.problems
     if config.ensemble.compose:
@@ -72,8 +73,6 @@ def read_all(config: Config, table: FoldTable, single_label: bool, uses_ranks: b
             problems += error.problems
     for member in members[1:]:
         first = members[0]
-        if member.classes != first.classes:
-            problems.append(other_classes(member.name, member.classes, first.name, first.classes))
         counts = [topk_rules.kept_by(one.oof["tta"]) for one in (member, first)]
         if counts[0] != counts[1]:
             problems.append(other_count(member.name, counts[0], first.name, counts[1]))

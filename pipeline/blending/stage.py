@@ -105,7 +105,7 @@ def _blend(config: Config, table: fold_table.FoldTable, sample: pd.DataFrame) ->
             *score_warnings(config, targets_NC, one.scored.cross_NC, fold_N, evaluator.groups_N),
         ],
     }
-    if notes := [*found.get("notes", []), *_origin(config)]:
+    if notes := [*found.get("notes", []), *_origin(config), *(note for member in read for note in member.notes)]:
         report["notes"] = notes
     for name, rows in filled.items():
         write_table(folder / "submissions" / f"{name}.csv", rows)

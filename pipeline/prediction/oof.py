@@ -8,12 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.errors import FoldlineError, InputError, MismatchError, Problem, nearest, problems_of, some
+from pipeline.errors import FoldlineError, InputError, MismatchError, Problem, Refused, nearest, problems_of, some
 from pipeline.folds.fold_table import FoldTable
 from pipeline.methods import heads as together
 from pipeline.methods import topk
 from pipeline.methods.arrays import Array
 from pipeline.methods.heads import Heads
+from pipeline.prediction.class_order import in_order
 from pipeline.prediction.predictions import Predictions
 
 
@@ -29,6 +30,7 @@ class RunPredictions:
     test_ids: Array  # [T] str, sorted; none where no test file was read
     valid: tuple[Predictions, ...]  # each row from the model that did not see it
     tests: tuple[Predictions, ...]  # of each fold model
+    notes: tuple[str, ...] = ()
 
     def oof(self, views: Sequence[str]) -> Array:
         """Return the mean over the views [N,C], rows sorted by id; raise MismatchError where one is not predicted."""
@@ -93,6 +95,7 @@ def read_run(
     folder: Path,
     table: FoldTable,
     *,
+    classes: Sequence[str] | None = None,
     composite: str | None = None,
     head: str | None = None,
     partial: bool = False,
@@ -100,7 +103,8 @@ def read_run(
 ) -> RunPredictions:
     """Read `fold<k>/{valid,test}.npz` of every fold; of several heads the composite classes, called by the template.
 
-    With `head` it is that head only, or all of a run that has no heads.
+    With `classes`, of heads side by side, every file is brought into their order by name. With `head` it is that head
+    only, or all of a run that has no heads.
 
     Raises MismatchError listing every problem: files that are missing or damaged, another fold hash or class
     list, ids that are not predicted exactly once by the model that did not see them. `partial` takes the
@@ -113,8 +117,10 @@ def read_run(
     if partial:
         test_paths = [path for path in test_paths if path.is_file()]
     problems: list[Problem] = []
-    valid = _load(prediction_files(folder, folds, ["valid"]), composite, head, problems)
-    tests = _load(test_paths, composite, head, problems)
+    notes: dict[str, None] = {}
+    made = _load([*prediction_files(folder, folds, ["valid"]), *test_paths], classes, composite, head, problems, notes)
+    valid = {path: one for path, one in made.items() if path not in test_paths}
+    tests = {path: one for path, one in made.items() if path in test_paths}
     if problems:
         raise MismatchError(*problems)
     first_path, first = next(iter(valid.items()))
@@ -137,11 +143,17 @@ def read_run(
     test_ids = [np.sort(found.ids) for found in tests.values()] or [np.asarray([], dtype=np.str_)]
     views = tuple(view for view in first.views if all(view in found.views for found in (valid | tests).values()))
     files = tuple(valid.values()), tuple(tests.values())
-    return RunPredictions(first.classes, views, tuple(folds), ids[order], fold_N[order], test_ids[0], *files)
+    joined = ids[order], fold_N[order], test_ids[0]
+    return RunPredictions(first.classes, views, tuple(folds), *joined, *files, notes=tuple(notes))
 
 
 def id_problems(
-    path: Path | str, found: Array, expected: Array, where: str, known: Array | None = None
+    path: Path | str,
+    found: Array,
+    expected: Array,
+    where: str,
+    known: Array | None = None,
+    remedy: str = "predict again",
 ) -> list[Problem]:
     """Return what is wrong with the ids found, each kind with its first example.
 
@@ -151,11 +163,11 @@ def id_problems(
     problems = []
     if missing := sorted(wanted - set(listed)):
         lacks = f"lacks {len(missing)} ids that are {where} (first '{missing[0]}')"
-        problems.append(Problem(str(path), lacks, remedy="predict again"))
+        problems.append(Problem(str(path), lacks, remedy=remedy))
     if unknown := sorted(set(listed) - wanted):
         seen = ", which its model was trained on" if known is not None and unknown[0] in known else ""
         has = f"has {len(unknown)} ids that are not {where} (first '{unknown[0]}'{seen})"
-        problems.append(Problem(str(path), has, remedy="predict again"))
+        problems.append(Problem(str(path), has, remedy=remedy))
     if twice := len(listed) - len(set(listed)):
         problems.append(Problem(str(path), f"has {twice} ids twice", "each once"))
     return problems
@@ -203,15 +215,32 @@ def _one_head(made: Predictions, head: str) -> Predictions:
 
 
 def _load(
-    paths: Sequence[Path], composite: str | None, head: str | None, problems: list[Problem]
+    paths: Sequence[Path],
+    classes: Sequence[str] | None,
+    composite: str | None,
+    head: str | None,
+    problems: list[Problem],
+    notes: dict[str, None],
 ) -> dict[Path, Predictions]:
-    made = {}
+    made: dict[Path, Predictions] = {}
+    refused: set[tuple[str, ...]] = set()  # the files of a run mostly share their classes: said once
     for path in paths:
         try:
             found = Predictions.load(path)
-            made[path] = composed(found, composite) if head is None else _one_head(found, head)
         except FoldlineError as error:
             problems += error.problems
+            continue
+        if classes is not None:
+            try:
+                found, said = in_order(found, classes)
+            except Refused as error:
+                if found.classes not in refused:
+                    problems += [one.below(str(path), ": ") for one in error.problems]
+                refused.add(found.classes)
+                continue
+            notes |= dict.fromkeys(said)
+        try:
+            made[path] = composed(found, composite) if head is None else _one_head(found, head)
         except ValueError as error:
             problems += [one.below("submission.composite") for one in problems_of(error)]
     return made

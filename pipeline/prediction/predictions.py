@@ -94,11 +94,20 @@ class Predictions:
         ):
             found, remedy = "the numbers of its classes do not fit its probabilities", "predict again"
         elif not np.isfinite(self.probs_NVC).all():
-            found, remedy = "predictions hold NaN or infinity", "train with a lower lr or precision fp32"
+            found, remedy = self._not_finite(), "train with a lower lr or precision fp32"
         elif len(set(self.ids.tolist())) != len(self.ids):
             found, remedy = "an id is predicted twice", "predict again"
         if found:
             raise MismatchError(Problem(str(path), found, remedy=remedy))
+
+    def _not_finite(self) -> str:
+        """Say where the first NaN or infinite value stands, and how many there are."""
+        bad_NVC = ~np.isfinite(self.probs_NVC)
+        row, view, column = (int(axis) for axis in np.argwhere(bad_NVC)[0])
+        number = column if self.top_NVK is None else int(self.top_NVK[row, view, column])
+        first = f"id '{self.ids[row]}', view {self.views[view]}, class {self.classes[number]}"
+        text = f"predictions hold NaN or infinity in {bad_NVC.sum():,} cells of {bad_NVC.any((1, 2)).sum():,} ids"
+        return f"{text} (first: {first})"
 
     @property
     def kept(self) -> int | None:

@@ -159,7 +159,7 @@ def test_what_cannot_be_composed_is_refused_all_at_once(both: Config) -> None:
         ensemble.run(both)
     first, second = unfit.value.lines
     assert "of-label: learnt round; name a run whose data.target is label" in first
-    assert "has the classes [no, yes, maybe]" in second and "round, [no, yes]" in second
+    assert "of-round: has the classes [no, yes, maybe]: has the unknown maybe, expected [no, yes]" in second
     write(alone(both, "of-label", target="label"), SHAPES, 1)
     write(other, ROUND, 2)
     path = other.run_dir / "fold1/valid.npz"

@@ -155,8 +155,8 @@ def test_members_that_do_not_fit_are_refused_together(
     config: Config, table: FoldTable, truth_NC: np.ndarray, tmp_path: Path
 ) -> None:
     make_run(config, table, truth_NC)
-    turned = config.model_copy(update={"run": "turned"})
-    make_run(turned, table, truth_NC, classes=("eel", "dog", "cat"))
+    other = config.model_copy(update={"run": "other"})
+    make_run(other, table, truth_NC, classes=("eel", "dog", "cow"))
     elsewhere = make_config(tmp_path / "elsewhere")
     moved = make_folds(elsewhere, pets(), folds=2)
     strange = config.model_copy(update={"run": "strange"})
@@ -173,13 +173,15 @@ def test_members_that_do_not_fit_are_refused_together(
     oof["fold"] = "0"
     oof.to_csv(mate / "oof.csv", index=False)
     shutil.copy(config.run_dir / "test.csv", mate / "test.csv")
-    blend = with_members(config, "pets", "turned", "strange", str(mate))
+    blend = with_members(config, "pets", "other", "strange", str(mate))
     with pytest.raises(MismatchError) as error:
         ensemble.run(blend)
     text = "\n".join(error.value.lines)
-    assert "turned: has the classes [eel, dog, cat], pets [cat, dog, eel]" in text
+    assert text.count("other/fold0/valid.npz: has the classes [eel, dog, cow]: lacks cat, has the unknown cow") == 1
+    assert text.count("[eel, dog, cow]") == 1, "the files of a run are not told one by one"
     assert f"fold1/valid.npz: made on folds {moved.fold_hash[:12]}, the fold table is {table.fold_hash[:12]}" in text
     assert f"{mate / 'oof.csv'}: made on folds" in text
+    assert "ids '0000' and '0001' are in its folds 0 and 0, there in 0 and 1; make the member on the folds of" in text
     assert error.value.exit_code == 3
     assert not blend.run_dir.exists()
 
@@ -199,7 +201,11 @@ def spoil_nothing(table: pd.DataFrame) -> pd.DataFrame:
             "lacks 1 ids that are in the fold table (first '0000')",
         ),
         (spoil_nothing, lambda test: test.assign(cat="0.9"), "5 rows do not sum to 1"),
-        (spoil_nothing, lambda test: test.drop(columns="eel"), "classes [cat, dog], oof.csv [cat, dog, eel]"),
+        (
+            spoil_nothing,
+            lambda test: test.drop(columns="eel").assign(eal="0"),
+            "test.csv: has the classes [cat, dog, eal]: lacks eel, has the unknown eal, expected [cat, dog, eel]",
+        ),
         (spoil_nothing, lambda test: test.assign(id="0900"), "has 4 ids twice"),
     ],
 )

@@ -76,7 +76,7 @@ class Data(Section):
         later=True,
     )
     classes: list[str] | None = key(
-        None, A.FOLDS | A.TRAINING | A.NETWORK, "Order of the classes of a label column; null: sorted."
+        None, A.FOLDS | A.TRAINING | A.NETWORK | A.SUBMISSION, "Order of the classes of a label column; null: sorted."
     )
     separator: str | None = key(None, LABELS, "What separates several labels in one cell.")
     empty: str | None = key(None, LABELS, "What a cell without any label holds, beside nothing.", later=True)
