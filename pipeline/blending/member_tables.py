@@ -94,11 +94,11 @@ def _cells(
     if (more := len(missing) - SHOWN) > 0:
         problems.append(Problem("", f"… and {more:,} more cells that hold no number"))
     if not values:
-        far_NC = (cells_NC < -OUTSIDE) | (cells_NC > 1 + OUTSIDE)
+        far_NC = np.isfinite(cells_NC) & ((cells_NC < -OUTSIDE) | (cells_NC > 1 + OUTSIDE))
         if far_NC.any():
             found = f"{far_NC.any(1).sum():,} rows hold no probabilities in [0, 1] ({first(far_NC)})"
             problems.append(Problem("", found, remedy="write probabilities, not logits or percentages"))
-        near_NC = ((cells_NC < 0) | (cells_NC > 1)) & ~far_NC
+        near_NC = np.isfinite(cells_NC) & ((cells_NC < 0) | (cells_NC > 1)) & ~far_NC
         if near_NC.any():
             clipped = f"{near_NC.sum():,} cells beyond [0, 1] by at most {OUTSIDE:.0e} are clipped"
             notes.append(f"{columns.path.name}: {clipped}")
