@@ -90,7 +90,8 @@ def _cells(
     missing = np.argwhere(~np.isfinite(cells_NC))
     wanted = "a number" if values else "a probability"
     for row, column in missing[:SHOWN].tolist():
-        problems.append(Problem(at(row, column), f"'{text.iat[row, column]}' for id '{ids[row]}'", wanted))
+        cell = columns.texts(columns.classes[column])[row]
+        problems.append(Problem(at(row, column), f"'{cell}' for id '{ids[row]}'", wanted))
     if (more := len(missing) - SHOWN) > 0:
         problems.append(Problem("", f"… and {more:,} more cells that hold no number"))
     if not values:

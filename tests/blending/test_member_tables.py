@@ -15,7 +15,7 @@ from pipeline.blending import member_tables
 from pipeline.blending import stage as ensemble
 from pipeline.blending.member import Member
 from pipeline.config.config import Config
-from pipeline.errors import FoldlineError, MismatchError
+from pipeline.errors import FoldlineError, MismatchError, Refused
 from pipeline.files.atomic import read_json
 from pipeline.files.tables import read_text_table
 from pipeline.folds.fold_table import FoldTable
@@ -196,14 +196,32 @@ def test_classes_that_differ_in_form_alone(tmp_path: Path, change: Change) -> No
     assert found.notes == ("mate: oof.csv: '9.0' is read as the class '9', and 2 more whose form differs alike",)
 
 
-def test_names_of_one_form_are_not_mixed_up(tmp_path: Path) -> None:
-    targets = pd.DataFrame({"label": [("1", "01", "2")[n // 3 % 3] for n in range(30)]})
-    made = make(
-        tmp_path, targets, tuple(class_order.predicted(make_config(tmp_path), make_folds_of(tmp_path, targets)))
-    )
-    assert_right(made, read(made, write(made, tmp_path / "mate")))
-    (line,) = refused(made, write(made, tmp_path / "mate", test=lambda t: t.rename(columns={"01": "1.0"})))
-    assert "test.csv: has the classes" in line and "lacks 01, has the unknown 1.0" in line
+@pytest.mark.parametrize(
+    ("found", "classes", "places"),
+    [
+        (["1", "01", "2"], ["01", "1", "2"], [1, 0, 2]),
+        (["2.0", "a ", "1e3"], ["a", "2", "1e3"], [1, 0, 2]),
+        (["x= 1.0", "x=0", "y=b"], ["x=0", "x=1", "y=b"], [1, 0, 2]),
+        (["-0", "+1.50"], ["0", "1.5"], [0, 1]),
+    ],
+)
+def test_names_of_one_form_are_not_mixed_up(found: list[str], classes: list[str], places: list[int]) -> None:
+    assert class_order.places(found, classes)[0] == places
+
+
+@pytest.mark.parametrize(
+    ("found", "classes", "words"),
+    [
+        (["1", "1.0", "2"], ["01", "1", "2"], "lacks 01, has the unknown 1.0"),
+        (["1.0", "01"], ["1", "2"], "lacks 1, 2, has the unknown 1.0, 01"),
+        (["a", "a", "b"], ["a", "b"], "has twice a"),
+        (["A", "b"], ["a", "b"], "lacks a, has the unknown A"),
+    ],
+)
+def test_names_that_could_be_two_are_refused(found: list[str], classes: list[str], words: str) -> None:
+    with pytest.raises(Refused, match=f": {words}, expected") as error:
+        class_order.places(found, classes)
+    assert str(error.value).endswith("of the config and its folds, in any order; call each by its class")
 
 
 @pytest.mark.parametrize("names", [("fold", "id", "target"), ("target", "fold", "top1")])
