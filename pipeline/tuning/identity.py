@@ -22,7 +22,7 @@ from pipeline.folds.fold_table import FoldTable
 if TYPE_CHECKING:
     from optuna import Study
 
-TEST_ROWS = ("data.test", "data.test_image", "data.sample_submission")  # no trial is scored on them
+TEST_ROWS = ("data.test", "data.test_image", "data.test_where", "data.sample_submission")  # no trial is scored on them
 TEACHERS = ("distill.teacher", "pseudo.teacher", "pseudo.images")  # a run's stamps tell by what these hold
 KEYS = [  # that a trial's score depends on
     *(key for key in affecting(A.ROWS | A.IMAGES | A.FOLDS | A.TRAINING | A.EPOCH | A.SCORE) if key not in TEST_ROWS),

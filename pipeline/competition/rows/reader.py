@@ -11,6 +11,7 @@ import numpy as np
 
 from pipeline.competition import tables
 from pipeline.competition.image_paths import Found, ImagePaths, Source
+from pipeline.competition.rows import where
 from pipeline.competition.rows.rows import Findings, Rows, check_columns, check_ids, id_column
 from pipeline.competition.sample_submission import id_name
 from pipeline.competition.tables import columns, duplicates, json_arrays
@@ -88,7 +89,8 @@ class Reader:
             if rows is None:
                 return None
             check_columns(rows, {"data.id": [data.id]}, self.findings)
-            return self.unique(rows, soft=False)
+            chosen = where.kept(rows, data.test_where, "data.test_where", self.findings)
+            return None if chosen is None else self.unique(chosen, soft=False)
         column = None if sample is None else sample_column(sample.table, self.config)
         if sample is None or column is None:
             return None

@@ -9,9 +9,10 @@ import numpy as np
 
 from pipeline.competition.image_paths import Source
 from pipeline.competition.labels import class_names, encode_targets
+from pipeline.competition.rows import where
 from pipeline.competition.rows.reader import NO_IMAGE, Reader
 from pipeline.competition.rows.rows import Findings, Rows, check_columns, check_filled
-from pipeline.errors import Problem, nearest
+from pipeline.errors import Problem
 from pipeline.methods import topk
 from pipeline.methods.arrays import Array
 from pipeline.methods.tasks import TASKS
@@ -32,20 +33,12 @@ def read(reader: Reader) -> Rows | None:
         "data.target": data.targets,
         "data.group": [data.group] if data.group else [],
         "data.weight": [data.weight] if data.weight else [],
-        "data.where": list(data.where),
         "folds.stratify": [stratify] if isinstance(stratify, str) else stratify or [],
     }
     check_columns(rows, wanted, findings)
-    for column, cells in data.where.items():
-        if column not in rows.table:
-            continue
-        rows_M = np.flatnonzero(rows.table[column].isin(cells).to_numpy())
-        if not len(rows_M):
-            remedy = nearest(cells[0] if cells else "", sorted(set(rows.table[column]))[:1000])
-            found = f"no row of {rows.path} has {', '.join(cells)}"
-            findings.add("rows", [Problem(f"data.where.{column}", found, remedy=remedy)])
-            return None
-        rows = rows.take(rows_M)
+    rows = where.kept(rows, data.where, "data.where", findings)
+    if rows is None:
+        return None
     if data.group in rows.table:
         check_filled(rows, str(data.group), "the row's group", "blank group cells", findings)
     return reader.unique(rows, data.duplicates == "soft")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
-from pipeline.config.sections.data_items import Arrays, Cache, Derived, Extra, Images, Join
+from pipeline.config.sections.data_items import Arrays, Cache, Derived, Extra, Images, Join, Where
 from pipeline.config.sections.section import Affects, Section, TextKeys, key
 from pipeline.errors import Problem, Refused
 from pipeline.methods import heads
@@ -36,7 +36,12 @@ class Data(Section):
     derive: TextKeys[dict[str, str | Derived]] = key(
         {}, A.ROWS, "New column -> template over columns, or how it comes from one; in order."
     )
-    where: TextKeys[dict[str, list[str]]] = key({}, A.ROWS | A.FOLDS, "Training rows that are kept: column -> cells.")
+    where: TextKeys[Where] = key(
+        {}, A.ROWS | A.FOLDS, 'Training rows that are kept: column -> cells, or {"not": cells}; "" is a blank cell.'
+    )
+    test_where: TextKeys[Where] = key(
+        {}, A.ROWS, "The same for test rows, where `data.test` holds other rows too.", later=True
+    )
     duplicates: Literal["error", "first", "soft"] = key(
         "error",
         A.ROWS | A.TRAINING | A.SCORE,
@@ -98,6 +103,13 @@ class Data(Section):
         if value is not None and value[0] == value[1]:
             raise Refused(Problem("", f"found {list(value)}", "two different values"))
         return value
+
+    @model_validator(mode="after")
+    def _test_rows(self) -> Data:
+        if self.test_where and self.test is None:
+            remedy = "name the table that holds the test rows, which may be data.train's"
+            raise Refused(Problem("test_where", "chooses rows of data.test, which is null", remedy=remedy))
+        return self
 
     @property
     def targets(self) -> list[str]:

@@ -94,4 +94,5 @@ class Extra(Item):
     weight: Positive = Field(1.0, description="Weight of each row in the loss.")
 
 
+Where = dict[str, list[str] | dict[Literal["not"], list[str]]]  # column -> cells that are kept, or all but these
 Images = str | Annotated[list[str], Field(min_length=1, max_length=16)] | Arrays
