@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pipeline.competition import fold_columns
 from pipeline.competition.data_root import find_root, no_root
 from pipeline.competition.image_paths import Source
 from pipeline.competition.rows import external_rows, train_rows
@@ -84,7 +85,9 @@ def survey(config: Config) -> tuple[Competition | None, Findings]:
         weights_I = train_rows.weights(train, data.weight, findings)
     ids, first_N, rows_I = predicted(train, config, findings)
     if train is not None and data.predict_id is not None:
-        train_rows.check_same(train, targets_IC, first_N, rows_I, data, findings)
+        train_rows.check_same(train, targets_IC, first_N, rows_I, reader)
+    if train is not None:
+        fold_columns.check(train, config, findings)
     sample = reader.table(data.sample_submission, "data.sample_submission")
     test, test_images = reader.test(sample), None
     if test is not None:
@@ -104,6 +107,10 @@ def survey(config: Config) -> tuple[Competition | None, Findings]:
     image_ids, single = texts(train.table[data.id]), len(ids) == len(rows_I)
     kept = train if single else train.take(first_N)
     targets_NC = targets_IC if single else targets_IC[first_N]
+    if config.folds.scheme == "time" and not single:
+        column = config.folds.column
+        cells = fold_columns.latest(train.table[column].tolist(), rows_I, len(ids))
+        kept = replace(kept, table=kept.table.assign(**{str(column): cells}))
     named = () if TASKS[data.task].regression else classes  # values are in no row by being 0
     competition = Competition(
         ids=ids,

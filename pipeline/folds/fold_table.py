@@ -35,6 +35,7 @@ class FoldTable:
     targets: pd.DataFrame  # [N] rows, text as in the training table
     fold: Array  # [N] int64
     path: Path = Path("folds")  # named in messages
+    forward: bool = False  # scheme time: fold k trains on fold −1 and on the folds before it alone
 
     @property
     def n(self) -> int:
@@ -53,21 +54,26 @@ class FoldTable:
 
     @property
     def fold_hash(self) -> str:
-        """Return the SHA-256 over the sorted (id, fold) with fold ≥ 0."""
+        """Return the SHA-256 over the sorted (id, fold) with fold ≥ 0, and the rule of scheme time."""
         valid = self.fold >= 0
-        return _hash(zip(self.ids[valid].tolist(), self.fold[valid].tolist(), strict=True))
+        pairs = zip(self.ids[valid].tolist(), self.fold[valid].tolist(), strict=True)
+        return _hash((*pairs, ("forward",)) if self.forward else pairs)  # other models than those of all other folds
 
     def valid_ids(self, k: int) -> Array:
         """Return the ids that fold k validates."""
         return np.compress(self.fold == k, self.ids)
 
+    def trains(self, k: int) -> Array:
+        """Return which ids fold k trains on, [N] bool: all others, or the earlier ones; fold −1 always."""
+        return self.fold < k if self.forward else self.fold != k
+
     def train_ids(self, k: int, subset: float = 1.0, seed: int = 0) -> Array:
-        """Return the ids that fold k trains on: all others, fold −1 included.
+        """Return the ids that fold k trains on.
 
         `subset` below 1 leaves that share of all groups (ids, where there are none), the same in every fold; a
         larger share holds every smaller one of the same seed.
         """
-        wanted = self.fold != k
+        wanted = self.trains(k)
         if subset < 1:
             units = np.where(self.groups == "", self.ids, self.groups)
             names = np.unique(units)
@@ -85,12 +91,14 @@ def row_numbers(ids: Array, wanted: Array) -> Array:
     return np.asarray([number[name] for name in wanted.tolist()], dtype=np.int64)
 
 
-def of_competition(competition: Competition, targets: list[str], fold_N: Array, path: Path) -> FoldTable:
+def of_competition(
+    competition: Competition, targets: list[str], fold_N: Array, path: Path, forward: bool = False
+) -> FoldTable:
     """Make the table from folds in the training table's row order."""
     order = np.argsort(competition.ids, kind="stable")
     groups = np.full(len(order), "") if competition.groups is None else competition.groups
     cells = competition.table[targets].iloc[order].reset_index(drop=True)
-    return FoldTable(competition.ids[order], groups[order], cells, fold_N[order].astype(np.int64), path)
+    return FoldTable(competition.ids[order], groups[order], cells, fold_N[order].astype(np.int64), path, forward)
 
 
 def read(config: Config) -> FoldTable:
@@ -125,8 +133,9 @@ def read(config: Config) -> FoldTable:
         problems.append(_problem(path, f"{len(split)} groups lie in several folds (first '{split[0]}')"))
     if problems:
         raise MismatchError(*problems)
-    table = FoldTable(ids, groups, cells.iloc[:, 2:-1].set_axis(names[2:-1], axis=1), fold_N, path)
-    report = read_report(config)
+    report, made = read_report(config), scheme(config)
+    forward = "time" in (made, config.folds.scheme if made == "given" else made)
+    table = FoldTable(ids, groups, cells.iloc[:, 2:-1].set_axis(names[2:-1], axis=1), fold_N, path, forward)
     if report is not None and report.get("fold_hash") != table.fold_hash:
         ours, theirs = table.fold_hash[:12], str(report.get("fold_hash"))[:12]
         found = f"fold hash {ours}, but {path.with_suffix('.json')} says {theirs}: one of them was changed"
@@ -143,6 +152,11 @@ def read_report(config: Config) -> dict[str, Any] | None:
     if not isinstance(report, dict):
         raise MismatchError(_problem(path, f"found {type(report).__name__}", "keys and values"))
     return report
+
+
+def scheme(config: Config) -> str:
+    """Return the scheme that the stored table was made by; given: another one, which its report does not say."""
+    return str((read_report(config) or {}).get("scheme", "given"))
 
 
 def write(config: Config, table: FoldTable, report: dict[str, Any]) -> Path:

@@ -10,6 +10,7 @@ from pipeline.batches import fold_rows, progressive_resizing
 from pipeline.batches.rows import Rows
 from pipeline.competition.competition import load
 from pipeline.config.config import Config
+from pipeline.folds.stage import of_column
 from pipeline.images.cache import open_config
 from pipeline.machine import devices, processes
 from pipeline.models.network import Setting
@@ -44,7 +45,7 @@ def run(config: Config, quiet: bool = False, seconds: float = 24.0) -> dict[str,
     forward = throughput.forward(config, rows, classes)
     labelled, tests = len(competition.images), len(competition.test_images)
     every = len(fold_rows.sources(competition))
-    sizes = estimate.fold_sizes(config, labelled, every - labelled)
+    sizes = estimate.fold_sizes(config, labelled, every - labelled, of_column(config, competition))
     few = max(4, min(64, len(sources), round(PREDICT_SECONDS * forward / (len(sizes) * len(views)))))
     uncached = {"cache": config.data.cache.model_copy(update={"dir": None})}  # every access decodes
     plain = config.model_copy(update={"data": config.data.model_copy(update=uncached)})

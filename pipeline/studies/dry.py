@@ -81,7 +81,7 @@ def _plan(config: Config, only: Sequence[int] | None, force: bool) -> Plan:
     try:
         plan.table = _stored_folds(config, competition)
         reused = plan.table and f"{config.folds_path} is reused, {plan.table.n} folds"
-        plan.stages[stage] = [reused or f"makes {config.folds_path}: {config.folds.scheme}, {config.folds.n} folds"]
+        plan.stages[stage] = [reused or f"makes {config.folds_path}: {_scheme(config)}"]
         stage = "train"
         planned = fold_plans.plans(config, competition, plan.table, only, force)
     except FoldlineError as error:
@@ -146,6 +146,13 @@ def _views(kind: str, missing: dict[int, int]) -> str:
         numbers = ", ".join(str(number) for number, views in missing.items() if views == count)
         parts.append(f"folds {numbers}: " + (f"{count} view{'s' if count > 1 else ''}" if count else "reused"))
     return f"{kind}, {'; '.join(parts)}"
+
+
+def _scheme(config: Config) -> str:
+    """Say how folds would be made."""
+    if config.folds.given is not None:
+        return f"the folds of {config.folds.given}"
+    return f"{config.folds.scheme}, {config.folds.n} folds"
 
 
 def _stored_folds(config: Config, competition: Competition) -> FoldTable | None:

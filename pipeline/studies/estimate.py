@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pipeline.batches import progressive_resizing
 from pipeline.competition.image_paths import Source
 from pipeline.config.config import Config
+from pipeline.folds.fold_table import FoldTable
 from pipeline.images.cache import size_for
 from pipeline.images.decoding import read_bytes, stored_bytes
 
@@ -64,11 +65,17 @@ def epochs(config: Config, first: int = 0) -> float:
     return sum(progressive_resizing.share(config, epoch) for epoch in range(first, config.train.epochs))
 
 
-def fold_sizes(config: Config, count: int, extra: int = 0) -> list[tuple[int, int]]:
+def fold_sizes(config: Config, count: int, extra: int = 0, table: FoldTable | None = None) -> list[tuple[int, int]]:
     """Return about how many of `count` ids or images each fold will train on and validate, before folds are made.
 
-    Of the `extra` ones, which are never validated, every fold has all but those that share a group with its own.
+    `table` are folds of a column, which are known beforehand. Of the `extra` ones, which are never validated, every
+    fold has all but those that share a group with its own.
     """
+    if table is not None:
+        share = count / len(table.ids)
+        trained = [len(table.train_ids(k, config.train.subset, config.train.seed)) for k in range(table.n)]
+        valid_K = [len(table.valid_ids(k)) for k in range(table.n)]
+        return [(round(one * share) + extra, round(other * share)) for one, other in zip(trained, valid_K, strict=True)]
     holdout = config.folds.scheme == "holdout"
     valid = round(count * config.folds.valid_share) if holdout else count // config.folds.n
     return [(round((count - valid) * config.train.subset) + extra, valid)] * (1 if holdout else config.folds.n)

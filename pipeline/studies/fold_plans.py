@@ -16,6 +16,7 @@ from pipeline.config import fingerprints
 from pipeline.config.config import Config
 from pipeline.errors import MismatchError, Problem
 from pipeline.folds import fold_table
+from pipeline.folds import stage as folds
 from pipeline.folds.fold_table import FoldTable
 from pipeline.images.cache import ImageSet, lacking, open_config
 from pipeline.methods.arrays import Array
@@ -76,8 +77,9 @@ def plans(
 
 def _before_folds_are_made(config: Config, competition: Competition) -> list[FoldPlan]:
     labelled, every = len(competition.images), len(fold_rows.sources(competition))
-    by_id = estimate.fold_sizes(config, len(competition.ids))
-    by_image = estimate.fold_sizes(config, labelled, every - labelled)
+    table = folds.of_column(config, competition)
+    by_id = estimate.fold_sizes(config, len(competition.ids), table=table)
+    by_image = estimate.fold_sizes(config, labelled, every - labelled, table)
     left = (config.train.epochs, len(config.views), len(config.views))
     return [
         FoldPlan(*images, *left, number, valid_rows, _from_the_beginning(config, train_rows, images[0]))

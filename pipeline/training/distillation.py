@@ -44,6 +44,7 @@ class Teachers:
             raise InputError(Problem("distill, pseudo", found, remedy="leave them out"))
         self.config, self.labelled = config, competition
         self.hashes = fold_rows.hashes(competition)  # of what no fold table holds
+        self.forward = table.forward
         self.oof: tuple[Array, Array] | None = None  # predictions [N,C] and each row's fold [N], −1 for none
         self.pseudo: PseudoLabels | None = None
         if config.distill.teacher is not None:
@@ -59,7 +60,7 @@ class Teachers:
         made, notes = self.labelled, []
         if self.oof is not None:
             probs_NC, fold_N = self.oof
-            other_N = _by_other_folds(fold_N, number)
+            other_N = _by_other_folds(fold_N, number, self.forward)
             weight, targets_NC = self.config.distill.weight, made.targets_NC.copy()
             truth_MC = targets_NC[other_N].astype(np.float64)
             targets_NC[other_N] = (1 - weight) * truth_MC + weight * probs_NC[other_N]
@@ -74,8 +75,8 @@ class Teachers:
 
     def _read_oof(self, table: FoldTable) -> tuple[Array, Array]:
         probs_NC, fold_N = teacher.oof(self.config, self.labelled, table)
-        for fold in range(table.n):
-            if not _by_other_folds(fold_N, fold).any():
+        for fold in range(table.forward, table.n):  # nothing before a forward table's first fold is validated
+            if not _by_other_folds(fold_N, fold, table.forward).any():
                 rows = f"no row that fold {fold} trains on is predicted out of fold"
                 found, remedy = f"{rows}, as nothing else is validated", "choose folds.scheme with several folds"
                 raise InputError(Problem("distill", found, remedy=remedy))
@@ -86,6 +87,6 @@ class Teachers:
         return probs_NC, fold_N
 
 
-def _by_other_folds(fold_N: Array, fold: int) -> Array:
+def _by_other_folds(fold_N: Array, fold: int, forward: bool) -> Array:
     """Return which rows a fold trains on that another fold's model of the teacher predicted, [N] bool."""
-    return np.asarray((fold_N >= 0) & (fold_N != fold))
+    return np.asarray((fold_N >= 0) & ((fold_N < fold) if forward else (fold_N != fold)))

@@ -79,7 +79,8 @@ class Reader:
         if data.id not in rows.table:
             return None
         check_ids(rows, data.id, self.findings, unique=not repeats)
-        return duplicates.once(rows, data, soft, self.findings) if repeats else rows
+        alike = [name for name in (data.group, self.config.folds.given) if name is not None]
+        return duplicates.once(rows, data, soft, self.findings, alike) if repeats else rows
 
     def test(self, sample: Rows | None) -> Rows | None:
         """Return the rows to predict, each id once: the test table's, or the sample submission's ids."""

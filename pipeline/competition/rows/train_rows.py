@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 def read(reader: Reader) -> Rows | None:
     """Return the rows that the config keeps, each id once; None where there are none."""
-    data, findings, stratify = reader.data, reader.findings, reader.config.folds.stratify
+    data, findings = reader.data, reader.findings
+    stratify, column = reader.config.folds.stratify, reader.config.folds.column
     rows = reader.rows(data.tables, "data.train", "train", data.image)
     if rows is None:
         return None
@@ -34,6 +35,7 @@ def read(reader: Reader) -> Rows | None:
         "data.group": [data.group] if data.group else [],
         "data.weight": [data.weight] if data.weight else [],
         "folds.stratify": [stratify] if isinstance(stratify, str) else stratify or [],
+        "folds.column": [column] if column is not None else [],
     }
     check_columns(rows, wanted, findings)
     rows = where.kept(rows, data.where, "data.where", findings)
@@ -73,15 +75,17 @@ def targets(rows: Rows, data: Data, findings: Findings) -> tuple[tuple[str, ...]
     return tuple(classes), targets_IC
 
 
-def check_same(rows: Rows, targets_IC: Array, first_N: Array, rows_I: Array, data: Data, findings: Findings) -> None:
-    """Find images of one prediction that disagree about its target or group."""
+def check_same(rows: Rows, targets_IC: Array, first_N: Array, rows_I: Array, reader: Reader) -> None:
+    """Find images of one prediction that disagree about its target, group or fold."""
+    data, findings = reader.data, reader.findings
     if len(targets_IC) != len(rows_I) or not len(rows_I):
         return
     first_I = first_N[rows_I]
     differ = {"labels": (", ".join(data.targets), topk.differ(targets_IC, targets_IC[first_I]))}
-    if data.group is not None and data.group in rows.table:
-        group_I = rows.table[data.group].to_numpy()
-        differ["groups"] = (data.group, group_I != group_I[first_I])
+    for kind, name in {"groups": data.group, "folds": reader.config.folds.given}.items():
+        if name is not None and name in rows.table:
+            cell_I = rows.table[name].to_numpy()
+            differ[kind] = (name, cell_I != cell_I[first_I])
     for kind, (column, differ_I) in differ.items():
         found = [(row, rows.called(int(first_I[row]), row)) for row in np.flatnonzero(differ_I).tolist()]
         texts = ((row, f"{column} differs from {place} of the same data.predict_id") for row, place in found)

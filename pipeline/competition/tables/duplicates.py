@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from pipeline.config.sections.data import Data
 
 
-def once(rows: Rows, data: Data, soft: bool, findings: Findings) -> Rows:
+def once(rows: Rows, data: Data, soft: bool, findings: Findings, alike: Sequence[str] = ()) -> Rows:
     """Return the rows with every id once, at its first place.
 
     Soft: its target cells become one that holds each label with its share ("7=0.5|12=0.5"), numbers their
-    mean. An id whose rows lie in different groups is a defect.
+    mean. An id whose rows differ in a column of `alike`, as the group is, is a defect.
     """
     ids = rows.table[data.id]
     repeated_N = ids.duplicated(keep=False).to_numpy()
@@ -32,8 +32,9 @@ def once(rows: Rows, data: Data, soft: bool, findings: Findings) -> Rows:
     groups: dict[str, list[int]] = {}
     for row, name in zip(at.tolist(), ids.to_numpy()[at], strict=True):
         groups.setdefault(name, []).append(row)
-    if data.group is not None and data.group in rows.table:
-        _check_groups(rows, data.group, groups.values(), findings)
+    for column in alike:
+        if column in rows.table:
+            _check_groups(rows, column, groups.values(), findings)
     differ: set[int] = set()
     if soft:
         table = rows.table.copy()
