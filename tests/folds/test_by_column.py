@@ -120,9 +120,7 @@ def test_a_patients_images_are_as_late_as_the_last_one(competition: Path) -> Non
     with_column(competition, "year", lambda n: n)
     table = make(competition, "folds.scheme=time", "folds.column=year", "folds.n=2")
     assert dict(zip(table.ids.tolist(), table.fold.tolist(), strict=True)) == {
-        f"p{a}{b}": a // 4 * 0 + (-1 if 3 * a + b < 4 else 0 if 3 * a + b < 8 else 1)
-        for a in range(4)
-        for b in range(3)
+        f"p{a}{b}": (3 * a + b) // 4 - 1 for a in range(4) for b in range(3)
     }
 
 
