@@ -15,7 +15,7 @@ from pipeline.competition.rows import external_rows, train_rows
 from pipeline.competition.rows.external_rows import Extra
 from pipeline.competition.rows.reader import Reader, predicted, sample_column
 from pipeline.competition.rows.rows import SHOWN, Findings, Rows, check_columns, check_sample_ids
-from pipeline.competition.sample_submission import check_sample
+from pipeline.competition.sample_submission import check_sample, to_fill
 from pipeline.config.rules import topk_rules
 from pipeline.errors import InputError, Problem
 from pipeline.files.tables import texts
@@ -74,7 +74,13 @@ def survey(config: Config) -> tuple[Competition | None, Findings]:
     if root is None:
         findings.add("folders", [no_root(data.root)])
         return None, findings
-    reader = Reader(config, root, findings)
+    reader, sample = Reader(config, root, findings), None
+    if data.classes == "sample":
+        sample = reader.table(data.sample_submission, "data.sample_submission")
+        if sample is None:
+            return None, findings
+        config = _named_by(sample, config, findings)
+        data, reader = config.data, Reader(config, root, findings)
     train, images, extra = train_rows.read(reader), None, None
     classes: tuple[str, ...] = ()
     targets_IC: Array = np.zeros((0, 0), dtype=np.float32)
@@ -88,7 +94,7 @@ def survey(config: Config) -> tuple[Competition | None, Findings]:
         train_rows.check_same(train, targets_IC, first_N, rows_I, reader)
     if train is not None:
         fold_columns.check(train, config, findings)
-    sample = reader.table(data.sample_submission, "data.sample_submission")
+    sample = sample or reader.table(data.sample_submission, "data.sample_submission")
     test, test_images = reader.test(sample), None
     if test is not None:
         key = "data.image" if data.test_image is None else "data.test_image"
@@ -131,6 +137,16 @@ def survey(config: Config) -> tuple[Competition | None, Findings]:
         notes=(*findings.notes, *_notes(images, test_images, named, targets_NC)),
     )
     return competition, findings
+
+
+def _named_by(sample: Rows, config: Config, findings: Findings) -> Config:
+    """Return the config with the classes that the sample submission's columns are."""
+    columns, named = to_fill(sample.table, config), config.submission.columns or {}
+    if len(columns) < 2:
+        found = f"{sample.path.name} has {len(columns)} column to fill in"
+        findings.add("classes", [Problem("data.classes: sample", found, "a column for each class")])
+    classes = [named.get(column, column) for column in columns]
+    return config.model_copy(update={"data": config.data.model_copy(update={"classes": classes})})
 
 
 def _check_sample_ids(sample: Rows, test: Rows | None, ids: Array, config: Config, findings: Findings) -> None:

@@ -29,7 +29,7 @@ def class_names(task: Task, table: pd.DataFrame, data: Data) -> list[str]:
     """Return the class names in their fixed order.
 
     Several target columns, and values, are the classes themselves; a label column's labels are sorted, numbers
-    by value and before texts, unless `data.classes` gives the order; of heads they are called HEAD=CLASS. Blank
+    by value and before texts, unless `data.classes` lists them; of heads they are called HEAD=CLASS. Blank
     cells are left to `encode_targets`. A binary column of numbers in [0, 1] holds shares of the class 1: soft labels,
     classes 0 and 1.
     """
@@ -38,7 +38,7 @@ def class_names(task: Task, table: pd.DataFrame, data: Data) -> list[str]:
         return [heads.name(head, label) for head, own in columns.items() for label in own]
     if len(data.targets) > 1 or task.regression:
         return list(data.targets)
-    if data.classes is not None:
+    if isinstance(data.classes, list):
         return list(data.classes)
     names = label_names(table[data.targets[0]], data)
     if task.name == "binary" and names and all(share(name) is not None for name in names):

@@ -1,19 +1,31 @@
-"""List what lies in a competition's folder: tables, pictures, and pictures in archives that nobody unpacked."""
+"""List what lies in a competition's folder: tables, pictures, arrays, pictures and tables in archives, descriptions."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections import Counter, defaultdict
+import unicodedata
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from pipeline.competition.image_paths import SUFFIXES
+from pipeline.competition.image_paths import ARRAYS, SUFFIXES, Found, ImagePaths
 from pipeline.competition.tables import JSON, SEPARATORS
 from pipeline.files import archives
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 TABLES = {*SEPARATORS, *JSON}
+TEXTS = {".md", ".txt"}
+MAGIC = (  # how the files of pictures begin, whatever they are called
+    *(b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"\0\0\0\x0cjP"),
+    *(rb"RIFF....WEBP", rb"....ftyp(avif|heic|mif1)"),
+)
+IS_PICTURE = re.compile(b"|".join(part if b"...." in part else re.escape(part) for part in MAGIC), re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -21,23 +33,20 @@ class Folder:
     """Hold the files below root that matter, as relative paths."""
 
     root: Path
-    pictures: tuple[str, ...]
+    pictures: tuple[str, ...]  # where there are none: the arrays
     tables: tuple[str, ...]
-    notes: tuple[str, ...]  # archives that cannot be read in place
-
-    @cached_property
-    def known(self) -> frozenset[str]:
-        """Return the pictures as a set."""
-        return frozenset(self.pictures)
+    texts: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()  # archives that cannot be read in place
 
     @cached_property
     def by_name(self) -> dict[str, list[str]]:
         """Return the pictures by their file names, and by those without the ending."""
         found = defaultdict(list)
         for path in self.pictures:
-            name = path.rpartition("/")[2]
+            name = composed(path.rpartition("/")[2])
             found[name].append(path)
-            found[os.path.splitext(name)[0]].append(path)
+            if (stem := os.path.splitext(name)[0]) != name:
+                found[stem].append(path)
         return dict(found)
 
     @cached_property
@@ -45,64 +54,89 @@ class Folder:
         """Return the lengths of file names that are numbers with zeros before them."""
         return sorted({len(name) for name in self.by_name if name.isdigit() and name.startswith("0") and len(name) > 1})
 
+    @cached_property
+    def paths(self) -> ImagePaths:
+        """Return what finds pictures as `check` will: only what it reaches counts."""
+        return ImagePaths(self.root)
+
+    def resolve(self, table: pd.DataFrame, template: str) -> Found:
+        """Return the pictures of the rows by a template; raise Refused where it names no column of the table."""
+        return self.paths.resolve(table, [template])
+
+    def count(self, table: pd.DataFrame, template: str) -> int:
+        """Return how many rows have a picture by a template; raise as `resolve`."""
+        found = self.resolve(table, template)
+        return len(table) - len({row for row, _ in (*found.absent, *found.refused)})
+
 
 def look(root: Path) -> Folder:
-    """List the folder; archives count where no folder of their name lies beside them."""
-    pictures, tables, packed, notes = [], [], [], []
-    for folder, names, files in os.walk(root):
-        names[:] = sorted(name for name in names if not name.startswith((".", "__")))
+    """List the folder; archives count where no folder of their name lies beside them, links to folders are followed."""
+    plain: dict[tuple[str, str], list[str]] = defaultdict(list)  # files by their folder and ending
+    packed, notes, seen = [], [], {os.path.realpath(root)}
+    for folder, names, files in os.walk(root, followlinks=True):
+        names[:] = sorted(name for name in names if not name.startswith((".", "__")) and _is_new(folder, name, seen))
         below = os.path.relpath(folder, root).replace(os.sep, "/")
         prefix = "" if below == "." else f"{below}/"
-        for name in sorted(files):
+        for name in sorted(name for name in files if not name.startswith(".")):
             ending = os.path.splitext(name)[1].lower()
-            if name.startswith("."):
-                continue
-            if ending in SUFFIXES:
-                pictures.append(prefix + name)
-            elif ending in TABLES:
-                tables.append(prefix + name)
-            elif archives.NAMED.search(name) and archives.NAMED.sub("", name) not in {*names, *files}:
-                packed.append(prefix + name)
+            if archives.NAMED.search(name):
+                if archives.NAMED.sub("", name) not in {*names, *files}:
+                    packed.append(prefix + name)
+            else:
+                plain[prefix, ending].append(prefix + name)
+    pictures, arrays, tables, texts = list[str](), list[str](), list[str](), list[str]()
+    for (_, ending), paths in plain.items():
+        if ending in TABLES:
+            tables += paths
+        elif ending in SUFFIXES or (ending not in ARRAYS | TEXTS and _is_picture(root / paths[0])):
+            pictures += paths
+        else:
+            (arrays if ending in ARRAYS else texts if ending in TEXTS else []).extend(paths)
     for archive in packed:
         try:
-            inside = archives.members(str(root / archive))
+            inside = [f"{archive}/{name}" for name in archives.members(str(root / archive)) if not _is_hidden(name)]
         except (ValueError, OSError) as error:
             notes.append(str(error))
             continue
-        named = [name for name in inside if os.path.splitext(name)[1].lower() in SUFFIXES]
-        pictures += [f"{archive}/{name}" for name in named]
-    return Folder(root, tuple(pictures), tuple(tables), tuple(notes))
+        pictures += _ending(inside, SUFFIXES)
+        arrays += _ending(inside, ARRAYS)
+        tables += _ending(inside, TABLES)
+    return Folder(root, tuple(pictures or arrays), tuple(tables), tuple(texts), tuple(notes))
+
+
+def _is_new(folder: str, name: str, seen: set[str]) -> bool:
+    """Tell whether a folder was not walked through before: links may lead in circles."""
+    path = os.path.join(folder, name)
+    if not os.path.islink(path):
+        return True
+    real = os.path.realpath(path)
+    known = any(real == other or other.startswith(f"{real}/") for other in seen)
+    seen.add(real)
+    return not known
+
+
+def _is_picture(path: Path) -> bool:
+    """Tell by its first bytes whether a file is a picture; of files that end alike in one folder the first is asked."""
+    try:
+        with path.open("rb") as stream:
+            return IS_PICTURE.match(stream.read(16)) is not None
+    except OSError:
+        return False
+
+
+def _is_hidden(path: str) -> bool:
+    return any(part.startswith((".", "__")) for part in path.split("/"))
+
+
+def _ending(paths: Sequence[str], endings: set[str]) -> list[str]:
+    return [path for path in paths if os.path.splitext(path)[1].lower() in endings]
+
+
+def composed(name: str) -> str:
+    """Return a name with each accent and its letter as one character, as some systems store and others do not."""
+    return unicodedata.normalize("NFC", name)
 
 
 def words(path: str) -> list[str]:
-    """Split a path into its words in lower case: train2019.json gives train, json."""
-    return [word for word in re.split(r"[^a-z]+", path.lower()) if word]
-
-
-def class_folder(folder: Folder) -> str | None:
-    """Return the folder whose sub-folders hold the training pictures, one per class, or None."""
-    found: dict[str, Counter[str]] = defaultdict(Counter)
-    for path in folder.pictures:
-        parts = path.split("/")
-        if len(parts) >= 3:
-            found["/".join(parts[:-2])][parts[-2]] += 1
-    several = {top: counts for top, counts in found.items() if len(counts) > 1 and "test" not in words(top)}
-    return max(several, key=lambda top: ("train" in words(top), several[top].total()), default=None)
-
-
-def labels_in_names(folder: Folder) -> tuple[str, list[str]] | None:
-    """Return a regular expression over paths such as train/cat.0.jpg, and its labels, or None."""
-    found: dict[tuple[str, str, str], Counter[str]] = defaultdict(Counter)
-    for path in folder.pictures:
-        top, _, name = path.rpartition("/")
-        match = re.fullmatch(r"([^\W\d][^\d]*?)([._-]?)\d+(\.\w+)", name)
-        if match and "test" not in words(top):
-            found[top, match[2], match[3]][match[1]] += 1
-    fitting = {key: counts for key, counts in found.items() if len(counts) > 1 and min(counts.values()) > 1}
-    if not fitting:
-        return None
-    top, between, ending = best = max(fitting, key=lambda key: ("train" in words(key[0]), fitting[key].total()))
-    names = sorted(fitting[best])
-    start = re.escape(f"{top}/") if top else ""
-    choice = "|".join(map(re.escape, names))
-    return f"re:{start}(?P<id>(?P<label>{choice}){re.escape(between)}\\d+){re.escape(ending)}", names
+    """Split a path into its words in lower case: train2019.json and trainImages give train."""
+    return [word for word in re.split(r"[^a-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", path).lower()) if word]

@@ -3,62 +3,122 @@
 from __future__ import annotations
 
 import itertools
-import os
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from pipeline.competition.tables import read_table
 from pipeline.competition.templates import fill
-from pipeline.errors import InputError, Problem
-from pipeline.starting import pictures, sources, targets
+from pipeline.errors import InputError, Problem, some
+from pipeline.methods.metrics import find as find_metric
+from pipeline.starting import description, searching, sources, targets
+from pipeline.starting.class_folders import TEST
 from pipeline.starting.folder import Folder, words
+from pipeline.starting.kinds import Guess
 from pipeline.starting.pictures import Found
 from pipeline.starting.sources import Train
-from pipeline.starting.targets import Guess
 
 if TYPE_CHECKING:
     import pandas as pd
 
 GROUPS = (  # the clearest first
     *("patient", "subject", "person", "individual", "user", "study", "location", "site", "camera", "video", "scene"),
-    *("group", "seq", "sequence", "session", "specimen", "plot", "field", "family"),
+    *("lesion", "group", "seq", "sequence", "session", "specimen", "plot", "field", "family"),
 )
 FEWEST_GROUPS = 10  # of which five folds can still be made
+FOLDS = {"fold", "folds", "kfold", "split", "subset", "partition", "set", "usage"}
+INSTEAD = {"f1": {"multiclass": "f1_macro", "ordinal": "f1_macro", "multilabel": "f1_micro"}}  # where one says F1 alone
 
 
-def guess(folder: Folder) -> tuple[list[Guess], list[str]]:
-    """Return the guesses in the order of their reading, and notes on what else was seen.
+def guess(folder: Folder) -> tuple[list[Guess], list[str], int]:
+    """Return the guesses in the order of their reading, notes on what else was seen, and the number of training rows.
 
     Raises InputError where there is no sample submission, no training rows or no target.
     """
     path, sample, columns = sources.sample(folder)
     sample_id = str(sample.columns[0])
-    train = sources.train(folder, path, sample_id)
+    train = sources.train(folder, path, sample)
     guesses: list[Guess] = list(train.guesses)
     notes = list(folder.notes)
     if len(columns) > sample.shape[1]:
         notes.append(f"{path} has an index column without a name, which is copied")
     test = _test(folder, path, sample, guesses, notes)
-    guesses.append(("data.sample_submission", path, f"asks for {', '.join(map(str, sample.columns[1:5]))}"))
+    guesses.append(("data.sample_submission", path, f"asks for {some(list(sample.columns[1:]), 4)}"))
     id_ = _ids(train, test, sample, guesses)
+    train = _without_test_rows(train, sample, id_, guesses)
     _test_pictures(folder, train, test, sample, id_, guesses)
     test_columns = [] if test is None else [str(column) for column in test.columns]
-    target = targets.find(train.table, test_columns, sample.iloc[:, 1:], [id_, sample_id])
+    rule = description.read(folder)
+    metric = None if rule is None else rule.metric
+    target = targets.find(train.table, test_columns, sample.iloc[:, 1:], [id_, sample_id], metric)
     if target is None:
         wanted = (
-            f"{', '.join(map(str, sample.columns[1:5]))} as in {path}, or a column of labels, "
-            f"among {', '.join(map(str, train.table.columns[:12]))}"
+            f"{some(list(sample.columns[1:]), 4)} as in {path}, or a column of labels, "
+            f"among {some(list(train.table.columns), 12)}"
         )
         raise InputError(Problem(str(folder.root), "no target found", wanted, "write the config by hand"))
-    guesses += target.guesses
-    _repeats(train.table, id_, target.columns, guesses)
-    _group(train.table, test, {id_, *target.columns}, guesses, notes)
+    guesses += _together(guesses, target.guesses)
+    if rule is not None:
+        _by_rule(rule, guesses, sample, notes)
+    _repeats(train.table, id_, [name for name in target.columns if name in train.table], guesses)
+    _group(train, test, {id_, *target.columns}, guesses, notes)
     if test is not None:
         unused = [str(column) for column in train.table.columns if column not in test.columns]
         absent = [column for column in unused if column not in (*target.columns, "path", "file")]
         if absent:
             notes.append(f"absent from the test rows, so no use as input, and they may leak: {', '.join(absent[:12])}")
-    return guesses, notes
+    return guesses, notes, len(train.table)
+
+
+def _together(before: Sequence[Guess], new: Sequence[Guess]) -> list[Guess]:
+    """Return the new guesses; derived columns are added to those that stand before."""
+    known: dict[str, Any] = {}
+    for key, value, _ in before:
+        if key == "data.derive":
+            known |= value
+    return [(key, known | value if key == "data.derive" else value, why) for key, value, why in new]
+
+
+def _by_rule(rule: description.Rule, guesses: list[Guess], sample: pd.DataFrame, notes: list[str]) -> None:
+    """Take the metric that a description names, and the cells that go with it, as far as it fits the task."""
+    task = next((value for key, value, _ in guesses if key == "data.task"), "multiclass")
+    name = INSTEAD.get(rule.metric, {}).get(task, rule.metric)
+    line = rule.line if len(rule.line) <= 120 else f"{rule.line[:117]}…"
+    why = f'{rule.file}: "{line}"'
+    metric = find_metric(name)
+    if task not in metric.tasks:
+        notes.append(f"{why} names {name}, which a {task} task does not have: correct the task or the metric")
+        return
+    guesses.append(("metric", name, why))
+    if sample.shape[1] > 2 or task == "regression":
+        return
+    blank = not any(cell.strip() for cell in sample.iloc[:, 1])
+    if metric.reads == "ranking" and task != "multilabel":
+        guesses.append(("submission.cell", "top", f"{name} reads a ranking"))
+        guesses += [] if metric.k is None else [("submission.top", metric.k, f"as {name} reads")]
+    elif task == "binary" and metric.reads in ("probabilities", "order"):
+        guesses.append(("submission.cell", "probability", f"{name} reads probabilities"))
+    elif metric.reads == "labels" and task != "multilabel" and (blank or not any("." in c for c in sample.iloc[:, 1])):
+        cell = next((value for key, value, _ in reversed(guesses) if key == "submission.cell"), "label")
+        guesses.append(("submission.cell", cell if cell == "class_id" else "label", f"{name} reads labels"))
+
+
+def _without_test_rows(train: Train, sample: pd.DataFrame, id_: str, guesses: list[Guess]) -> Train:
+    """Leave out training rows that are the test's: by a column that tells them apart, which `data.where` then names."""
+    asked = set(sample.iloc[:, 0])
+    if id_ not in train.table:
+        return train
+    mine_N = train.table[id_].isin(asked)
+    for column in map(str, train.table.columns):
+        if not mine_N.any() or mine_N.all() or column == id_ or not FOLDS & set(words(column)):
+            continue
+        theirs, ours = set(train.table[column][mine_N]), set(train.table[column][~mine_N])
+        if not theirs & ours:
+            why = f"the rows with {some(sorted(theirs))} are those of the sample submission"
+            guesses.append(("data.where", {column: sorted(ours)}, why))
+            return replace(train, table=train.table[~mine_N].reset_index(drop=True))
+    return train
 
 
 def _test(
@@ -67,7 +127,7 @@ def _test(
     """Return the test table that holds the sample's ids, if there is one."""
     asked = set(sample.iloc[:, 0])
     for path in folder.tables:
-        if path == taken or "test" not in words(path):
+        if path == taken or not TEST & set(words(path)):
             continue
         try:
             table = read_table(folder.root, path)
@@ -121,25 +181,57 @@ def _composed(train: pd.DataFrame, test: pd.DataFrame, column: str) -> str | Non
 def _test_pictures(
     folder: Folder, train: Train, test: pd.DataFrame | None, sample: pd.DataFrame, id_: str, guesses: list[Guess]
 ) -> None:
-    """Choose data.test_image where data.image leads nowhere: like it but for the folder's name, else anew."""
+    """Choose data.test_image where data.image leads nowhere, or to the training pictures: the test's own come first."""
     if train.found is None:
         return
     rows = sample.rename(columns={sample.columns[0]: id_}).iloc[:, :1] if test is None else test
-    own = train.found.template
-    for template in dict.fromkeys((own, own.replace("train", "test"))):  # few test rows may all lie in one sub-folder
-        try:
-            count = pictures.count(rows, folder, template)
-        except ValueError:  # a column that the test rows do not have
-            continue
-        if count == len(rows):
-            found: Found | None = Found(template, id_, count, len(rows))
+    derive = {
+        name: how
+        for name, how in train.found.guesses.get("data.derive", {}).items()
+        if how["column"] in rows and name not in rows
+    }
+    rows, own = searching.widened(rows, derive), train.found.template
+    taken = set(folder.resolve(train.table, own).images) if train.found.guesses == {} else set()
+    moved = re.sub("train(ing)?", "test", own)
+    found = None
+    for template in dict.fromkeys((moved, own) if moved != own else (own,)):  # test rows may lie in one sub-folder
+        if (candidate := _reached(folder, rows, template, id_)) is not None and candidate.count == candidate.rows:
+            if taken & set(folder.resolve(rows, template).images):
+                continue
+            found = candidate
             break
     else:
-        found = pictures.find(rows, folder, "test", [train.found.column, id_])
+        found = searching.find(rows, folder, "test", [*derive, train.found.column, id_])
+        if found is not None and not found.guesses and taken & set(folder.resolve(rows, found.template).images):
+            found = None
+        partly = [_reached(folder, rows, template, id_) for template in (moved, own)]
+        best = max((one for one in partly if one is not None), key=lambda one: one.count, default=None)
+        if (
+            best is not None
+            and best.count
+            and (found is None or best.count >= found.count)
+            and not (taken & set(folder.resolve(rows, best.template).images))
+        ):
+            found = best
     if found is None:
-        guesses.append(("data.test_image", f"test/{{{id_}}}.jpg", "no test picture was found: correct it"))
-    elif found.template != own:
+        wanted = f"the test's pictures, by the cells of {some([name for name in rows.columns if name not in derive])}"
+        missing = "no test pictures found" if not taken else "no test pictures found that are not training pictures"
+        first = str(rows[id_ if id_ in rows else rows.columns[0]].iloc[0])
+        place = f"{folder.root}: {first}"
+        raise InputError(Problem(place, missing, wanted, "correct the ids or add the files"))
+    guesses += _together(guesses, sources.explained(found))
+    if joins := [join for one in (train.found, found) for join in one.guesses.get("data.joins", [])]:
+        guesses.append(("data.joins", joins, "files are found by their names, whatever folder holds each"))
+    if found.template != own:
         guesses.append(("data.test_image", found.template, f"reaches {found.count} pictures of {found.rows} rows"))
+
+
+def _reached(folder: Folder, rows: pd.DataFrame, template: str, id_: str) -> Found | None:
+    """Return how many rows a template reaches, None where it names a column that they do not have."""
+    try:
+        return Found(template, id_, folder.count(rows, template), len(rows))
+    except ValueError:
+        return None
 
 
 def _repeats(table: pd.DataFrame, id_: str, target: list[str], guesses: list[Guess]) -> None:
@@ -151,13 +243,15 @@ def _repeats(table: pd.DataFrame, id_: str, target: list[str], guesses: list[Gue
     guesses.append(("data.duplicates", "soft" if differ else "first", why))
 
 
-def _group(
-    table: pd.DataFrame, test: pd.DataFrame | None, used: set[str], guesses: list[Guess], notes: list[str]
-) -> None:
+def _group(train: Train, test: pd.DataFrame | None, used: set[str], guesses: list[Guess], notes: list[str]) -> None:
     """Choose the column whose rows belong together: by its name, and best where the test has values of its own."""
-    fitting = []
+    table, fitting = train.table, []
+    if train.paired and "file" in table and "file" not in used:
+        why = "the same file names stand in every class, as of versions of one picture: they stay in one fold"
+        guesses.append(("data.group", "file", why))
+        return
     for column in map(str, table.columns):
-        parts = [re.sub(r"(?<=[a-z])id$", "", word) for word in words(re.sub(r"(?<=[a-z])(?=[A-Z])", "_", column))]
+        parts = [re.sub(r"(?<=[a-z])id$", "", word) for word in words(column)]
         rank = min((GROUPS.index(word) for word in parts if word in GROUPS), default=None)
         values = set(table[column])
         if rank is None or column in used or "" in values or not FEWEST_GROUPS <= len(values) < len(table):
@@ -171,9 +265,3 @@ def _group(
     guesses.append(("data.group", best, why))
     if others := [column for *_, column in fitting if column != best]:
         notes.append(f"other columns that may be groups: {', '.join(others)}")
-
-
-def name_of(folder: Folder) -> str:
-    """Return a name for runs and folds from the folder's."""
-    name = os.path.basename(os.path.realpath(folder.root))
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-._") or "competition"

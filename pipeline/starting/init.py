@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import re
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,38 +15,67 @@ from pipeline.competition.data_root import find_root
 from pipeline.config.keys import KEYS
 from pipeline.errors import InputError, Problem
 from pipeline.files.atomic import write_text
+from pipeline.starting import trial
 from pipeline.starting.folder import look
-from pipeline.starting.guess import guess, name_of
+from pipeline.starting.guess import guess
+from pipeline.starting.kinds import Guess
 from pipeline.starting.recipe import recipe
-from pipeline.starting.targets import Guess
 
 WIDTH = 120
+NAMELESS = {  # folders whose name says nothing of the competition
+    *("public", "private", "prepared", "data", "dataset", "datasets", "input", "inputs", "files", "raw", "download"),
+    *("downloads", "extracted", "competition", "kaggle", "train", "images", "tmp", "home", "content", "working"),
+}
 
 
 def run(place: str, out: Path | None = None) -> Path:
     """Write a first config for the competition in `place`; return its path, configs/NAME.yaml unless `out` is given.
 
     Raises InputError where the folder or its sample submission is missing, nothing in it can be trained on, or
-    the file exists already.
+    the file exists already; and, after the file is written, where `check` will refuse what the folder holds.
     """
     root = find_root(place)
     if root is None:
         raise InputError(Problem(place, "no folder", "one with a competition's files"))
-    folder = look(root)
-    name = name_of(folder)
+    name = name_of(root, out)
     path = out or Path("configs") / f"{name}.yaml"
     if path.exists():
         raise InputError(Problem(str(path), "exists already", remedy="remove it, or name another file with --out"))
-    guesses, notes = guess(folder)
+    folder = look(root)
+    guesses, notes, rows = guess(folder)
     shape = next((value["shape"] for key, value, _ in guesses if key == "data.image" and isinstance(value, dict)), None)
-    guesses = [("data.root", place, ""), *guesses, *recipe(folder, shape)]
-    for key, value, why in guesses:
+    guesses = [("data.root", place, ""), *guesses, *recipe(folder, rows, shape)]
+    tried = trial.run(_tree(name, guesses), str(path))
+    guesses, notes = [*guesses, *tried.guesses], [*notes, *tried.notes]
+    latest = {key: (value, why) for key, value, why in guesses}
+    for key, (value, why) in latest.items():
         print(f"init: {key} = {value}" + (f": {why}" if why else ""))
     for note in notes:
         print(f"init: note: {note}")
-    write_text(path, _text(name, guesses, notes))
+    write_text(path, _text(name, guesses, [*notes, *(f"check refuses: {one}" for one in tried.problems[:3])]))
+    if tried.problems:
+        first, more = tried.problems[0], len(tried.problems) - 1
+        others = f" (and {more} more)" if more else ""
+        raise InputError(first.below(f"wrote {path}, which check refuses{others}", ": "))
     print(f"init: wrote {path}; next: foldline check -c {path}")
     return path
+
+
+def name_of(root: Path, out: Path | None) -> str:
+    """Return a name for runs and folds from the folder's; where that says nothing, from the file's or a parent's."""
+    real = Path(os.path.realpath(root))
+    named = [real.name, *([out.stem] if out else []), *(folder.name for folder in real.parents)]
+    plain = [re.sub(r"[^A-Za-z0-9._-]+", "-", one).strip("-._") for one in named]
+    return next((one for one in plain if one and one.lower() not in NAMELESS), "competition")
+
+
+def _tree(name: str, guesses: Sequence[Guess]) -> dict[str, Any]:
+    """Return the config as a tree."""
+    tree: dict[str, Any] = {"name": name}
+    for key, value, _ in guesses:
+        section, _, last = key.rpartition(".")
+        (tree.setdefault(section, {}) if section else tree)[last] = value
+    return tree
 
 
 def _text(name: str, guesses: list[Guess], notes: list[str]) -> str:

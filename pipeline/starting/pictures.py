@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
+from pipeline.competition.image_paths import ARRAYS
 from pipeline.competition.templates import fill
-from pipeline.starting.folder import Folder, words
+from pipeline.starting.folder import Folder, composed, words
 
 if TYPE_CHECKING:
     import pandas as pd
 
-LOOKED_AT = 200  # rows from which templates are derived; all rows are counted then
+LOOKED_AT = 200  # rows from which templates are derived; all rows are counted for the best of them
+COUNTED = 8  # templates
 MOST = 0.9  # share of the rows that a part of a path must fit
-RAW = (".dcm", ".dicom", ".npy", ".npz")  # pictures come first where both lie there
+RAW = {".dcm", ".dicom", *ARRAYS}  # pictures come first where both lie there
+BESIDE = {"mask", "masks", "segmentation", "segmentations", "seg", "annotations", "thumbnails", "depth"}
 SLICES = ("[0]", "[1]", "[2]", "[:1]", "[:2]", "[:3]", "[-1]", "[-2:]")  # sub-folders by an id's characters
 
 
@@ -29,6 +32,7 @@ class Found:
     column: str  # that names the file
     count: int
     rows: int
+    guesses: dict[str, Any] = field(default_factory=dict)  # data.derive and data.joins, where the template needs them
 
     @property
     def share(self) -> float:
@@ -39,54 +43,61 @@ class Found:
 def find(table: pd.DataFrame, folder: Folder, part: str, prefer: Sequence[str]) -> Found | None:
     """Return the template that reaches most pictures, or None where none reaches half.
 
-    `part` is train or test: a folder called so comes first; `prefer` are columns that come first.
+    `part` is train or test: a folder called so comes first, one called like the other last; `prefer` are columns
+    that come first.
     """
-    rows = table.iloc[:: max(1, len(table) // LOOKED_AT)]
-    made = {}
-    for column in table.columns:
+    rows = table.iloc[:: max(1, len(table) // LOOKED_AT)].reset_index(drop=True)
+    made = dict[str, str]()
+    for column in map(str, table.columns):
         if rows[column].nunique() * 2 > len(rows):
             for template in _templates(rows, column, folder):
-                made[template] = column
-    counted = [Found(template, column, count(table, folder, template), len(table)) for template, column in made.items()]
+                made.setdefault(template, column)
     order = list(prefer)
 
-    def rank(found: Found) -> tuple[float, bool, bool, int, int]:
-        ending = os.path.splitext(found.template)[1].lower()
+    def rank(found: Found) -> tuple[float, int, bool, int, int, int]:
+        inside, ending = set(words(os.path.dirname(found.template))), os.path.splitext(found.template)[1].lower()
+        other = {"train", "test"} - {part}
         return (
             -round(found.share, 2),
-            part not in words(found.template),
+            2 if other & inside or BESIDE & inside else part not in inside,
             ending in RAW,
             order.index(found.column) if found.column in order else len(order),
+            -found.count,
             found.template.count("/"),
         )
 
+    tried = (Found(template, column, folder.count(rows, template), len(rows)) for template, column in made.items())
+    best = sorted((found for found in tried if found.share >= 0.4), key=rank)[:COUNTED]
+    counted = (Found(found.template, found.column, folder.count(table, found.template), len(table)) for found in best)
     return min((found for found in counted if found.share >= 0.5), key=rank, default=None)
 
 
-def count(table: pd.DataFrame, folder: Folder, template: str) -> int:
-    """Return how many rows have the picture that the template names."""
-    return sum(path in folder.known for path in fill(template, table))
-
-
 def _templates(rows: pd.DataFrame, column: str, folder: Folder) -> list[str]:
-    """Return the templates that lead most rows to a picture which this column names."""
-    reached: dict[tuple[int, str, str], dict[int, list[list[str]]]] = defaultdict(lambda: defaultdict(list))
+    """Return the templates that lead most rows to a picture which this column names.
+
+    Where endings differ: without one, which finds any where the reader can, then those by their frequency.
+    """
+    reached: dict[tuple[int, str], dict[int, list[list[str]]]] = defaultdict(lambda: defaultdict(list))
+    endings: dict[tuple[int, str], Counter[str]] = defaultdict(Counter)
     for row, cell in enumerate(rows[column]):
         for width in [0, *folder.widths] if cell.isdigit() else [0]:
-            text = cell.zfill(width)
-            field = f"{{{column}:0{width}}}" if width else f"{{{column}}}"
+            text = composed(cell.zfill(width))
+            written = f"{{{column}:0{width}}}" if width else f"{{{column}}}"
             for path in folder.by_name.get(text.rpartition("/")[2], []):
-                ending = "" if path.endswith(text) else os.path.splitext(path)[1]
-                if path == text + ending or path.endswith("/" + text + ending):
-                    above = path[: len(path) - len(text + ending)].split("/")[:-1]
-                    reached[len(above), field, ending][row].append(above)
+                whole = composed(path)
+                ending = "" if whole.endswith(text) else os.path.splitext(whole)[1]
+                if whole == text + ending or whole.endswith("/" + text + ending):
+                    above = whole[: len(whole) - len(text + ending)].split("/")[:-1]
+                    reached[len(above), written][row].append(above)
+                    endings[len(above), written][ending] += 1
     made = []
-    for (depth, field, ending), found in reached.items():
+    for (depth, written), found in reached.items():
         if len(found) < len(rows) / 2:
             continue
         options = [_options(rows, column, found, level) for level in range(depth)]
-        for parts in itertools.islice(itertools.product(*options), 64):
-            made.append("/".join([*parts, field + ending]))
+        seen = [ending for ending, _ in endings[depth, written].most_common(4)]
+        for parts in itertools.islice(itertools.product(*options), 32):
+            made += ["/".join([*parts, written + ending]) for ending in (["", *seen] if len(seen) > 1 else seen)]
     return made
 
 
@@ -100,8 +111,8 @@ def _options(rows: pd.DataFrame, column: str, found: dict[int, list[list[str]]],
         return same
     fields = [*(f"{{{other}}}" for other in rows.columns), *(f"{{{column}{part}}}" for part in SLICES)]
     fitting = []
-    for field in fields:
-        cells = fill(field, rows)
+    for text in fields:
+        cells = fill(text, rows)
         if sum(cells[row] in names for row, names in seen.items()) >= needed:
-            fitting.append(field)
+            fitting.append(text)
     return fitting[:4]

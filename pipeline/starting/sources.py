@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pipeline.competition.tables import read_table
-from pipeline.errors import InputError, Problem
-from pipeline.starting import pictures
-from pipeline.starting.folder import Folder, class_folder, labels_in_names, words
+from pipeline.errors import InputError, Problem, problems_of
+from pipeline.starting import class_folders, searching
+from pipeline.starting.class_folders import TEST, VALID
+from pipeline.starting.folder import Folder, words
+from pipeline.starting.kinds import Guess
 from pipeline.starting.pictures import Found
-from pipeline.starting.targets import Guess
 
 if TYPE_CHECKING:
     import pandas as pd
 
-VALID = {"val", "valid", "validation"}
 RECORDS = 500  # of which the range of arrays is taken
 
 
@@ -28,52 +29,77 @@ class Train:
     table: pd.DataFrame
     found: Found | None  # None: arrays in records
     guesses: list[Guess]
+    paired: bool = False  # the same file names stand in every class
 
 
 def sample(folder: Folder) -> tuple[str, pd.DataFrame, list[str]]:
-    """Return the sample submission's path, its columns without an index, and the names of all its columns."""
+    """Return the sample submission's path, its columns without an index, and the names of all its columns.
+
+    An index column is the id where nothing else can be.
+    """
     named = [path for path in folder.tables if "submission" in path.lower() or "sample" in words(path)]
+    why = [f"no table is called like sample_submission.csv among {', '.join(folder.tables[:6]) or 'none'}"]
     for path in sorted(named, key=lambda path: ("sample" not in path.lower(), path.count("/"), path)):
-        table = read_table(folder.root, path)
+        try:
+            table = read_table(folder.root, path)
+        except (ValueError, OSError) as error:
+            why.append(f"{path} {_reason(error)}")
+            continue
         kept = [name for name in table.columns if name.strip() and not name.startswith("Unnamed: ")]
         if len(kept) > 1:
             return path, table[kept], list(table.columns)
-    found, wanted = "no table is called like sample_submission.csv", "one with an id column and what is to be filled in"
-    raise InputError(Problem(str(folder.root), found, wanted, "write one with a row per test id"))
+        if len(table.columns) == 2:
+            return path, table, list(table.columns)
+    wanted = "one with an id column and what is to be filled in"
+    raise InputError(Problem(str(folder.root), why[-1], wanted, "write one with a row per test id"))
 
 
-def train(folder: Folder, taken: str, sample_id: str) -> Train:
+def train(folder: Folder, taken: str, sample: pd.DataFrame) -> Train:
     """Return the training rows: of a table, else of folders that are classes, else of file names."""
-    tables = [path for path in folder.tables if path != taken and "test" not in words(path.rpartition("/")[2])]
-    tables = [path for path in tables if "test" not in words(os.path.dirname(path))]
+    tables = [path for path in folder.tables if path != taken and not TEST & {*words(path)}]
+    tables = [path for path in tables if "submission" not in path.lower()]
+    unread = []
     for path in sorted(tables, key=_likely):
         try:
             table = read_table(folder.root, path)
-        except (ValueError, OSError):
+        except (ValueError, OSError) as error:
+            unread.append(f"{path} {_reason(error)}")
             continue
-        prefer = [name for name in table.columns if name.lower() == sample_id.lower()]
-        if (found := pictures.find(table, folder, "train", prefer)) is not None:
+        prefer = [name for name in table.columns if name.lower() == str(sample.columns[0]).lower()]
+        if (found := searching.find(table, folder, "train", prefer)) is not None:
             return _with_others(folder, [other for other in tables if other != path], path, table, found)
         if path.endswith(".json") and (arrays := _arrays(folder, path)):
             return Train(table, None, [("data.train", path, "records that hold their images"), *arrays])
-    if (top := class_folder(folder)) is not None:
-        table = read_table(folder.root, top)
-        why = f"its {table['label'].nunique()} sub-folders are the labels"
-        return _of_files(table, top, "file" if table["file"].is_unique else "path", why)
-    if (named := labels_in_names(folder)) is not None:
-        why = f"their names begin with the labels {', '.join(named[1][:4])}"
+    asked = {str(name) for name in sample.columns[1:]} | set(sample.iloc[:1000, 1])
+    if (listed := class_folders.classes(folder, asked)) is not None:
+        return _of_classes(folder, listed)
+    if (named := class_folders.labels_in_names(folder)) is not None:
+        why = f"no table leads to pictures; their names begin with the labels {', '.join(named[1][:4])}"
         return _of_files(read_table(folder.root, named[0]), named[0], "id", why)
     there = f"tables: {', '.join(tables[:6]) or 'there is none'}; {len(folder.pictures)} pictures"
     wanted = f"a table whose cells lead to pictures ({there}), a folder per class, or labels in file names"
-    remedy = "; ".join(folder.notes) or "write the config by hand, as those in configs/competitions"
+    remedy = "; ".join([*unread[:3], *folder.notes]) or "write the config by hand, as those in configs/competitions"
     raise InputError(Problem(str(folder.root), "no training rows found", wanted, remedy))
 
 
-def _of_files(table: pd.DataFrame, spec: str, column: str, why: str) -> Train:
+def _reason(error: Exception) -> str:
+    return "; ".join(map(str, problems_of(error))) if isinstance(error, ValueError) else str(error)
+
+
+def _of_classes(folder: Folder, listed: class_folders.Found) -> Train:
+    """Return training rows of a folder per class, of training and validation pictures."""
+    import pandas as pd
+
+    table = pd.concat([read_table(folder.root, spec) for spec in listed.specs], ignore_index=True).fillna("")
+    spec = listed.specs[0] if len(listed.specs) == 1 else listed.specs
+    column = "file" if table["file"].is_unique else "path"
+    return replace(_of_files(table, spec, column, listed.why), paired=listed.paired)
+
+
+def _of_files(table: pd.DataFrame, spec: str | list[str], column: str, why: str) -> Train:
     """Return training rows that are files."""
     found = Found("{path}", column, len(table), len(table))
-    guess = ("data.train", spec, f"no table leads to pictures; {why}")
-    return Train(table, found, [guess, ("data.image", found.template, "the files found")])
+    return Train(table, found, [("data.train", spec, why), ("data.image", found.template, "the files found")])
 
 
 def _likely(path: str) -> tuple[int, int, str]:
@@ -83,28 +109,35 @@ def _likely(path: str) -> tuple[int, int, str]:
     return rank, path.count("/"), path
 
 
-def _with_others(folder: Folder, others: list[str], path: str, table: pd.DataFrame, found: Found) -> Train:
+def _with_others(folder: Folder, others: Sequence[str], path: str, table: pd.DataFrame, found: Found) -> Train:
     """Add validation tables of the same columns, and say how the pictures were found."""
     import pandas as pd
 
     joined, count, paths = [table], found.count, [path]
     for other in others:
-        if not VALID & set(words(other.rpartition("/")[2])):
+        if not VALID & set(words(other.rpartition("/")[2])) or found.guesses:
             continue
         try:
             more = read_table(folder.root, other)
         except (ValueError, OSError):
             continue
-        reached = pictures.count(more, folder, found.template)
-        if list(more.columns) == list(table.columns) and reached:
+        if list(more.columns) == list(table.columns) and (reached := folder.count(more, found.template)):
             joined, count, paths = [*joined, more], count + reached, [*paths, other]
     table = pd.concat(joined, ignore_index=True) if len(joined) > 1 else table
-    found = Found(found.template, found.column, count, len(table))
+    found = Found(found.template, found.column, count, len(table), found.guesses)
     guesses: list[Guess] = [("data.train", paths if len(paths) > 1 else path, "its cells lead to pictures")]
-    if count < len(table):
-        guesses.append(("data.missing", "skip", f"{len(table) - count} training rows have no picture"))
+    guesses += explained(found)
     guesses.append(("data.image", found.template, f"reaches {count} pictures of {len(table)} rows"))
     return Train(table, found, guesses)
+
+
+def explained(found: Found) -> list[Guess]:
+    """Return the further keys that a template needs, with their reasons."""
+    whys = {
+        "data.derive": f"column '{found.column}' does not name the files as they are called",
+        "data.joins": f"one template reaches not all files that '{found.column}' names: they are listed",
+    }
+    return [(key, value, whys[key]) for key, value in found.guesses.items()]
 
 
 def _arrays(folder: Folder, path: str) -> list[Guess]:

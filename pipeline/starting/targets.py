@@ -1,201 +1,169 @@
-"""Guess what is to be predicted: the target's columns and kind, the metric that goes with it, the cells wanted."""
+"""Find the columns that hold what is to be predicted, and what the sample submission's columns are in training."""
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from pipeline.competition.labels import natural
+from pipeline.errors import InputError, Problem, some
+from pipeline.starting import kinds, meaning
 from pipeline.starting.folder import words
+from pipeline.starting.kinds import Guess
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Guess = tuple[str, Any, str]  # dotted key, value, why
-INTEGER, NUMBER = re.compile(r"-?\d+"), re.compile(r"-?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
-NAMES = ("category_id", "label", "labels", "class", "target", "species", "category", "breed", "attribute_ids")
-GRADES = {"diagnosis", "grade", "level", "severity", "stage", "rating", "score", "quality", "degree", "kl"}
-CATEGORIES = {"category", "class", "label", "species", "id", "type", "kind", "breed"}
-SEPARATORS = (" ", ",", ";", "|")
-MANY = 30  # whole numbers beyond so many are amounts, unless the name says classes
-RULES = "correct it where the rules differ"
-VALUES: list[Guess] = [
-    ("loss.name", "mse", "the mean of the values is what squared errors want"),
-    ("metric", "rmse", f"usual for numbers; {RULES}"),
-    ("submission.cell", "value", "numbers"),
-]
-LABELS: list[Guess] = [
-    ("loss.name", "binary_cross_entropy", "independent labels"),
-    ("metric", "f1_micro", f"usual for several labels; {RULES}"),
-    ("submission.cell", "label", "labels, joined"),
-]
-GRADED: list[Guess] = [
-    ("metric", "quadratic_weighted_kappa", f"usual for grades; {RULES}"),
-    ("submission.cell", "label", "a grade"),
-]
-PROBABILITIES: list[Guess] = [
-    ("metric", "log_loss", f"a probability is asked for every class; {RULES}"),
-    ("submission.cell", "probability", "one column per class"),
-]
-COLUMNS: list[Guess] = [
-    ("metric", "mean_column_auc", f"usual for one column per class; {RULES}"),
-    ("submission.cell", "probability", "one column per class"),
-]
-BINARY: list[Guess] = [
-    ("metric", "roc_auc", "usual for two labels; log_loss, accuracy … where the rules say so"),
-    ("submission.cell", "probability", "label where the rules ask for decisions"),
-]
+NAMES = ("category_id", "label", "labels", "class", "target", "species", "category", "breed", "attribute_ids", "dx")
+SEEN = 0.5  # share of the sample's columns that a column's cells must name
 
 
 @dataclass(frozen=True)
 class Target:
-    """Hold the target's columns, its guesses and what stands against them."""
+    """Hold the target's columns and its guesses."""
 
     columns: list[str]
     guesses: list[Guess]
 
 
-def find(train: pd.DataFrame, test_columns: Sequence[str], sample: pd.DataFrame, used: Sequence[str]) -> Target | None:
-    """Return what is to be predicted, or None; `sample` is without its ids, `used` are columns that are ids."""
+def find(
+    train: pd.DataFrame, test_columns: Sequence[str], sample: pd.DataFrame, used: Sequence[str], metric: str | None
+) -> Target | None:
+    """Return what is to be predicted, or None; `sample` is without its ids, `used` are columns that are ids.
+
+    `metric` is the competition's, where a description names it. Raises InputError where one number is asked for and
+    nothing says of which of several classes.
+    """
     asked = [str(column) for column in sample.columns]
-    known = {str(column).lower(): str(column) for column in train.columns}
-    if all(column.lower() in known for column in asked):
-        columns = [known[column.lower()] for column in asked]
-        return _one(train, columns[0], sample) if len(columns) == 1 else _several(train, columns)
-    if len(asked) > 1:
-        for column in map(str, train.columns):
-            cells = set(train[column])
-            if len(cells & set(asked)) >= 0.9 * len(asked) and cells <= set(asked):
-                why = f"its {len(cells)} values are the columns of the sample submission"
-                task: Guess = ("data.task", "multiclass", "the classes exclude each other")
-                guesses = [("data.target", column, why), task, *PROBABILITIES, *_rare(list(train[column]))]
-                return Target([column], guesses)
-        return None
-    wanted = set(sample[asked[0]])
     free = [str(name) for name in train.columns if name not in used and name not in test_columns]
+    if (named := _same(asked, [str(name) for name in train.columns if name not in used])) is not None:
+        columns = [named[column] for column in asked]
+        if len(columns) > 1:
+            return Target(columns, [*kinds.several(train, columns), *_renamed(named)])
+        return _one(train, columns[0], sample, metric)
+    if len(asked) > 1:
+        return _of_columns(train, free, asked)
+    wanted = set(sample[asked[0]])
 
     def rank(column: str) -> tuple[bool, int, int]:
         named = NAMES.index(column.lower()) if column.lower() in NAMES else len(NAMES)
         return not (wanted & set(train[column])), named, free.index(column)
 
     varied = [column for column in free if 1 < train[column].nunique() < len(train)]
-    named = [column for column in varied if column.lower() in NAMES]
-    best = min(named or varied, key=lambda column: rank(column)[1:] if named else rank(column), default=None)
-    return None if best is None else _one(train, best, sample)
+    named_so = [column for column in varied if column.lower() in NAMES]
+    best = min(named_so or varied, key=lambda column: rank(column)[named_so != [] :], default=None)
+    return None if best is None else _one(train, best, sample, metric)
 
 
-def _one(train: pd.DataFrame, column: str, sample: pd.DataFrame) -> Target:
-    asked = str(sample.columns[0])
-    same = asked.lower() == column.lower()
-    why = "as the sample submission" if same else f"not in the test table; the sample submission asks for '{asked}'"
-    cells = [cell for cell in train[column] if cell.strip()]
-    wanted = [cell for cell in sample[asked] if cell.strip()]
-    guesses: list[Guess] = [("data.target", column, why)]
-    separator = _separator(cells)
-    kinds = sorted(set(cells), key=natural)
-    whole = all(INTEGER.fullmatch(kind.strip()) for kind in kinds)
-    numeric = whole or all(NUMBER.fullmatch(kind.strip()) for kind in kinds)
-    fractions = any("." in cell for cell in wanted if NUMBER.fullmatch(cell))
-    name_words = set(words(column))
-    # numbers are names of classes and no amounts
-    are_classes = whole and (name_words & CATEGORIES or len(kinds) <= 2 or (len(kinds) <= MANY and not fractions))
-    if separator is not None:
-        guesses.append(("data.task", "multilabel", "cells hold several labels"))
-        guesses.append(("data.separator", separator, "between the labels of a cell"))
-        if len(cells) == len(train):
-            guesses.append(("decision.min_labels", 1, "every row has a label in training"))
-        guesses += LABELS
-    elif len(kinds) == 2:
-        guesses += _binary(kinds, asked, wanted, fractions)
-    elif numeric and not are_classes:
-        low, high = min(map(float, kinds)), max(map(float, kinds))
-        span = [int(low), int(high)] if whole else [low, high]
-        guesses.append(("data.task", "regression", f"numbers from {low:g} to {high:g}"))
-        guesses.append(("data.range", span, "what occurs in training; correct it to what is possible"))
-        guesses += VALUES
-    elif whole and len(kinds) <= 10 and name_words & GRADES:
-        why = f"whole numbers {kinds[0]} to {kinds[-1]} of a column that is called a grade"
-        guesses += [("data.task", "ordinal", why), *GRADED]
-    else:
-        guesses += _multiclass(cells, kinds, wanted)
-    return Target([column], guesses)
+def _one(train: pd.DataFrame, column: str, sample: pd.DataFrame, metric: str | None) -> Target:
+    return _one_number(train, column, sample) or Target([column], kinds.one(train, column, sample, metric))
 
 
-def _several(train: pd.DataFrame, columns: list[str]) -> Target:
-    import pandas as pd
-
-    values_NC = train[columns].apply(pd.to_numeric, errors="coerce").to_numpy(np.float64)
-    guesses: list[Guess] = [("data.target", columns, "the columns of the sample submission")]
-    if np.isnan(values_NC).any():
-        guesses += [("data.task", "multiclass", "several columns of labels"), ("data.heads", True, "a head for each")]
-    elif values_NC.min() < 0 or values_NC.max() > 1:
-        guesses += [("data.task", "regression", "numbers outside 0 to 1"), *VALUES]
-    elif (np.abs(values_NC.sum(1) - 1) < 1e-3).all():
-        guesses += [("data.task", "multiclass", "every row sums to 1: one label per row"), *COLUMNS]
-    else:
-        guesses.append(("data.task", "multilabel", "rows hold several labels, or none"))
-        guesses += [("loss.name", "binary_cross_entropy", "independent columns"), *COLUMNS]
-    return Target(columns, guesses)
+def _plain(name: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "", name.lower()) or name
 
 
-def _binary(kinds: list[str], asked: str, wanted: list[str], fractions: bool) -> list[Guess]:
-    found: list[Guess] = [("data.task", "binary", f"two labels, {kinds[0]} and {kinds[1]}")]
-    if all(NUMBER.fullmatch(kind.strip()) for kind in kinds):
-        return found + BINARY
-    if asked.lower() == kinds[0].lower():
-        kinds = kinds[::-1]
-    why = f"the probability is that of {kinds[1]}"
-    if asked.lower() != kinds[1].lower():
-        why += ": guessed by the alphabet, turn them round where the rules ask for the other"
-    found.append(("data.classes", kinds, why))
-    if fractions or not set(wanted) <= set(kinds):
-        return found + BINARY
-    return [
-        *found,
-        ("metric", "accuracy", "the sample submission holds labels"),
-        ("submission.cell", "label", "as there"),
+def _same(asked: Sequence[str], known: Sequence[str]) -> dict[str, str] | None:
+    """Return what each asked name is called among the known ones, or None where one has no equal.
+
+    Case, spaces and punctuation may differ, and what all asked names begin or end with.
+    """
+    start, end = _start(asked), _start([name[::-1] for name in asked])[::-1]
+    ways: list[Callable[[str], str]] = [
+        lambda name: name,
+        lambda name: name.lower(),
+        _plain,
+        lambda name: _plain(name.removeprefix(start)),
+        lambda name: _plain(name.removesuffix(end)),
     ]
-
-
-def _multiclass(cells: list[str], kinds: list[str], wanted: list[str]) -> list[Guess]:
-    counts = Counter(cells)
-    uneven = max(counts.values()) > 10 * min(counts.values())
-    found: list[Guess] = [("data.task", "multiclass", f"{len(kinds)} labels, one per row")]
-    metric = "f1_macro" if uneven else "accuracy"
-    why = "the labels are unequally frequent" if uneven else "the labels are about equally frequent"
-    found.append(("metric", metric, f"{why}; {RULES}"))
-    counts_of = {len(cell.split()) for cell in wanted}
-    top = min(counts_of, default=0)
-    if len(counts_of) == 1 and top > 1 and all(set(cell.split()) <= set(kinds) for cell in wanted[:100]):
-        found += [("submission.cell", "top", f"{top} labels in each cell"), ("submission.top", top, "as there")]
-    elif all(INTEGER.fullmatch(cell) for cell in wanted) and not any(INTEGER.fullmatch(kind) for kind in kinds):
-        found.append(("submission.cell", "class_id", "numbers for labels that are texts: 0 is the first class"))
-    else:
-        found.append(("submission.cell", "label", "one label per row"))
-    return found + _rare(cells)
-
-
-def _rare(cells: Sequence[str]) -> list[Guess]:
-    counts = Counter(cells)
-    fewest, name = min((times, name) for name, times in counts.items())
-    rows = f"'{name}' has {fewest} of {sum(counts.values())} rows"
-    why = f"{rows}: rarer labels than folds are trained on in all"
-    return [("folds.rare", "train", why)] if fewest < 5 else []
-
-
-def _separator(cells: Sequence[str]) -> str | None:
-    """Return what joins several labels in a cell: parts must come back in other cells, words of a name do not."""
-    kinds = set(cells)
-    for separator in SEPARATORS:
-        joined = [kind for kind in kinds if separator in kind.strip()]
-        parts = Counter(part for kind in kinds for part in set(kind.split(separator)) if part)
-        inside = {part for kind in joined for part in kind.split(separator) if part}
-        again = sum(parts[part] > 1 for part in inside)
-        if joined and again >= 0.5 * len(inside):
-            return separator
+    for way in ways:
+        by_name = {(way(name) if way in ways[:2] else _plain(name)): name for name in known}
+        found = {name: by_name[way(name)] for name in asked if way(name) in by_name}
+        if len(found) == len(asked) and len(set(found.values())) == len(asked):
+            return found
     return None
+
+
+def _start(names: Sequence[str]) -> str:
+    """Return what several names begin with, whole words: prob_ of prob_cat and prob_crow."""
+    if len(names) < 2:
+        return ""
+    same = itertools.takewhile(lambda letters: len(set(letters)) == 1, zip(*names, strict=False))
+    return re.sub(r"[A-Za-z0-9]*$", "", "".join(letters[0] for letters in same))
+
+
+def _renamed(named: dict[str, str]) -> list[Guess]:
+    """Return the names of the sample's columns where training calls them otherwise."""
+    if all(column == name for column, name in named.items()):
+        return []
+    return [("submission.columns", named, "the sample submission's columns are called otherwise")]
+
+
+def _of_columns(train: pd.DataFrame, free: Sequence[str], asked: Sequence[str]) -> Target | None:
+    """Return the column of labels that are the sample's columns, of which some may have no row."""
+    best: tuple[int, str, dict[str, str]] | None = None
+    for column in free:
+        labels = sorted({cell.strip() for cell in train[column] if not meaning.is_blank(cell)})
+        named = _among(labels, asked)
+        if named is not None and len(labels) >= SEEN * len(asked) and len(labels) > (best[0] if best else 1):
+            best = len(labels), column, named
+    if best is None:
+        return None
+    count, column, named = best
+    guesses: list[Guess] = [("data.target", column, f"its {count} values are columns of the sample submission")]
+    guesses += kinds.columns(train, column)
+    absent = [name for name in asked if name not in named]
+    why = f"its columns: no training row has {some(absent)}" if absent else "its columns, whatever rows are left out"
+    guesses.append(("data.classes", "sample", why))
+    return Target([column], guesses + _renamed({name: named.get(name, name) for name in asked}))
+
+
+def _among(labels: Sequence[str], asked: Sequence[str]) -> dict[str, str] | None:
+    """Return the label of each asked column that has one, or None where a label is no column."""
+    if set(labels) <= set(asked):
+        return {name: name for name in asked if name in set(labels)}
+    start = _start(asked)
+    for strip in ("", start):
+        by_name = {_plain(name.removeprefix(strip)): name for name in asked}
+        found = {by_name[_plain(label)]: label for label in labels if _plain(label) in by_name}
+        if len(by_name) == len(asked) and len(found) == len(labels):
+            return found
+    return None
+
+
+def _one_number(train: pd.DataFrame, column: str, sample: pd.DataFrame) -> Target | None:
+    """Return a binary target where a fraction is asked for and the classes are one negative one and several others.
+
+    None where that is not so. Raises InputError where no class is the negative one.
+    """
+    labels = sorted({cell.strip() for cell in train[column] if not meaning.is_blank(cell)})
+    wanted = [cell for cell in sample.iloc[:, 0] if not meaning.is_blank(cell)]
+    fractions = (
+        bool(wanted)
+        and all(kinds.NUMBER.fullmatch(cell) for cell in wanted)
+        and any("." in cell and float(cell) <= 1 for cell in wanted)
+    )
+    if len(labels) < 3 or not fractions or all(kinds.NUMBER.fullmatch(label) for label in labels):
+        return None
+    asked = str(sample.columns[0])
+    positive = [label for label in labels if _plain(label) == _plain(asked) or set(words(label)) & {*words(asked)}]
+    negative = [label for label in labels if meaning.is_negative(label)]
+    if len(positive) == 1:
+        why = f"the sample submission asks for '{asked}'"
+        values = {label: str(int(label == positive[0])) for label in labels}
+    elif len(negative) == 1:
+        why = f"one number is asked for: the probability that it is not {negative[0]}"
+        values = {label: str(int(label != negative[0])) for label in labels}
+    else:
+        found = f"'{asked}' is one number for the {len(labels)} classes {some(labels)} of '{column}'"
+        remedy = "write data.derive with the classes that count as 1, as docs/data.md shows"
+        raise InputError(Problem("sample submission", found, "a class that is none of the others", remedy))
+    if len(labels) > kinds.MANY:
+        return None
+    name = "positive" if "positive" not in train else "is_positive"
+    derive = {name: {"column": column, "values": values}}
+    guesses: list[Guess] = [("data.derive", derive, why), ("data.target", name, why)]
+    guesses += [("data.task", "binary", "0 and 1"), *kinds.BINARY]
+    return Target([name], guesses)

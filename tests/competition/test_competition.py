@@ -158,6 +158,23 @@ def test_the_class_order_can_be_given_and_unused_classes_are_noted(competition: 
     assert found.notes == ("no training row has the class star",)
 
 
+def test_classes_can_be_the_sample_s_columns(competition: Path) -> None:
+    (competition / "sample_submission.csv").write_text(
+        "image_id,star,a_disk,cross,square\n" + "".join(f"{i:04d},0,0,0,1\n" for i in range(48, 60))
+    )
+    renamed = "submission.columns={star: star, a_disk: disk, cross: cross, square: square}"
+    found = read(competition, "data.classes=sample", renamed)
+    assert found.classes == ("star", "disk", "cross", "square")
+    assert found.targets_NC[:3].tolist() == [[0, 0, 1, 0], [0, 1, 0, 0], [0, 0, 0, 1]]
+    assert "no training row has the class star" in found.notes
+    (competition / "sample_submission.csv").write_text(
+        "image_id,label\n" + "".join(f"{i:04d},disk\n" for i in range(48, 60))
+    )
+    assert "data.classes: sample: sample_submission.csv has 1 column to fill in, expected a column for each class" in (
+        defects(competition, "data.classes=sample")
+    )
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

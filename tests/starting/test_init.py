@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 from competitions.layouts import LAYOUTS, fabricate
+from PIL import Image
 from synthetic import command
 
 from pipeline.checking import stage as check
@@ -38,12 +40,19 @@ def guessed(root: Path, out: Path) -> configs.Config:
     return configs.load([init.run(str(root), out)])
 
 
+def png(shade: int = 0) -> bytes:
+    """Return a small gray picture."""
+    stream = io.BytesIO()
+    Image.new("L", (8, 8), shade % 256).save(stream, "PNG")
+    return stream.getvalue()
+
+
 def put(root: Path, files: dict[str, str]) -> Path:
-    """Write files by their relative paths; pictures may be empty, as only their names are read."""
-    for name, text in files.items():
+    """Write files by their relative paths; an empty one is a small picture."""
+    for number, (name, text) in enumerate(files.items()):
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+        path.write_bytes(text.encode() or png(number))
     return root
 
 
@@ -98,7 +107,7 @@ def test_zips_that_nobody_unpacked_are_read_in_place(tmp_path: Path) -> None:
     for part, numbers in {"train": range(20), "test": range(20, 22)}.items():
         with zipfile.ZipFile(root / f"{part}.zip", "w") as archive:
             for n in numbers:
-                archive.writestr(f"{part}/{n}.png", b"")
+                archive.writestr(f"{part}/{n}.png", png(n))
     config = guessed(root, tmp_path / "pets.yaml")
     assert config.data.image == "train.zip/train/{id}.png" and config.data.test_image == "test.zip/test/{id}.png"
     assert len(load(config).images) == 20
@@ -141,7 +150,7 @@ def test_names_with_spaces_are_no_lists_of_labels(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("cell", "wanted"),
-    [("cat", ("label", "accuracy")), ("1", ("class_id", "accuracy")), ("cat dog", ("top", "accuracy"))],
+    [("cat", ("label", "accuracy")), ("1", ("class_id", "accuracy")), ("cat dog", ("top", "map@2"))],
 )
 def test_cells_follow_the_sample(cell: str, wanted: tuple[str, str], tmp_path: Path) -> None:
     sample = table("id,label", [f"{n},{cell}" for n in range(40, 44)])

@@ -80,8 +80,11 @@ class Data(Section):
         "Several target columns: a head for each, their product the composite classes.",
         later=True,
     )
-    classes: list[str] | None = key(
-        None, A.FOLDS | A.TRAINING | A.NETWORK | A.SUBMISSION, "Order of the classes of a label column; null: sorted."
+    classes: list[str] | Literal["sample"] | None = key(
+        None,
+        A.FOLDS | A.TRAINING | A.NETWORK | A.SUBMISSION,
+        "Order of the classes of a label column; sample: the sample submission's columns, of which some may have no "
+        "training row; null: those that occur, sorted.",
     )
     separator: str | None = key(None, LABELS, "What separates several labels in one cell.")
     empty: str | None = key(None, LABELS, "What a cell without any label holds, beside nothing.", later=True)
