@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipeline.competition import fold_columns
+from pipeline.competition.cells import near_names
 from pipeline.competition.data_root import find_root, no_root
 from pipeline.competition.image_paths import Source
 from pipeline.competition.rows import external_rows, train_rows
@@ -100,6 +101,7 @@ def survey(config: Config) -> tuple[Competition | None, Findings]:
         key = "data.image" if data.test_image is None else "data.test_image"
         found = reader.images(test, data.test_image or data.image, key)
         test_images = None if found is None else reader.test_images(test, found)
+        findings.add("test images that are training images", _shared(images or [], test_images or [], key))
     test_ids, _, test_rows_J = predicted(test, config, findings)
     if sample is not None:
         _check_sample_ids(sample, test, test_ids, config, findings)
@@ -134,7 +136,7 @@ def survey(config: Config) -> tuple[Competition | None, Findings]:
         test_image_ids=texts(test.table[data.id]),
         extra=extra,
         sample=sample.table,
-        notes=(*findings.notes, *_notes(images, test_images, named, targets_NC)),
+        notes=(*findings.notes, *_notes(images, named, targets_NC)),
     )
     return competition, findings
 
@@ -159,19 +161,26 @@ def _check_sample_ids(sample: Rows, test: Rows | None, ids: Array, config: Confi
         check_sample_ids(sample, column, named, ids.tolist(), findings)
 
 
+def _shared(images: list[Source], test_images: list[Source], key: str) -> list[Problem]:
+    """Say that the test would be predicted from pictures that were trained on."""
+    if not (shared := (set(images) & set(test_images)) - {()}):
+        return []
+    found = f"{len(shared)} of {len(set(test_images))} test images are training images, first {' + '.join(min(shared))}"
+    return [Problem(key, found, remedy="name the test's own images with data.test_image")]
+
+
 def _mean(weights_I: Array, rows_I: Array, count: int) -> Array:
     """Return the mean over each prediction's images, [N] float32."""
     total_N = np.bincount(rows_I, weights=weights_I, minlength=count)
     return (total_N / np.bincount(rows_I, minlength=count)).astype(np.float32)
 
 
-def _notes(images: list[Source], test_images: list[Source], classes: Sequence[str], targets_NC: Array) -> list[str]:
-    notes = []
-    if shared := (set(images) & set(test_images)) - {()}:
-        first = " + ".join(min(shared))
-        notes.append(f"{len(shared)} images belong to training and to test rows, first {first}")
+def _notes(images: list[Source], classes: Sequence[str], targets_NC: Array) -> list[str]:
+    notes = list[str]()
     if repeated := len(images) - len(set(images)):
         notes.append(f"{repeated} training rows show an image of another row; name a group to keep them in one fold")
+    totals = dict(zip(classes, targets_NC.sum(0).round().astype(int).tolist(), strict=False))
+    notes += near_names({name: total for name, total in totals.items() if total})
     if empty := [name for name, total in zip(classes, targets_NC.sum(0).tolist(), strict=False) if not total]:
         notes.append(f"no training row has the class {', '.join(empty[:8])}")
     return notes

@@ -23,8 +23,8 @@ Listing = dict[str, int]  # name -> one of the three
 Source = tuple[str, ...]  # an image's absolute paths, one per plane; () where the test names none that exists
 
 SUFFIXES = {  # of what a folder of images may hold
-    *(".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".dib", ".webp", ".gif"),
-    *(".pgm", ".ppm", ".pnm", ".jp2", ".j2k", ".dcm", ".dicom"),
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".bmp", ".dib", ".webp", ".gif"),
+    *(".avif", ".heic", ".heif", ".pgm", ".ppm", ".pnm", ".jp2", ".j2k", ".dcm", ".dicom"),
 }
 ARRAYS = {".npy", ".npz"}  # images where a table or template says so; our own predictions are called so too
 

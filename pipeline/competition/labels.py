@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pipeline.competition.cells import is_nothing
 from pipeline.competition.rows.rows import RowProblem
 from pipeline.errors import Problem, some
 from pipeline.methods import heads, topk
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from pipeline.config.sections.data import Data
     from pipeline.methods.tasks import Task
 
+SKIP = "data.unlabelled: skip leaves such rows out"
 SHARED = ["0", "1"]  # the classes of a binary column that may hold fractions
 SHARE = re.compile(r"\s*([0-9]*\.?[0-9]+(?:[eE]-?[0-9]+)?)\s*")
 SUM_TOLERANCE = 1e-3  # of shares written with few decimals
@@ -73,9 +75,16 @@ def share(text: str) -> float | None:
     return float(text) if match and float(text) <= 1 else None
 
 
+def lacks_label(text: str, data: Data) -> bool:
+    """Tell whether a target cell holds nothing where a label, or a value, should be; several labels may be none."""
+    if text in (data.empty, *(data.classes or ())):
+        return False
+    return is_nothing(text) and (bool(text) or data.separator is None)
+
+
 def labels(text: str, data: Data) -> list[str]:
     """Split a cell into its labels; blank, and data.empty, give none."""
-    if data.empty is not None and text.strip() == data.empty:
+    if (data.empty is not None and text.strip() == data.empty) or lacks_label(text, data):
         return []
     parts = [text] if data.separator is None else text.split(data.separator)
     return [part.strip() for part in parts if part.strip()]
@@ -132,8 +141,9 @@ def encode_labels(
             entries.append([(0, 1 - value), (1, value)])
             continue
         found, problems = parts(text, data), []
-        if not found and task.single_label:
-            problems.append(Problem("", f"{column.name} is blank", "a label"))
+        if lacks_label(text, data) or (not found and task.single_label):
+            what = f"'{text}', which stands for nothing" if text else "blank"
+            problems.append(Problem("", f"{column.name} is {what}", "a label", SKIP))
         elif task.single_label and len({label for label, _ in found}) > 1 and soft(text, data) is None:
             problems.append(Problem("", f"{column.name} is '{text}', a {task.name} task has one label per row"))
             found = []
@@ -183,7 +193,8 @@ def encode_values(
     for c, column in enumerate(columns):
         cells = pd.to_numeric(table[column], errors="coerce").to_numpy(np.float64)
         for row in np.flatnonzero(~(np.isfinite(cells) & (cells >= low) & (cells <= high))).tolist():
-            problems.append((row, Problem("", f"{column} is '{table[column].iloc[row]}'", wanted)))
+            cell = table[column].iloc[row]
+            problems.append((row, Problem("", f"{column} is '{cell}'", wanted, SKIP if is_nothing(cell) else "")))
         values_NC[:, c] = np.nan_to_num(cells, posinf=0, neginf=0)
     return values_NC, problems
 

@@ -21,8 +21,8 @@ def write_table(path: Path, table: pd.DataFrame) -> None:
         table.to_csv(beside, index=False, lineterminator="\n")
 
 
-def read_text_table(path: Path | IO[bytes], separator: str = ",") -> pd.DataFrame:
-    """Read a CSV with every cell as text: 007 stays 007, an empty cell is ''.
+def read_text_table(path: Path | IO[bytes], separator: str = ",", blank_lines: bool = False) -> pd.DataFrame:
+    """Read a CSV with every cell as text: 007 stays 007, an empty cell is ''; a blank line is no row, or a blank one.
 
     Raises ValueError where it is no CSV. Lines longer than the header are refused too, as pandas would
     take their first cell for an index and shift all columns.
@@ -38,6 +38,7 @@ def read_text_table(path: Path | IO[bytes], separator: str = ",") -> pd.DataFram
                 na_filter=False,
                 encoding="utf-8-sig",
                 index_col=False,
+                skip_blank_lines=not blank_lines,
             )
         except pd.errors.ParserWarning:
             raise ValueError("its lines have more cells than its header") from None

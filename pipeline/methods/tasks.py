@@ -38,6 +38,7 @@ class Task:
     regression: bool = False  # its columns are raw values, no probabilities
     decisions: tuple[str, ...] = ()  # kinds beside the plain one that fit it
     one_column: bool = False  # several target columns make none
+    ordered: bool = False  # its classes are steps
     headed: bool = False  # several target columns of labels can be a head each
 
     def blenders(self, metric: str) -> list[str]:
@@ -146,6 +147,6 @@ TASKS = {
     "binary": Task("binary", True, decisions=("threshold",), one_column=True),
     "multiclass": Task("multiclass", True, decisions=("new_class",), headed=True),
     "multilabel": Task("multilabel", False, decisions=("threshold", "thresholds")),
-    "ordinal": Task("ordinal", True, decisions=("round", "cuts")),
+    "ordinal": Task("ordinal", True, ordered=True, decisions=("round", "cuts")),
     "regression": Task("regression", False, regression=True, decisions=("round", "cuts")),
 }

@@ -92,7 +92,6 @@ def test_every_defect_is_told_at_once(competition: Path) -> None:
     train = competition / "train.csv"
     swap(train, "0003,cross,g00", "0002,cross,g00")
     swap(train, "0005,square,g01", "0005,,g01")
-    swap(train, "0006,cross,g01", "0006,cross, ")
     swap(train, "0007,disk,g01", ",disk,g01")
     swap(train, "0010,disk", "9999,disk")
     swap(competition / "test.csv", "0050", "0049")
@@ -101,7 +100,6 @@ def test_every_defect_is_told_at_once(competition: Path) -> None:
     for expected in (
         "train.csv: line 5: id '0002' stands in line 4 already",
         "train.csv: line 7: label is blank",
-        "train.csv: line 8: group is blank",
         "train.csv: line 9: image_id is blank",
         "train.csv: line 12: images/9999.png: missing",
         "train.csv: line 14: images/0012.png: missing",
@@ -124,7 +122,7 @@ def test_missing_columns_come_with_the_nearest_name(competition: Path) -> None:
 def test_missing_files_and_folders(competition: Path) -> None:
     (competition / "train.csv").rename(competition / "train_labels.csv")
     (competition / "test.csv").write_bytes(b"")
-    (competition / "sample_submission.csv").write_bytes(b"image_id,label\n\xff\xfe,1\n")
+    (competition / "sample_submission.csv").write_bytes(b"\xff\xfeimage_id,label\n")
     first, second, third = sorted(defects(competition))
     assert "sample_submission.csv: not readable" in first
     assert "test.csv: not readable" in second
@@ -264,11 +262,19 @@ def test_kaggle_mounts_are_found(
     assert read(target, "data.root=data/shapes").images[0] == (str(target / "images/0000.png"),)
 
 
-def test_images_shared_by_train_and_test_are_noted(competition: Path) -> None:
+def test_a_test_image_that_is_a_training_image_is_a_defect(competition: Path) -> None:
     swap(competition / "test.csv", "0059", "0000")
     swap(competition / "sample_submission.csv", "0059", "0000")
-    (note,) = read(competition).notes
-    assert note.startswith("1 images belong to training and to test rows")
+    (line,) = defects(competition)
+    assert line.startswith("data.image: 1 of 12 test images are training images") and "data.test_image" in line
+
+
+def test_rows_without_a_group_are_groups_of_their_own(competition: Path) -> None:
+    swap(competition / "train.csv", "0006,cross,g01", "0006,cross, ")
+    swap(competition / "train.csv", "0007,disk,g01", "0007,disk,NaN")
+    found = read(competition)
+    assert found.groups is not None and found.groups[4:9].tolist() == ["g01", "g01", "row:0006", "row:0007", "g02"]
+    assert any("2 rows have no group, first" in note and "line 8" in note for note in found.notes)
 
 
 def test_training_rows_that_share_an_image_are_noted(competition: Path) -> None:

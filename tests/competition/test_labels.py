@@ -10,7 +10,7 @@ import pytest
 from synthetic import make_config
 
 from pipeline.competition import labels
-from pipeline.competition.labels import class_names, encode_targets
+from pipeline.competition.labels import SKIP, class_names, encode_targets
 from pipeline.config.sections.data import Data
 from pipeline.errors import InputError, Problem
 from pipeline.folds.strata import strata
@@ -69,8 +69,8 @@ def test_values_inside_their_range() -> None:
     targets_NC, defects = encode_targets(task, table, asked, ["low", "high"])
     np.testing.assert_allclose(targets_NC, [[1, 2.5], [0, 0], [-2, 10]])
     assert told(defects) == [
-        (1, "high is 'nan', expected a number in [-1, 10]"),
-        (1, "low is '', expected a number in [-1, 10]"),
+        (1, f"high is 'nan', expected a number in [-1, 10]; {SKIP}"),
+        (1, f"low is '', expected a number in [-1, 10]; {SKIP}"),
         (2, "low is '-2', expected a number in [-1, 10]"),
     ]
     assert task.label_text(targets_NC, ["low", "high"]) == ["1|2.5", "0|0", "-2|10"]
@@ -92,7 +92,7 @@ def test_heads_have_their_own_classes_and_defects() -> None:
     assert classes == ["a=x", "a=y", "b=9", "b=10"]
     targets_NC, defects = encode_targets(task, table, asked, classes)
     np.testing.assert_array_equal(targets_NC, [[1, 0, 0, 1], [0, 1, 1, 0], [0, 0, 1, 0]])
-    assert told(defects) == [(2, "a is blank, expected a label")]
+    assert told(defects) == [(2, f"a is blank, expected a label; {SKIP}")]
     hard_NL, names = strata(task, targets_NC[:2], classes, asked, 10)
     assert hard_NL.tolist() == [[1, 0, 0, 1], [0, 1, 1, 0]] and list(names) == classes
 

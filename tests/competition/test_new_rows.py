@@ -89,7 +89,7 @@ def test_tables_are_joined_and_samples_may_repeat_ids(competition: Path, elsewhe
 
 
 def test_every_defect_of_a_table_is_told(competition: Path, elsewhere: Path) -> None:
-    (elsewhere / "new.csv").write_text("image_id,x\n0048,\n0048,\n0077,\n ,\n")
+    (elsewhere / "new.csv").write_text("image_id,x\n0048,\n0048,\n0077,\n ,x\n")
     with pytest.raises(InputError) as caught:
         new(competition, elsewhere / "new.csv")
     text = "\n".join(caught.value.lines)

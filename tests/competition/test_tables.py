@@ -49,8 +49,8 @@ def test_coco_gives_a_row_per_annotation_in_the_images_order(tmp_path: Path) -> 
     write(tmp_path / "t.json", COCO)
     rows = read(tmp_path, "t.json")
     assert rows.table.columns.tolist() == [
-        *("id", "file_name", "license", "annotation_id", "category_id", "region_id", "annotation_file_name"),
-        *("category_name", "category_supercategory", "region_name"),
+        *("id", "file_name", "license", "boxes", "annotation_id", "category_id", "region_id"),
+        *("annotation_file_name", "category_name", "category_supercategory", "region_name"),
     ]
     assert rows.table["id"].tolist() == ["7", "3", "5", "5"]
     assert rows.table["category_id"].tolist() == ["10", "", "40", "10"]
@@ -77,8 +77,8 @@ def test_images_may_be_keyed_by_image_id_and_categories_by_theirs(tmp_path: Path
 def test_lists_of_records_keep_numbers_as_they_are_written(tmp_path: Path) -> None:
     (tmp_path / "t.json").write_text('[{"id": "007", "x": 1.50, "b": true, "l": [1]}, {"id": 8, "y": null, "x": 1e-3}]')
     assert read_table(tmp_path, "t.json").to_dict("records") == [
-        {"id": "007", "x": "1.50", "b": "true", "y": ""},
-        {"id": "8", "x": "1e-3", "b": "", "y": ""},
+        {"id": "007", "x": "1.50", "b": "true", "l": "1", "y": ""},
+        {"id": "8", "x": "1e-3", "b": "", "l": "", "y": ""},
     ]
     (tmp_path / "t.jsonl").write_text('{"id": 1}\n{"id": 2}\n')
     rows = read(tmp_path, "t.jsonl")
@@ -94,7 +94,7 @@ def test_a_frame_has_every_record_and_blanks_for_what_is_absent(records: list[di
     found = frame(records)
     assert len(found) == len(records)
     for n, record in enumerate(records):
-        assert all(found[name].iloc[n] == (record.get(name) or "") for name in found)
+        assert all(found[name].iloc[n] == (record.get(name) or "").strip() for name in found)
 
 
 def test_a_folder_of_classes(tmp_path: Path) -> None:

@@ -47,6 +47,8 @@ OTHER: dict[str, tuple[list[str], str]] = {
     "medals": ([], "{gold: 0.9, silver: 0.8, bronze: 0.7}"),
     "data.duplicates": ([], "soft"),
     "data.missing": ([], "skip"),
+    "data.unlabelled": ([], "skip"),
+    "data.follow_links": ([], "true"),
     "data.pool": ([], "max"),
     "data.task": ([], "ordinal"),
     "data.classes": ([], "[square, disk, cross]"),

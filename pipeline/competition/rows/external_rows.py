@@ -10,7 +10,7 @@ import numpy as np
 
 from pipeline.competition.image_paths import Source
 from pipeline.competition.labels import encode_targets
-from pipeline.competition.rows import train_rows
+from pipeline.competition.rows import forms, train_rows
 from pipeline.competition.rows.reader import Reader
 from pipeline.competition.rows.rows import check_columns
 from pipeline.errors import Problem
@@ -68,6 +68,7 @@ def _one(reader: Reader, wanted: Wanted, classes: Sequence[str]) -> Extra | None
     if read is None:
         return None
     check_columns(read, {"data.id": [data.id], "data.target": data.targets}, findings)
+    read = forms.unify(read, data, findings, classes)
     rows = reader.unique(read, data.duplicates == "soft")
     if rows is None or any(column not in rows.table for column in data.targets):
         return None

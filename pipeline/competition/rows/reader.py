@@ -52,7 +52,9 @@ class Reader:
         try:
             if isinstance(images, Arrays):
                 return json_arrays.read(path, images, self.config, self.findings)
-            return tables.read(self.root, spec)
+            rows = tables.read(self.root, spec, self.data.separator, labelled=key != "data.test")
+            self.findings.notes += [f"{spec}: {note}" for note in rows.notes]
+            return rows
         except Missing as error:
             problems = [replace(one, found=f"{key} is {one.found}") for one in error.problems]
         except ValueError as error:

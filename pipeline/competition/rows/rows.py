@@ -68,6 +68,7 @@ class Rows:
     table: pd.DataFrame
     origins: tuple[Origin, ...] = ()  # (): path, a CSV
     origin_N2: Array | None = None  # [N,2] int64: which origin, the row there; None: the first one's, in order
+    notes: tuple[str, ...] = ()  # what was taken care of when it was read
 
     def place(self, row: int) -> str:
         """Return where a row stands, by its number in the table."""
@@ -104,7 +105,7 @@ class Rows:
             parts.append(rows._origin_N2() + np.array([len(origins), 0]))
             origins += rows.origins or (Origin(rows.path),)
         table = pd.concat([rows.table for rows in tables], ignore_index=True).fillna("")
-        return cls(tables[0].path, table, tuple(origins), np.concatenate(parts))
+        return cls(tables[0].path, table, tuple(origins), np.concatenate(parts), sum((one.notes for one in tables), ()))
 
 
 def numbered(rows_N: Array) -> Array:

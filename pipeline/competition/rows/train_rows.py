@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pipeline.competition.cells import NUMBER
 from pipeline.competition.image_paths import Source
 from pipeline.competition.labels import class_names, encode_targets
-from pipeline.competition.rows import where
+from pipeline.competition.rows import forms, where
 from pipeline.competition.rows.reader import NO_IMAGE, Reader
-from pipeline.competition.rows.rows import Findings, Rows, check_columns, check_filled
-from pipeline.errors import Problem
+from pipeline.competition.rows.rows import Findings, Rows, check_columns
+from pipeline.errors import Problem, some
 from pipeline.methods import topk
 from pipeline.methods.arrays import Array
 from pipeline.methods.tasks import TASKS
@@ -41,8 +42,7 @@ def read(reader: Reader) -> Rows | None:
     rows = where.kept(rows, data.where, "data.where", findings)
     if rows is None:
         return None
-    if data.group in rows.table:
-        check_filled(rows, str(data.group), "the row's group", "blank group cells", findings)
+    rows = forms.unify(rows, data, findings)
     return reader.unique(rows, data.duplicates == "soft")
 
 
@@ -70,6 +70,11 @@ def targets(rows: Rows, data: Data, findings: Findings) -> tuple[tuple[str, ...]
     task = TASKS[data.task]
     classes = class_names(task, rows.table, data)
     findings.add("classes", [problem.below(str(rows.path)) for problem in task.class_problems(classes)])
+    if task.ordered and data.classes is None and not all(NUMBER.fullmatch(name) for name in classes):
+        found, wanted = f"null, but the labels of {task.name} targets are words ({some(classes)})", "their order"
+        findings.add(
+            "classes", [Problem("data.classes", found, wanted, f"data.classes: [{', '.join(classes)}], in order")]
+        )
     targets_IC, wrong = encode_targets(task, rows.table, data, classes)
     findings.add("bad labels", rows.problems(wrong))
     return tuple(classes), targets_IC

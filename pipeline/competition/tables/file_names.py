@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING
 
 from pipeline.competition.image_paths import ARRAYS, SUFFIXES
 from pipeline.competition.templates import split
-from pipeline.errors import Problem, Refused, nearest
+from pipeline.errors import Problem, Refused, nearest, some
 from pipeline.files import archives
 
 if TYPE_CHECKING:
     import pandas as pd
 
 REGULAR = "re:"
+HIDDEN = (".", "__MACOSX")
+LITTER = {"Thumbs.db", "desktop.ini"}
 
 
 class Missing(Refused):
@@ -31,11 +33,12 @@ def is_listing(spec: str) -> bool:
     return spec.startswith(REGULAR) or "{" in spec
 
 
-def read(root: Path, spec: str) -> pd.DataFrame:
-    """Return one row per file: its fields or label, `path` below root and `file`, the path's last part.
+def read(root: Path, spec: str, labelled: bool = True) -> tuple[pd.DataFrame, list[str]]:
+    """Return one row per file, and notes: its fields or label, `path` below root and `file`, the path's last part.
 
-    A field of the pattern that is called path or file comes first. Raises Missing where the folder is
-    not there, Refused where nothing matches.
+    A field of the pattern that is called path or file comes first. Of a folder of classes the first folder below it
+    is the label; where the folders in it might as well be, that is asked if `labelled`. Raises Missing where the
+    folder is not there, Refused where nothing matches.
     """
     import pandas as pd
 
@@ -53,7 +56,34 @@ def read(root: Path, spec: str) -> pd.DataFrame:
         what = "matches no file" if is_listing(spec) else "holds no image"
         raise Refused(Problem("", what, remedy=f"there is '{example}'"))
     fields = dict(zip(columns, found, strict=True))
-    return pd.DataFrame({"path": paths, "file": [path.rpartition("/")[2] for path in paths], **fields}, dtype=str)
+    table = pd.DataFrame({"path": paths, "file": [path.rpartition("/")[2] for path in paths], **fields}, dtype=str)
+    return table, [] if is_listing(spec) else [*_deeper(table, spec, labelled), *_passed_over(root, spec, paths)]
+
+
+def _deeper(table: pd.DataFrame, spec: str, labelled: bool) -> list[str]:
+    """Say which folders lie in the classes' own; refuse where these could be the classes."""
+    first = spec.strip("/").count("/") + 1
+    inner = {path: parts[first + 1] for path in table["path"] if len(parts := path.split("/")) > first + 2}
+    if not inner or not labelled:
+        return []
+    below: dict[str, set[str]] = {}
+    for path, label in zip(table["path"], table["label"], strict=True):
+        below.setdefault(label, set()).update({inner[path]} if path in inner else ())
+    names = sorted(set(inner.values()))
+    if len(inner) == len(table) and sum(map(len, below.values())) == len(names) > len(below):
+        found = f"has folders in its folders, such as '{next(iter(inner))}': which of both are the classes?"
+        top, deep = (f"{spec.strip('/')}/{parts}" for parts in ("{label}/{part}/{file}", "{group}/{label}/{file}"))
+        raise Refused(Problem("", found, remedy=f"write the template {top} or {deep}"))
+    return [
+        f"the folders in the classes' own ({some(names)}) are no labels; a template such as a/{{b}}/{{c}} names them"
+    ]
+
+
+def _passed_over(root: Path, spec: str, paths: list[str]) -> list[str]:
+    """Count the files of a folder of classes that are no images by their names."""
+    taken = set(paths)
+    other = [path for path in _candidates(root, spec) if path not in taken and path.rpartition("/")[2] not in LITTER]
+    return [f"{len(other)} files are passed over, as no images by their endings, first {other[0]}"] if other else []
 
 
 def names(root: Path, spec: str) -> list[str]:
@@ -72,7 +102,7 @@ def _pattern(root: Path, spec: str) -> tuple[list[str], re.Pattern[str]]:
             raise Refused(Problem("", "has no groups", "named groups, as in re:train/(?P<label>[^/.]+)[^/]*"))
         return list(pattern.groupindex), pattern
     if "{" not in spec:
-        return ["label"], re.compile(f"{re.escape(spec.strip('/'))}/(?:(.+)/)?[^/]+")
+        return ["label"], re.compile(f"{re.escape(spec.strip('/'))}/(?:([^/]+)/(?:.+/)?)?[^/]+")
     literals, fields = split(spec)
     if not all(fields):
         raise Refused(Problem("", "has empty braces", "names of new columns as in train/{label}.{number}.jpg"))
@@ -119,7 +149,7 @@ def _candidates(root: Path, spec: str) -> Iterator[str]:
 def walk(folder: str, depth: int | None = None) -> Iterator[str]:
     """Yield the files below a folder in a fixed order, as paths below it, without hidden ones."""
     with os.scandir(folder) as entries:
-        found = sorted((entry.name, entry.is_dir()) for entry in entries if not entry.name.startswith("."))
+        found = sorted((entry.name, entry.is_dir()) for entry in entries if not entry.name.startswith(HIDDEN))
     for name, is_folder in found:
         if not is_folder:
             yield name

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,34 +14,39 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Records = list[dict[str, Any]]
+LONGEST_LIST = 100  # of labels; longer ones are measurements or pixels
 LINE, RECORD, IMAGE = ("line", 1), ("record", 1), ("image", 1)
 _NUMBER = "\x00image number"  # a column while tables are joined; no JSON key is called so
 
 
-def read_json(source: Path | IO[bytes], lines: bool = False) -> tuple[pd.DataFrame, tuple[str, int], Array | None]:
+def read_json(
+    content: bytes, lines: bool = False, separator: str | None = None
+) -> tuple[pd.DataFrame, tuple[str, int], Array | None]:
     """Return the table, how its rows are called with the number of the first, and their numbers, [N].
 
     A list is one of records; {"images": …} is COCO's; another object with one list of records is that list,
     and one of plain values has the columns key and value. Raises Refused where it is none of these.
     """
-    content = source.read_bytes() if isinstance(source, Path) else source.read()
     try:
         text = content.decode("utf-8-sig")
         tree = [_parse(line) for line in text.splitlines() if line.strip()] if lines else _parse(text)
     except ValueError as error:  # JSONDecodeError and UnicodeDecodeError
         raise Refused(Problem("", f"not readable as JSON: {error}")) from None
     if isinstance(tree, dict) and _is_records(tree.get("images")):
-        table, rows_N = _coco(tree)
+        table, rows_N = _coco(tree, separator)
         return table, IMAGE, rows_N
     if isinstance(tree, dict):
         tree = _only_list(tree)
     if not _is_records(tree):
         raise unreadable("expected a list of records, or an object with the lists images and annotations")
-    return frame(tree), LINE if lines else RECORD, None
+    return frame(tree, separator), LINE if lines else RECORD, None
 
 
-def frame(records: Records) -> pd.DataFrame:
-    """Make a table of text of records: null and absent are '', columns that hold lists or objects are left out."""
+def frame(records: Records, separator: str | None = None) -> pd.DataFrame:
+    """Make a table of text of records: null and absent are '', objects and long lists leave their column out.
+
+    A short list of plain values is its parts, joined by the separator, or by one that none of them holds.
+    """
     import pandas as pd
 
     columns: dict[str, list[Any]] = {}
@@ -56,8 +60,10 @@ def frame(records: Records) -> pd.DataFrame:
     for name, cells in columns.items():
         cells += [""] * (len(records) - len(cells))
         kinds = set(map(type, cells))
+        if list in kinds and all(map(_is_short, cells)):
+            cells, kinds = _joined(name, cells, separator), {str}
         if not kinds & {list, dict}:
-            found[name] = cells if kinds == {str} else [_text(value) for value in cells]
+            found[name] = [_text(value) for value in cells]
     return pd.DataFrame(found, dtype=str, index=range(len(records)))
 
 
@@ -72,9 +78,29 @@ def _parse(text: str) -> Any:
 
 
 def _text(value: Any) -> str:
+    if isinstance(value, str):
+        return value.strip()
     if value is None:
         return ""
     return json.dumps(value) if isinstance(value, bool) else str(value)
+
+
+def _is_short(cell: Any) -> bool:
+    """Tell whether a cell can be labels: nothing, or a list of a few plain values."""
+    if not isinstance(cell, list):
+        return cell is None or cell == ""
+    return len(cell) <= LONGEST_LIST and not any(isinstance(value, list | dict) for value in cell)
+
+
+def _joined(name: str, cells: list[Any], separator: str | None) -> list[str]:
+    lists = [[_text(value) for value in cell or ()] for cell in cells]
+    held = {text for texts in lists for text in texts}
+    if separator is None:
+        separator = next((one for one in (" ", "|", ";") if not any(one in text for text in held)), "\t")
+    if wrong := sorted(text for text in held if separator in text):
+        found = f"{name} holds lists, in which '{wrong[0]}' holds the separator {separator!r}"
+        raise Refused(Problem("", found, remedy='choose another data.separator, such as "|"'))
+    return [separator.join(texts) for texts in lists]
 
 
 def _is_records(tree: Any) -> bool:
@@ -90,16 +116,16 @@ def _only_list(tree: dict[str, Any]) -> Any:
     return None
 
 
-def _coco(tree: dict[str, Any]) -> tuple[pd.DataFrame, Array]:
+def _coco(tree: dict[str, Any], separator: str | None) -> tuple[pd.DataFrame, Array]:
     """Return one row per annotation, or per image without one, in the images' order, and the images' numbers."""
-    images = frame(tree["images"])
+    images = frame(tree["images"], separator)
     key = next((name for name in ("id", "image_id") if name in images), None)
     if key is None:
         raise unreadable("its images have neither the key id nor image_id")
     images[_NUMBER] = np.arange(len(images))
     table = images
     if _is_records(tree.get("annotations")):
-        annotations = frame(tree["annotations"])
+        annotations = frame(tree["annotations"], separator)
         if "image_id" not in annotations:
             raise unreadable("its annotations have no image_id")
         taken = {*images.columns, "id"} - {"image_id"}

@@ -48,6 +48,9 @@ class Data(Section):
         "An id in several training rows: refused, the first row taken, or (soft) the mean of their labels.",
         later=True,
     )
+    unlabelled: Literal["error", "skip"] = key(
+        "error", A.ROWS | A.FOLDS, "Training rows without a label: refused, or (skip) left out.", later=True
+    )
     missing: Literal["error", "skip"] = key(
         "error", A.ROWS, "Absent or damaged images: refused, or (skip) they cost their rows alone."
     )
@@ -97,6 +100,7 @@ class Data(Section):
     )
     weight: str | None = key(None, A.ROWS, "Column of each row's weight in the loss.")
     extra: list[Extra] = key([], A.ROWS, "Tables of further rows to train on, never validated.")
+    follow_links: bool = key(False, A.ROWS, "Follow links that lead out of root, to the disk where the images are.")
     solution: str | None = key(None, A.NOTHING, "Held-back labels of an example, read at the very end alone.")
     cache: Cache = Cache()
 

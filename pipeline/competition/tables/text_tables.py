@@ -1,0 +1,175 @@
+"""Read CSV files as people have them: any encoding, separator and line end, blank rows and columns, stray quotes."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pipeline.errors import Problem, Refused
+from pipeline.files.tables import read_text_table
+from pipeline.methods.arrays import Array
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+OTHER_SEPARATORS = ";\t|,"
+EXCEL = re.compile(rb'\s*"?sep=(.)"?[ \t]*\r?\n')  # a first line that names the separator
+LONGEST_CELL = 2**31 - 1
+
+
+def read(content: bytes, separator: str) -> tuple[pd.DataFrame, Array, list[str]]:
+    """Return the cells as text without blanks around them, each row's line [N] int64, and what was taken care of.
+
+    Another separator than the file's ending promises is seen by the header. Rows and nameless columns that are
+    blank as a whole are left out. Raises Refused where it is no table, where a line has more cells than the
+    header, and where a quote swallows rows.
+    """
+    content, notes = _utf8(content)
+    first = 1
+    if (named := EXCEL.match(content)) is not None:
+        content, separator, first = content[named.end() :], named[1].decode(), 2
+    stripped = content.lstrip(b"\r\n")
+    first += content[: len(content) - len(stripped)].count(b"\n")
+    stripped = stripped.rstrip(b"\r\n")
+    header = re.sub(r'"[^"]*"', "", re.split(rb"[\r\n]", stripped, maxsplit=1)[0].decode())
+    if separator not in header and (found := max(OTHER_SEPARATORS, key=header.count)) in header:
+        notes.append(f"its cells are separated by {found!r}")
+        separator = found
+    if not stripped:
+        raise Refused(Problem("", "not readable: it is empty", "a CSV"))
+    starts = _check_quotes(stripped, separator, first)
+    try:
+        table = read_text_table(io.BytesIO(stripped), separator, blank_lines=True)
+    except ValueError as error:  # pandas' parser errors are ValueErrors
+        _check_lengths(stripped, separator, first)
+        raise Refused(Problem("", f"not readable: {' '.join(str(error).split())}", "a CSV")) from None
+    lines_N = np.arange(len(table)) + first + 1
+    if starts is not None and len(starts) == len(table) + 1:
+        lines_N = np.asarray(starts[1:], dtype=np.int64)
+    table = _trimmed(table, stripped, separator)
+    table.columns = _names([str(name) for name in table.columns], stripped, separator, notes)
+    nameless = [name for name in table.columns if name.startswith("Unnamed: ") and not table[name].any()]
+    table = table.drop(columns=nameless)
+    blank_N = ~table.astype(bool).to_numpy().any(1)
+    if blank_N.any() and not blank_N.all():
+        notes.append(f"{int(blank_N.sum())} blank rows are left out, first line {lines_N[int(blank_N.argmax())]}")
+        table, lines_N = table[~blank_N].reset_index(drop=True), lines_N[~blank_N]
+    if table.empty or blank_N.all():
+        raise Refused(Problem("", "not readable: it has no rows", "a CSV"))
+    return table, lines_N, notes
+
+
+def _utf8(content: bytes) -> tuple[bytes, list[str]]:
+    """Return the content as UTF-8 without a byte order mark, and the encoding where it was another."""
+    for mark, name in ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16")):
+        if content.startswith(mark):
+            if name == "utf-8":
+                return _utf8(content[len(mark) :])
+            return _decoded(content, name).encode(), ["it is UTF-16, and read as that"]
+    if b"\x00" in content[:1000]:
+        name = "utf-16-le" if content[1:2] == b"\x00" else "utf-16-be"
+        return _decoded(content, name).encode(), ["it is UTF-16 without a mark, and read as that"]
+    try:
+        content.decode()
+        return content, []
+    except UnicodeDecodeError as error:
+        number = content.count(b"\n", 0, error.start) + 1
+    text = _decoded(content, "cp1252")
+    shown = text.split("\n")[number - 1].strip()[:60]
+    return text.encode(), [f"it is not UTF-8; read as Windows-1252, by which line {number} is '{shown}'"]
+
+
+def _decoded(content: bytes, name: str) -> str:
+    try:
+        return content.decode(name)
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        found = f"not readable as {name.upper()}: {error.reason} in line {line}"
+        raise Refused(Problem("", found, "UTF-8", "save it as UTF-8")) from None
+
+
+def _check_quotes(content: bytes, separator: str, first: int) -> list[int] | None:
+    """Return the line on which each record begins, None where no cell is quoted; refuse quotes that swallow rows."""
+    if b'"' not in content:
+        return None
+    starts, problems, width = list[int](), list[Problem](), 0
+    for begin, end, cells in _records(content, separator):
+        starts.append(first + begin)
+        width = width or len(cells or ())
+        if end == begin:
+            continue
+        inner = [line for cell in cells or () for line in cell.split("\n")[1:]]
+        if cells is None or (width > 1 and all(line.count(separator) == width - 1 for line in inner)):
+            found = f"line {first + begin}: a quote opens a cell that swallows the rows to line {first + end}"
+            problems.append(Problem("", found, remedy="take the stray quote out"))
+    if problems:
+        raise Refused(*problems)
+    return starts
+
+
+def _check_lengths(content: bytes, separator: str, first: int) -> None:
+    """Refuse lines that have more cells than the header, each with its number."""
+    counts = [(first + begin, len(cells or ())) for begin, _, cells in _records(content, separator)]
+    (_, width), *rows = counts
+    longer = [(line, count) for line, count in rows if count > width]
+    if len(longer) == len(rows):
+        remedy = "name every column"
+        raise Refused(
+            Problem("", f"its lines have more cells than its header, {longer[0][1]} for {width}", remedy=remedy)
+        )
+    remedy = f"put cells that hold {separator!r} in quotes"
+    found = (f"line {line}: has {count} cells, more than its header's {width}" for line, count in longer)
+    if longer:
+        raise Refused(*(Problem("", text, remedy=remedy) for text in found))
+
+
+def _records(content: bytes, separator: str) -> Iterator[tuple[int, int, list[str] | None]]:
+    """Yield the first and last line of each record from 0 on, and its cells; None where a quote is not closed."""
+    with _long_cells():
+        reader = csv.reader(
+            io.TextIOWrapper(io.BytesIO(content), "utf-8", newline=""), delimiter=separator, strict=True
+        )
+        while True:
+            begin = reader.line_num
+            try:
+                cells: list[str] | None = next(reader)
+            except StopIteration:
+                return
+            except csv.Error:
+                cells = None
+            yield begin, max(begin, reader.line_num - 1), cells
+
+
+@contextmanager
+def _long_cells() -> Iterator[None]:
+    """Let cells be as long as they are: run-length codes of masks exceed csv's limit."""
+    before = csv.field_size_limit(LONGEST_CELL)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)
+
+
+def _trimmed(table: pd.DataFrame, content: bytes, separator: str) -> pd.DataFrame:
+    mark = re.escape(separator.encode())
+    around = rb'[ \t\xa0\x0b\x0c]"?(?:' + mark + rb"|[\r\n]|$)|(?:^|" + mark + rb'|\n)"?[ \t\xc2\xe3\x0b\x0c]'
+    if re.search(around, content) is None:
+        return table
+    return table.apply(lambda column: column.str.strip())
+
+
+def _names(names: list[str], content: bytes, separator: str, notes: list[str]) -> list[str]:
+    """Return the columns' names without blanks around them; a name that stands twice is said."""
+    given = [name.strip() for name in next(cells for *_, cells in _records(content, separator) if cells)]
+    for name in dict.fromkeys(name for name in given if name and given.count(name) > 1):
+        notes.append(
+            f"the column '{name}' stands {given.count(name)} times; the first is taken, others are '{name}.1', …"
+        )
+    trimmed = [name.strip() for name in names]
+    return [name if trimmed.count(short) > 1 else short for name, short in zip(names, trimmed, strict=True)]
