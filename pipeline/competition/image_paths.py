@@ -2,40 +2,37 @@
 
 from __future__ import annotations
 
-import difflib
 import operator
 import os
+import unicodedata
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline.competition.image_folders import ARRAYS, FLOAT, SUFFIXES, Folders
 from pipeline.competition.rows.rows import RowProblem
 from pipeline.competition.templates import fill
-from pipeline.errors import Problem, Refused
-from pipeline.files import archives
+from pipeline.errors import Problem, Refused, some
 
 if TYPE_CHECKING:
     import pandas as pd
 
-FILE, LINK, OTHER = range(3)
-Listing = dict[str, int]  # name -> one of the three
-Source = tuple[str, ...]  # an image's absolute paths, one per plane; () where the test names none that exists
+ENDING, FORM = "with another ending", "in another Unicode form"
+BACKSLASHES, NUMBER = "with slashes for backslashes", "as whole numbers"
 
-SUFFIXES = {  # of what a folder of images may hold
-    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".bmp", ".dib", ".webp", ".gif"),
-    *(".avif", ".heic", ".heif", ".pgm", ".ppm", ".pnm", ".jp2", ".j2k", ".dcm", ".dicom"),
-}
-ARRAYS = {".npy", ".npz"}  # images where a table or template says so; our own predictions are called so too
+Source = tuple[str, ...]  # an image's absolute paths, one per plane; () where the test names none that exists
 
 
 @dataclass(frozen=True)
 class Found:
-    """Hold every row's image, and the rows that have none."""
+    """Hold every row's image, the rows that have none, and how those were found that are called otherwise."""
 
     images: list[Source]  # [I]
     absent: list[RowProblem]  # what data.missing=skip may leave out
     refused: list[RowProblem]
+    notes: tuple[str, ...] = ()
 
     def wrong(self, skip: bool) -> list[RowProblem]:
         """Return the rows without an image, in order; without the absent ones where they may be skipped."""
@@ -43,18 +40,20 @@ class Found:
 
 
 class ImagePaths:
-    """Resolve templates over rows; each folder is listed once, and only links are followed."""
+    """Resolve templates over rows; only links and names that lead nowhere are looked at one by one.
 
-    def __init__(self, root: Path) -> None:
-        self.root = str(root)
-        self.real = os.path.realpath(root)
-        self.folders: dict[str, Listing | Problem] = {}  # or why nothing can be read there
-        self.stems: dict[str, dict[str, str]] = {}
+    Such a name may still mean one file and no other: with another ending or none, in another Unicode form, with
+    backslashes, below the root under a path of another machine, as a number that a merge has made a float.
+    """
+
+    def __init__(self, root: Path, follow_links: bool = False) -> None:
+        self.root, self.folders = str(root), Folders(root, follow_links)
 
     def resolve(self, table: pd.DataFrame, templates: Sequence[str]) -> Found:
         """Return each row's image, one path per template, and what is absent or refused, by row number.
 
-        Raises Refused where a template names no column, or one that is not there.
+        A `*` in a template's folder means any folder that holds the file. Raises Refused where a template names
+        no column, or one that is not there.
         """
         problems: list[Problem] = []
         planes: list[list[str]] = []
@@ -65,103 +64,99 @@ class ImagePaths:
                 problems += error.problems
         if problems:
             raise Refused(*dict.fromkeys(problems))
-        absent: list[RowProblem] = []
-        refused: list[RowProblem] = []
-        for row, name, why in (found for names in planes for found in self._wrong(names)):
-            (absent if why.found.startswith("missing") else refused).append((row, why.below(name)))
+        absent, refused = list[RowProblem](), list[RowProblem]()
+        ways, first = Counter[str](), dict[str, str]()
+        for names, template in zip(planes, templates, strict=True):
+            says = os.path.splitext(template)[1].lower() in SUFFIXES | ARRAYS
+            for row, name in self._unknown(names, "*" in template):
+                found = self._find(name, "*" in template)
+                if isinstance(found, Problem):
+                    (absent if found.found.startswith("missing") else refused).append((row, found.below(name)))
+                    continue
+                names[row], way = found
+                if way and (says or way != ENDING):
+                    ways[way] += 1
+                    first.setdefault(way, f"'{name}' as '{names[row]}'")
         paths = [[f"{self.root}/{name}" for name in names] for names in planes]
         by_row = operator.itemgetter(0)
-        return Found(list(zip(*paths, strict=True)), sorted(absent, key=by_row), sorted(refused, key=by_row))
+        notes = tuple(f"{count} images are found {way}, first {first[way]}" for way, count in ways.items())
+        return Found(list(zip(*paths, strict=True)), sorted(absent, key=by_row), sorted(refused, key=by_row), notes)
 
-    def _wrong(self, names: list[str]) -> Iterator[tuple[int, str, Problem]]:
-        folders = self.folders
+    def _unknown(self, names: list[str], several: bool) -> Iterator[tuple[int, str]]:
+        """Yield the rows whose name is not plainly a file's."""
         for row, name in enumerate(names):
             folder, _, file = name.rpartition("/")
-            listing = folders.get(folder)
-            if isinstance(listing, dict) and listing.get(file) == FILE and name[0] != "/":
-                continue  # nearly every row, in as few steps as there can be
-            if (why := self._refuse(name)) is not None:
-                yield row, name, why
+            if several or not self.folders.has(folder, file) or name[0] == "/":
+                yield row, name
 
-    def _refuse(self, name: str) -> Problem | None:
+    def _find(self, name: str, several: bool) -> tuple[str, str] | Problem:
+        """Return the path below the root that a name means and how it was found, '' as it stands; or why none is."""
+        if several:
+            return self._in_one_of(name)
+        told = Problem("", "is absolute", "a path below data.root") if name.startswith("/") else None
+        for meant, way in self._meanings(name):
+            found = self._file(meant)
+            if not isinstance(found, Problem):
+                return found[0], way or found[1]
+            if told is None and not found.found.startswith("missing"):
+                return found
+            told = found if told is None or (found.remedy and not told.remedy) else told
+        return told if told is not None and told.remedy else self._hint(name, told or Problem("", "missing"))
+
+    def _file(self, name: str) -> tuple[str, str] | Problem:
+        """Return a file, or the one that is called so but for its ending or Unicode form, with how it was found."""
+        refused = self.folders.refuse(name)
         folder, _, file = name.rpartition("/")
-        if name.startswith("/"):
-            return Problem("", "is absolute", "a path below data.root", "copy the image there")
-        listing = self.folders.get(folder)
-        if listing is None:
-            listing = self.folders[folder] = self._list(folder)
-        if isinstance(listing, Problem):
-            return listing
-        kind = listing.get(file)
-        if kind == FILE:
-            return None
-        if kind == LINK:
-            return self._refuse_link(f"{self.root}/{name}")
-        if kind == OTHER:
-            return Problem("", "is no file")
-        other = self._other_suffix(folder, file, listing)
-        return Problem("", "missing", remedy=f"there is '{other}', correct the ending in the template" if other else "")
+        if refused is None:
+            return name, ""
+        if not refused.found.startswith("missing") or not (like := self.folders.like(folder, file)):
+            return refused
+        if len(like) > 1:
+            found = f"missing, but {some(like)} are there"
+            return Problem("", found, remedy="name the ending of the images in the template")
+        same = os.path.splitext(file)[1].lower() == os.path.splitext(like[0])[1].lower()
+        if not same and self.folders.is_ambiguous(folder):  # masks, perhaps, that lie beside their images
+            return Problem("", "missing", remedy=f"there is '{like[0]}', correct the ending in the template")
+        other = f"{folder}/{like[0]}" if folder else like[0]
+        same = unicodedata.normalize("NFC", file) == unicodedata.normalize("NFC", like[0])
+        return self.folders.refuse(other) or (other, FORM if same else ENDING)
 
-    def _list(self, folder: str) -> Listing | Problem:
-        if ".." in folder.split("/"):
-            return _leaves("", "the image")
-        path = os.path.join(self.root, folder)
-        if (inside := archives.split(path)) is not None:
-            return self._list_archive(folder, *inside)
-        try:
-            with os.scandir(path) as entries:
-                listing = {
-                    entry.name: LINK if entry.is_symlink() else FILE if entry.is_file() else OTHER for entry in entries
-                }
-        except (OSError, ValueError):
-            return Problem("", f"missing, there is no folder '{folder}'", remedy=self._other_folder(folder))
-        real = os.path.realpath(path)
-        if not self._inside(real):
-            return _leaves(f": '{folder}' is a link to {real}", "the images")
-        return listing
+    def _in_one_of(self, name: str) -> tuple[str, str] | Problem:
+        """Return the one file of this name in the folders that a pattern names."""
+        pattern, _, file = name.rpartition("/")
+        below = self.folders.matching(pattern)
+        if not below:
+            return Problem("", f"missing, there is no folder '{pattern}'", remedy=self.folders.other_folder(pattern))
+        found = {folder: self._find(f"{folder}/{file}", False) for folder in below}
+        there = {folder: one for folder, one in found.items() if not isinstance(one, Problem)}
+        if len(there) > 1:
+            return Problem("", f"lies in several folders: {some(sorted(there))}", "one")
+        return next(iter(there.values()), Problem("", f"missing in {some(below)}"))
 
-    def _list_archive(self, folder: str, archive: str, below: str) -> Listing | Problem:
-        """List one folder of an archive, and remember its others, which cost nothing more."""
-        if not self._inside(os.path.realpath(archive)):
-            return _leaves(f": '{folder}' lies in a link", "the archive")
-        try:
-            members = archives.members(archive)
-        except (ValueError, OSError) as error:
-            return Problem("", str(error))
-        top = folder[: len(folder) - len(below)].rstrip("/")
-        listings: dict[str, Listing] = {}
-        for member in members:
-            where, _, file = member.rpartition("/")
-            listings.setdefault(f"{top}/{where}" if where else top, {})[file] = FILE
-        for name, listing in listings.items():
-            self.folders.setdefault(name, listing)
-        if folder in listings:
-            return listings[folder]
-        tops = sorted({member.split("/")[0] for member in members if "/" in member})
-        hint = f"its folders begin with {', '.join(tops[:4])}" if tops else "its files lie in no folder"
-        return Problem("", f"missing, '{top}' holds no folder '{below}'", remedy=hint)
+    def _meanings(self, name: str) -> Iterator[tuple[str, str]]:
+        """Yield the paths that a name can stand for below the root, as it stands at first, and how."""
+        plain = name.replace("\\", "/")
+        if not name.startswith("/"):
+            yield name, ""
+            if plain != name:
+                yield plain, BACKSLASHES
+            if (whole := FLOAT.sub(r"\1\2", plain)) != plain:
+                yield whole, NUMBER
+        parts = [part for part in plain.split("/") if part not in ("", ".")]
+        if not parts or ".." in parts:
+            return
+        if plain.startswith("/") or not os.path.isdir(os.path.join(self.root, parts[0])):
+            for count in range(0 if plain.startswith(("/", "./")) else 1, len(parts)):
+                yield "/".join(parts[count:]), f"without '{'/'.join(parts[:count])}/'"
 
-    def _refuse_link(self, path: str) -> Problem | None:
-        target = os.path.realpath(path)
-        if not self._inside(target):
-            return _leaves(f": it is a link to {target}", "the image")
-        return None if os.path.isfile(target) else Problem("", "is a link to nothing")
-
-    def _inside(self, real: str) -> bool:
-        return real == self.real or real.startswith(self.real.rstrip("/") + "/")
-
-    def _other_suffix(self, folder: str, file: str, listing: Listing) -> str | None:
-        if folder not in self.stems:
-            self.stems[folder] = {os.path.splitext(name)[0]: name for name in sorted(listing)}
-        stems = self.stems[folder]
-        return stems.get(file) or stems.get(os.path.splitext(file)[0])
-
-    def _other_folder(self, folder: str) -> str:
-        top = folder.split("/")[0]
-        names = [entry.name for entry in os.scandir(self.root) if entry.is_dir()]
-        near = difflib.get_close_matches(top, names, n=1)
-        return f"did you mean '{near[0]}'?" if near and near[0] != top else ""
-
-
-def _leaves(how: str, what: str) -> Problem:
-    return Problem("", f"leaves data.root{how}", remedy=f"copy {what} below it")
+    def _hint(self, name: str, told: Problem) -> Problem:
+        """Add what the file is called that a number with other zeros before it names."""
+        folder, _, file = name.rpartition("/")
+        stem, ending = os.path.splitext(file)
+        listing = self.folders.listing(folder)
+        if stem.isdigit() and isinstance(listing, dict):
+            for width in range(len(stem.lstrip("0")) or 1, 13):
+                if (other := stem.lstrip("0").zfill(width) + ending) in listing:
+                    how = f"write {{column:0{width}}}" if width > len(stem) else "the table has zeros before it"
+                    return Problem("", told.found, remedy=f"there is '{other}'; {how}")
+        return told

@@ -21,8 +21,10 @@ def write_table(path: Path, table: pd.DataFrame) -> None:
         table.to_csv(beside, index=False, lineterminator="\n")
 
 
-def read_text_table(path: Path | IO[bytes], separator: str = ",", blank_lines: bool = False) -> pd.DataFrame:
-    """Read a CSV with every cell as text: 007 stays 007, an empty cell is ''; a blank line is no row, or a blank one.
+def read_text_table(path: Path | IO[bytes], separator: str = ",", foreign: bool = False) -> pd.DataFrame:
+    """Read a CSV with every cell as text: 007 stays 007, an empty cell is ''.
+
+    In a foreign one, which others wrote, a blank line is a blank row and blanks before a cell are taken off.
 
     Raises ValueError where it is no CSV. Lines longer than the header are refused too, as pandas would
     take their first cell for an index and shift all columns.
@@ -38,7 +40,8 @@ def read_text_table(path: Path | IO[bytes], separator: str = ",", blank_lines: b
                 na_filter=False,
                 encoding="utf-8-sig",
                 index_col=False,
-                skip_blank_lines=not blank_lines,
+                skip_blank_lines=not foreign,
+                skipinitialspace=foreign,
             )
         except pd.errors.ParserWarning:
             raise ValueError("its lines have more cells than its header") from None

@@ -12,7 +12,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.competition.image_paths import ARRAYS, SUFFIXES, Found, ImagePaths
+from pipeline.competition.image_folders import ARRAYS, SUFFIXES
+from pipeline.competition.image_paths import Found, ImagePaths
 from pipeline.competition.tables import JSON, SEPARATORS
 from pipeline.files import archives
 

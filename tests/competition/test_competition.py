@@ -196,10 +196,9 @@ def test_one_hot_rows_must_sum_to_one(competition: Path) -> None:
 
 def test_a_kind_of_defect_is_capped_and_counted(competition: Path) -> None:
     for path in (competition / "images").iterdir():
-        path.rename(path.with_suffix(".jpg"))
+        path.rename(path.with_name(f"x{path.name}"))
     found = defects(competition)
-    assert len(found) == SHOWN + 1
-    assert "images/0000.png: missing; there is '0000.jpg', correct the ending" in found[0]
+    assert len(found) == SHOWN + 1 and "images/0000.png: missing" in found[0]
     assert found[-1] == f"… and {60 - SHOWN} more: missing or refused images"
     _, collected = survey(load_config([competition / "config.yaml"]))
     assert len(collected.problems()) == 60

@@ -83,6 +83,8 @@ def _own_groups(
     groups: pd.Series[str], table: pd.DataFrame, data: Data, rows: Rows, findings: Findings
 ) -> pd.Series[str]:
     """Give each prediction without a group one of its own."""
+    import pandas as pd
+
     blank_N: Array = groups.map(cells.is_nothing).to_numpy(dtype=bool)
     if not blank_N.any() or data.id not in table:
         return groups
@@ -94,7 +96,8 @@ def _own_groups(
         names = fill(data.predict_id, table) if data.predict_id is not None else table[data.id].tolist()
     except Refused:  # which is told where the template is used
         names = table[data.id].tolist()
-    return groups.where(~blank_N, [f"{OWN}{name}" for name in names])
+    own = [f"{OWN}{name}" if blank else group for name, blank, group in zip(names, blank_N, groups, strict=True)]
+    return pd.Series(own, index=groups.index, name=groups.name, dtype=groups.dtype)
 
 
 def _labelled(rows: Rows, data: Data, findings: Findings) -> Rows:

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.competition.image_paths import SUFFIXES, Source
+from pipeline.competition.image_folders import SUFFIXES
+from pipeline.competition.image_paths import Source
 from pipeline.competition.rows.reader import NO_IMAGE
 from pipeline.competition.rows.rows import SHOWN, Findings, Origin, Rows
 from pipeline.competition.tables import columns
@@ -36,7 +37,7 @@ def id_pattern(template: str, column: str) -> re.Pattern[str] | None:
     number = len(BRACES.findall("/".join(parts[:first])))
     for piece in re.split(r"(\{[^{}]*\})", "/".join(parts[first:])):
         if not re.fullmatch(r"\{[^{}]*\}", piece):
-            text += re.escape(piece)
+            text += re.escape(piece).replace(r"\*", "[^/]*")
             continue
         if piece in groups:
             text += f"(?P={groups[piece]})"

@@ -37,7 +37,7 @@ class Reader:
 
     def __init__(self, config: Config, root: Path, findings: Findings) -> None:
         self.config, self.data, self.root, self.findings = config, config.data, root, findings
-        self.paths = ImagePaths(root)
+        self.paths = ImagePaths(root, self.data.follow_links)
         self.joined: dict[str, Rows | None] = {}
 
     def rows(self, specs: Sequence[str], key: str, kind: Kind, images: Images) -> Rows | None:
@@ -105,7 +105,9 @@ class Reader:
         if isinstance(images, Arrays):
             return Found([(path,) for path in rows.table[json_arrays.PATHS].tolist()], [], [])
         try:
-            return self.paths.resolve(rows.table, [images] if isinstance(images, str) else images)
+            found = self.paths.resolve(rows.table, [images] if isinstance(images, str) else images)
+            self.findings.notes += [f"{rows.path.name}: {note}" for note in found.notes]
+            return found
         except Refused as error:
             self.findings.add("templates", (one.below(f"{rows.path}: {key}") for one in error.problems))
             return None

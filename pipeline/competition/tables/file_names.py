@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.competition.image_paths import ARRAYS, SUFFIXES
+from pipeline.competition.image_folders import ARRAYS, SUFFIXES
 from pipeline.competition.templates import split
 from pipeline.errors import Problem, Refused, nearest, some
 from pipeline.files import archives

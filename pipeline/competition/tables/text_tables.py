@@ -45,7 +45,7 @@ def read(content: bytes, separator: str) -> tuple[pd.DataFrame, Array, list[str]
         raise Refused(Problem("", "not readable: it is empty", "a CSV"))
     starts = _check_quotes(stripped, separator, first)
     try:
-        table = read_text_table(io.BytesIO(stripped), separator, blank_lines=True)
+        table = read_text_table(io.BytesIO(stripped), separator, foreign=True)
     except ValueError as error:  # pandas' parser errors are ValueErrors
         _check_lengths(stripped, separator, first)
         raise Refused(Problem("", f"not readable: {' '.join(str(error).split())}", "a CSV")) from None
@@ -59,7 +59,7 @@ def read(content: bytes, separator: str) -> tuple[pd.DataFrame, Array, list[str]
     blank_N = ~table.astype(bool).to_numpy().any(1)
     if blank_N.any() and not blank_N.all():
         notes.append(f"{int(blank_N.sum())} blank rows are left out, first line {lines_N[int(blank_N.argmax())]}")
-        table, lines_N = table[~blank_N].reset_index(drop=True), lines_N[~blank_N]
+        table, lines_N = table.loc[~blank_N].reset_index(drop=True), lines_N[~blank_N]
     if table.empty or blank_N.all():
         raise Refused(Problem("", "not readable: it has no rows", "a CSV"))
     return table, lines_N, notes
@@ -161,7 +161,7 @@ def _trimmed(table: pd.DataFrame, content: bytes, separator: str) -> pd.DataFram
     around = rb'[ \t\xa0\x0b\x0c]"?(?:' + mark + rb"|[\r\n]|$)|(?:^|" + mark + rb'|\n)"?[ \t\xc2\xe3\x0b\x0c]'
     if re.search(around, content) is None:
         return table
-    return table.apply(lambda column: column.str.strip())
+    return table.assign(**{name: table[name].str.strip() for name in table.columns})
 
 
 def _names(names: list[str], content: bytes, separator: str, notes: list[str]) -> list[str]:
