@@ -61,7 +61,7 @@ def _asked(config: Config, rows: FoldRows) -> Report:
     folds = config.folds
     asked: Report
     if folds.column is not None:
-        scheme = by_column.TIME if folds.scheme == by_column.TIME else "column"
+        scheme: str = by_column.TIME if folds.scheme == by_column.TIME else "column"
         asked = {"scheme": scheme, "reason": "asked for", "column": folds.column}
         asked |= {"n": folds.n} if scheme == by_column.TIME else {}
         return asked | {"target": config.data.targets, "group": config.data.group}

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from pipeline.competition.image_paths import ARRAYS
+from pipeline.competition.image_folders import ARRAYS
 from pipeline.competition.templates import fill
 from pipeline.starting.folder import Folder, composed, words
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline.competition.image_paths import ARRAYS
+from pipeline.competition.image_folders import ARRAYS
 from pipeline.files import archives
 from pipeline.starting.folder import Folder
 from pipeline.starting.kinds import Guess

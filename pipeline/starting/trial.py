@@ -13,7 +13,7 @@ from typing import Any
 
 from pipeline.competition.competition import Competition, survey
 from pipeline.competition.data_root import find_root
-from pipeline.competition.image_paths import ARRAYS
+from pipeline.competition.image_folders import ARRAYS
 from pipeline.competition.rows.reader import NO_IMAGE
 from pipeline.config import loading
 from pipeline.errors import FoldlineError, Problem, some

@@ -59,7 +59,7 @@ def read(content: bytes, separator: str) -> tuple[pd.DataFrame, Array, list[str]
     blank_N = ~table.astype(bool).to_numpy().any(1)
     if blank_N.any() and not blank_N.all():
         notes.append(f"{int(blank_N.sum())} blank rows are left out, first line {lines_N[int(blank_N.argmax())]}")
-        table, lines_N = table.loc[~blank_N].reset_index(drop=True), lines_N[~blank_N]
+        table, lines_N = table.iloc[np.flatnonzero(~blank_N)].reset_index(drop=True), lines_N[~blank_N]
     if table.empty or blank_N.all():
         raise Refused(Problem("", "not readable: it has no rows", "a CSV"))
     return table, lines_N, notes
