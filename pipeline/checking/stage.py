@@ -107,6 +107,8 @@ def _text(config: Config, summary: dict[str, Any], decoded: int | None, skipped:
     if (summary["images"], summary["test_images"]) != (summary["rows"], summary["test_rows"]):
         rows += f" of {summary['images']} and {summary['test_images']} images"
     lines = [f"check {config.name}: {rows}{f', {extra} extra rows' if extra else ''}", f"  {_targets_text(summary)}"]
+    if summary["positive"] is not None:
+        lines.append(f"  {summary['positive']}")
     if groups is not None:
         rows = f"{groups['smallest']} to {groups['largest']} rows"
         lines.append(f"  {groups['count']} groups ({config.data.group}) of {rows}")

@@ -12,6 +12,8 @@ import numpy as np
 
 from pipeline.competition.image_paths import Source
 from pipeline.competition.metric_warnings import misleading
+from pipeline.competition.sample_submission import to_fill
+from pipeline.competition.samples.columns import positive
 from pipeline.files import archives
 from pipeline.folds.strata import strata
 from pipeline.methods import topk
@@ -49,6 +51,7 @@ def summarize(config: Config, competition: Competition, peek: bool) -> dict[str,
         # rows by their decided class
         "classes": {} if count_C is None else dict(zip(names, count_C.tolist(), strict=True)),
         "rare": 0 if count_C is None else int((count_C < config.folds.n).sum()),
+        "positive": positive(competition.sample[to_fill(competition.sample, config)], config, names),
         "values": _values(targets_NC, names) if task.regression else None,
         "soft_sums": _sums(targets_NC, names) if not task.regression and _is_soft(targets_NC) else None,
         "groups": groups,

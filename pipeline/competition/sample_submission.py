@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +10,8 @@ from typing import TYPE_CHECKING
 from pipeline.competition import tables
 from pipeline.competition.data_root import find_root, no_root
 from pipeline.competition.rows.rows import Rows, id_column
+from pipeline.competition.samples import columns as sample_columns
+from pipeline.competition.samples import spelling
 from pipeline.competition.tables.file_names import Missing
 from pipeline.config.rules import decisions
 from pipeline.errors import InputError, Problem, nearest, problems_of, some
@@ -72,33 +73,21 @@ def check_sample(sample: pd.DataFrame, config: Config, classes: Sequence[str]) -
         classes = answers(config, classes)
     except ValueError as error:
         return [*found, *(one.below("submission.composite") for one in problems_of(error))]
-    wanted, named, known = to_fill(sample, config), own.columns or {}, f"known: {some(classes)}"
+    wanted = to_fill(sample, config)
     if sample.empty:
         found.append(Problem(place, "has no rows", "one per test id"))
     found += decisions.class_problems(config, classes)
-    unknown = {f"unknown class '{name}'": "submission.labels" for name in own.labels if name not in classes}
+    unknown = [name for name in own.labels if name not in classes]
+    known = f"known: {some(classes)}"
+    found += [Problem("submission.labels", f"unknown class '{name}'", remedy=known) for name in unknown]
     if not wanted:
         return [*found, Problem(place, f"has only the column '{columns[0]}'", "one to fill in")]
-    for column in named:
-        if column not in wanted:
-            text = f"'{column}' is no column of {place}"
-            found.append(Problem("submission.columns", text, remedy=f"it has {some(wanted)}"))
-    for column, name in named.items():
-        if name not in classes:
-            unknown[f"unknown class '{name}' under '{column}'"] = "submission.columns"
-    found += [Problem(key, text, remedy=known) for text, key in unknown.items()]
-    found += _cell_problems(wanted, config, classes)
-    if len(wanted) == 1:
-        return found
-    filled = [named.get(column, column) for column in wanted]
-    for column, name in zip(wanted, filled, strict=True):
-        if name not in classes and column not in named:
-            remedy = f"name its class under submission.columns; {known}"
-            found.append(Problem(place, f"column '{column}' is no class", remedy=remedy))
-    times = Counter(filled)
-    for name in classes:
-        if times[name] != 1:
-            found.append(Problem(place, f"class '{name}' has {times[name]} columns", "1", "see submission.columns"))
+    found += _cell_problems(wanted, config, classes) + sample_columns.problems(wanted, config, classes)
+    single = len(wanted) == 1 and TASKS[config.data.task].single_label
+    if single and sample_columns.cell_kind(sample[wanted], config, classes) == "label":
+        names = [name for name in classes if name not in own.labels]
+        problem = spelling.mismatch(names, sample[wanted[0]]) if len(names) == len(classes) else None
+        found += [problem] if problem is not None else []
     return found
 
 

@@ -4,16 +4,19 @@ Columns, rows and their order are the sample's: an id that it repeats is answere
 index column without a name is copied. What stands in a cell (`submission.cell: auto`):
 
 - values of a regression, as they were decided: whole ones without a decimal point;
-- one column per class, by its name or by `submission.columns` (sample column -> class): the probability;
+- one column per class, by its name or by `submission.columns` (sample column -> class, or a sum of exclusive ones):
+  the probability;
 - one column called like a class or given one: the probability of that class;
 - another one, where the metric reads a ranking: the most probable labels, the best first;
-- another one, binary: the probability of the positive class, the second, where some sample cell is a decimal
-  number (0.5, not 1) or the metric reads probabilities or their order; the label otherwise;
-- another one: the label as the training table writes it, or the labels, joined; `data.empty` where there is none.
+- another one, binary: the probability of the class whose name stands in the column's (prob_cat), or of the positive
+  one, the second, where some sample cell is a decimal number (0.5, not 1) or the metric reads probabilities or their
+  order; the label otherwise;
+- another one: the label, or the labels, joined; `data.empty` where there is none.
 
 `cell: label` in one column per class gives 1 and 0. Labels are what was decided (`decision`), written as
-`submission.labels` says. Where the metric reads no labels and a decision was made none the less, as a threshold
-for the probabilistic F1, it stands in place of the probabilities.
+`submission.labels` says, or as the sample writes its own (samples/spelling.py), as are decimal commas. Where the metric
+reads no labels and a decision was made none the less, as a threshold for the probabilistic F1, it stands in place of
+the probabilities.
 
 Predictions that keep only the most probable classes fill labels and rankings as all others do; one column per
 class only where that is not too large, a class that is not kept with its even share of what is left of 1.
@@ -24,11 +27,14 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pipeline.competition.sample_submission import UNNAMED, answers, check_sample, heads_of, id_name, to_fill
+from pipeline.competition.samples import columns as sample_columns
+from pipeline.competition.samples import spelling
 from pipeline.config.rules import decisions
 from pipeline.errors import InputError, MismatchError, Problem, some
 from pipeline.methods import topk
@@ -42,7 +48,7 @@ if TYPE_CHECKING:
 
     from pipeline.config.config import Config
 
-DECIMAL = re.compile(r"[+-]?(\d+\.\d*|\.\d+)([eE][+-]?\d+)?|[+-]?\d+[eE][+-]?\d+")
+COMMA = re.compile(r"[+-]?[0-9]*,[0-9]+([eE][+-]?[0-9]+)?")  # decimal
 TOP = 5  # labels of a list whose metric names no number
 MOST_CELLS = 2**26  # of a submission from the most probable classes: 0.5 GB a variant
 
@@ -102,30 +108,39 @@ def _cells(
 ) -> dict[str, Array]:
     """Return each column's cells for the predicted rows; the module's docstring has the rule."""
     named, columns, task = config.submission.columns or {}, to_fill(sample, config), TASKS[config.data.task]
-    cell: str = config.submission.cell
-    if cell == "auto":
-        cell = _auto(sample[columns], config, classes)
+    cell = sample_columns.cell_kind(sample[columns], config, classes)
     is_text = len(columns) == 1 and cell in ("label", "class_id", "top")
+    if is_text and cell == "label" and columns[0] in named:
+        is_text = not sample_columns.held(named[columns[0]])[2]  # of a sum, 1 and 0
     if cell in ("probability", "top") or (is_text and task.single_label and decided_NC is None):
         shown_NC = probs_NC
     else:
         shown_NC = decisions.unfitted(config, classes, probs_NC) if decided_NC is None else decided_NC
     if is_text:
-        return {columns[0]: _texts(cell, config, classes, shown_NC)}
+        return {columns[0]: _texts(cell, config, classes, shown_NC, sample[columns[0]])}
     if isinstance(shown_NC, topk.Top) and len(shown_NC) * len(columns) > MOST_CELLS:
         found = f"wants {len(shown_NC):,} × {len(columns):,} cells, more than the {MOST_CELLS:,} that are written"
         remedy = "submission.cell: label, class_id or top need one column"
         raise InputError(Problem(config.data.sample_submission, found, remedy=remedy))
-    number = {name: c for c, name in enumerate(classes)}
-    shown = [number[named.get(column, column if column in number else classes[-1])] for column in columns]
-    cells = {column: _cell(shown_NC, c, cell) for column, c in zip(columns, shown, strict=True)}
-    if cell == "probability":
-        return cells
-    whole = {name: cell_N.astype(np.int64) for name, cell_N in cells.items() if (cell_N == np.rint(cell_N)).all()}
-    return cells | whole  # a grader of classes refuses 3.0
+    shown = sample_columns.shown(columns, config, classes)
+    cells = {column: one.of(partial(_cell, shown_NC, cell)) for column, one in shown.items()}
+    if cell != "probability":  # a grader of classes refuses 3.0
+        cells |= {name: cell_N.astype(np.int64) for name, cell_N in cells.items() if (cell_N == np.rint(cell_N)).all()}
+    return {name: _as_written(cell_N, cell, sample[name]) for name, cell_N in cells.items()}
 
 
-def _cell(shown_NC: Array, column: int, cell: str) -> Array:
+def _as_written(cell_N: Array, cell: str, sample: pd.Series[str]) -> Array:
+    """Return numbers as the sample writes its own: with a decimal comma, or 1 and 0 as True and False."""
+    if cell == "label" and cell_N.dtype == np.int64:
+        word = spelling.spelled(["0", "1"], sample)
+        return cell_N if word["1"] == "1" else np.asarray([word[str(one)] for one in cell_N.tolist()], dtype=object)
+    decimals = [text for text in sample.unique() if re.search("[.,]", text)]
+    if not decimals or not all(COMMA.fullmatch(text.strip()) for text in decimals):
+        return cell_N
+    return np.asarray([repr(one).replace(".", ",") for one in cell_N.tolist()], dtype=object)
+
+
+def _cell(shown_NC: Array, cell: str, column: int) -> Array:
     """Return one class's cells [N]."""
     if not isinstance(shown_NC, topk.Top):
         return shown_NC[:, column]
@@ -134,26 +149,15 @@ def _cell(shown_NC: Array, column: int, cell: str) -> Array:
     return shown_NC.of(np.full(len(shown_NC), column))
 
 
-def _auto(cells: pd.DataFrame, config: Config, classes: Sequence[str]) -> str:
-    """Return what kind of cell the sample wants."""
-    task, reads, column = TASKS[config.data.task], find(config.metric).reads, str(cells.columns[0])
-    if task.regression:
-        return "value"
-    if len(cells.columns) > 1 or column in {*classes, *(config.submission.columns or {})}:
-        return "probability"
-    if reads == "ranking":
-        return "top"
-    if len(classes) != 2 or not task.single_label:
-        return "label"
-    decimal = any(DECIMAL.fullmatch(cell.strip()) for cell in cells[column])
-    return "probability" if reads != "labels" or decimal else "label"
-
-
-def _texts(cell: str, config: Config, classes: Sequence[str], shown_NC: Array) -> Array:
-    """Return a row's label or labels in one cell, or its most probable ones."""
+def _texts(cell: str, config: Config, classes: Sequence[str], shown_NC: Array, sample: pd.Series[str]) -> Array:
+    """Return a row's label or labels in one cell, or its most probable ones, spelt as the sample spells them."""
     own, task = config.submission, TASKS[config.data.task]
     joiner = own.joiner if own.joiner is not None else config.data.separator or " "
-    names = [str(c) if cell == "class_id" else own.labels.get(name, name) for c, name in enumerate(classes)]
+    held = sample.unique().tolist()
+    if cell == "top" or not task.single_label:
+        held = [part for text in held for part in text.split(joiner)]
+    spelt = spelling.spelled(classes, held)
+    names = [str(c) if cell == "class_id" else own.labels.get(name, spelt[name]) for c, name in enumerate(classes)]
     if cell == "top":
         read = re.fullmatch(r"[a-z]+@([0-9]+)", config.metric)
         best_NK = topk.top(shown_NC, own.top or (int(read[1]) if read else TOP)).columns_NK

@@ -104,6 +104,9 @@ class Decision(Section):
     clip: tuple[float, float] | None = key(None, A.SUBMISSION, "Regression: bounds of the values; null: `data.range`.")
 
 
+Held = str | Annotated[list[str], Field(min_length=1)] | dict[Literal["not"], str | list[str]]  # by a sample's column
+
+
 class Submission(Section):
     """The file that is submitted."""
 
@@ -111,8 +114,11 @@ class Submission(Section):
         "tta", A.SUBMISSION, "Which of the four variants submission.csv is."
     )
     id: str | None = key(None, A.CHECK | A.SUBMISSION, "The sample's id column; null: `data.id`, whatever its case.")
-    columns: dict[str, str] | None = key(
-        None, A.CHECK | A.SUBMISSION, "Sample column -> class, where the names differ."
+    columns: TextKeys[dict[str, Held]] | None = key(
+        None,
+        A.CHECK | A.SUBMISSION,
+        "Sample column -> class, where the names differ; several classes: the sum of their probabilities; "
+        '{"not": class}: 1 less its probability.',
     )
     cell: Literal["auto", "probability", "label", "class_id", "top", "value"] = key(
         "auto", A.CHECK | A.SUBMISSION, "What a cell holds; class_id: 0, 1, ….; auto: what the sample's cells hold."
