@@ -12,7 +12,7 @@ from pipeline.starting.folder import Folder
 MOST_BYTES = 1 << 20
 NAMES = ("description", "overview", "readme", "evaluation", "competition", "rules")
 HEADING = re.compile(r"#{1,6}\s*\S|\*\*[^*]+\*\*:?\s*$|<h[1-6]|\S[^.]{0,60}\n[=-]{3,}\s*$")
-ABOUT = re.compile(r"\b(evaluat|metric|scor(ed|ing)|judged)", re.IGNORECASE)
+ABOUT = re.compile(r"\b(evaluat|metric|score[ds]?|scoring|judged)", re.IGNORECASE)
 PHRASES: tuple[tuple[str, str], ...] = (  # what a rule says -> the metric; what is more special stands first
     (r"(mean\s+)?(columns?|column-?wise|class-?wise|label)\W+(mean\W+)?(roc\W*auc|auc|area under)", "mean_column_auc"),
     (

@@ -26,7 +26,7 @@ TRUTH = {
     for form in (word, word.lower(), word.upper())
 }
 INTEGER, NUMBER = re.compile(r"-?\d+"), re.compile(r"-?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
-COMMA = re.compile(r"-?\d+,\d+")
+COMMA, AMOUNT = re.compile(r"-?\d+,\d+"), re.compile(r"-?[\d.,]+([eE][-+]?\d+)?")
 WHOLE = re.compile(r"-?\d+(\.0*)?")
 GRADES = {"diagnosis", "grade", "level", "severity", "stage", "rating", "score", "quality", "degree", "kl"}
 CATEGORIES = {"category", "class", "label", "species", "id", "type", "kind", "breed"}

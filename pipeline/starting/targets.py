@@ -145,7 +145,7 @@ def _one_number(train: pd.DataFrame, column: str, sample: pd.DataFrame) -> Targe
         and all(kinds.NUMBER.fullmatch(cell) for cell in wanted)
         and any("." in cell and float(cell) <= 1 for cell in wanted)
     )
-    if len(labels) < 3 or not fractions or all(kinds.NUMBER.fullmatch(label) for label in labels):
+    if not 2 < len(labels) <= kinds.MANY or not fractions or all(kinds.AMOUNT.fullmatch(label) for label in labels):
         return None
     asked = str(sample.columns[0])
     positive = [label for label in labels if _plain(label) == _plain(asked) or set(words(label)) & {*words(asked)}]
@@ -160,8 +160,6 @@ def _one_number(train: pd.DataFrame, column: str, sample: pd.DataFrame) -> Targe
         found = f"'{asked}' is one number for the {len(labels)} classes {some(labels)} of '{column}'"
         remedy = "write data.derive with the classes that count as 1, as docs/data.md shows"
         raise InputError(Problem("sample submission", found, "a class that is none of the others", remedy))
-    if len(labels) > kinds.MANY:
-        return None
     name = "positive" if "positive" not in train else "is_positive"
     derive = {name: {"column": column, "values": values}}
     guesses: list[Guess] = [("data.derive", derive, why), ("data.target", name, why)]
