@@ -14,13 +14,12 @@ from typing import TYPE_CHECKING
 
 from pipeline.competition.image_folders import ARRAYS, SUFFIXES
 from pipeline.competition.image_paths import Found, ImagePaths
-from pipeline.competition.tables import JSON, SEPARATORS
+from pipeline.competition.tables import is_table
 from pipeline.files import archives
 
 if TYPE_CHECKING:
     import pandas as pd
 
-TABLES = {*SEPARATORS, *JSON}
 TEXTS = {".md", ".txt"}
 MAGIC = (  # how the files of pictures begin, whatever they are called
     *(b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"\0\0\0\x0cjP"),
@@ -38,6 +37,7 @@ class Folder:
     tables: tuple[str, ...]
     texts: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()  # archives that cannot be read in place
+    links: tuple[str, ...] = ()  # folders that are links out of the root
 
     @cached_property
     def by_name(self) -> dict[str, list[str]]:
@@ -58,7 +58,7 @@ class Folder:
     @cached_property
     def paths(self) -> ImagePaths:
         """Return what finds pictures as `check` will: only what it reaches counts."""
-        return ImagePaths(self.root)
+        return ImagePaths(self.root, follow_links=bool(self.links))
 
     def resolve(self, table: pd.DataFrame, template: str) -> Found:
         """Return the pictures of the rows by a template; raise Refused where it names no column of the table."""
@@ -73,9 +73,11 @@ class Folder:
 def look(root: Path) -> Folder:
     """List the folder; archives count where no folder of their name lies beside them, links to folders are followed."""
     plain: dict[tuple[str, str], list[str]] = defaultdict(list)  # files by their folder and ending
-    packed, notes, seen = [], [], {os.path.realpath(root)}
+    packed, notes, links, real = list[str](), list[str](), dict[str, str](), os.path.realpath(root)
     for folder, names, files in os.walk(root, followlinks=True):
-        names[:] = sorted(name for name in names if not name.startswith((".", "__")) and _is_new(folder, name, seen))
+        names[:] = sorted(
+            name for name in names if not name.startswith((".", "__")) and _is_new(folder, name, real, links)
+        )
         below = os.path.relpath(folder, root).replace(os.sep, "/")
         prefix = "" if below == "." else f"{below}/"
         for name in sorted(name for name in files if not name.startswith(".")):
@@ -87,7 +89,7 @@ def look(root: Path) -> Folder:
                 plain[prefix, ending].append(prefix + name)
     pictures, arrays, tables, texts = list[str](), list[str](), list[str](), list[str]()
     for (_, ending), paths in plain.items():
-        if ending in TABLES:
+        if is_table(paths[0]):
             tables += paths
         elif ending in SUFFIXES or (ending not in ARRAYS | TEXTS and _is_picture(root / paths[0])):
             pictures += paths
@@ -101,19 +103,20 @@ def look(root: Path) -> Folder:
             continue
         pictures += _ending(inside, SUFFIXES)
         arrays += _ending(inside, ARRAYS)
-        tables += _ending(inside, TABLES)
-    return Folder(root, tuple(pictures or arrays), tuple(tables), tuple(texts), tuple(notes))
+        tables += filter(is_table, inside)
+    return Folder(root, tuple(pictures or arrays), tuple(tables), tuple(texts), tuple(notes), tuple(links))
 
 
-def _is_new(folder: str, name: str, seen: set[str]) -> bool:
-    """Tell whether a folder was not walked through before: links may lead in circles."""
+def _is_new(folder: str, name: str, root: str, links: dict[str, str]) -> bool:
+    """Tell whether a folder is no link to what is walked through already; remember links that lead out of the root."""
     path = os.path.join(folder, name)
     if not os.path.islink(path):
         return True
     real = os.path.realpath(path)
-    known = any(real == other or other.startswith(f"{real}/") for other in seen)
-    seen.add(real)
-    return not known
+    if any(f"{real}/".startswith(f"{one}/") or f"{one}/".startswith(f"{real}/") for one in (root, *links.values())):
+        return False
+    links[path] = real
+    return True
 
 
 def _is_picture(path: Path) -> bool:

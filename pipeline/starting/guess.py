@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -41,6 +42,9 @@ def guess(folder: Folder) -> tuple[list[Guess], list[str], int]:
     train = sources.train(folder, path, sample)
     guesses: list[Guess] = list(train.guesses)
     notes = list(folder.notes)
+    if folder.links:
+        names = [os.path.relpath(path, folder.root) for path in folder.links]
+        guesses.append(("data.follow_links", True, f"{some(names, 4)} lead out of the folder"))
     if len(columns) > sample.shape[1]:
         notes.append(f"{path} has an index column without a name, which is copied")
     test = _test(folder, path, sample, guesses, notes)
@@ -185,13 +189,9 @@ def _test_pictures(
     if train.found is None:
         return
     rows = sample.rename(columns={sample.columns[0]: id_}).iloc[:, :1] if test is None else test
-    derive = {
-        name: how
-        for name, how in train.found.guesses.get("data.derive", {}).items()
-        if how["column"] in rows and name not in rows
-    }
+    derive = {name: how for name, how in train.found.derive.items() if how["column"] in rows and name not in rows}
     rows, own = searching.widened(rows, derive), train.found.template
-    taken = set(folder.resolve(train.table, own).images) if train.found.guesses == {} else set()
+    taken = set(folder.resolve(searching.widened(train.table, train.found.derive), own).images)
     moved = re.sub("train(ing)?", "test", own)
     found = None
     for template in dict.fromkeys((moved, own) if moved != own else (own,)):  # test rows may lie in one sub-folder
@@ -202,7 +202,7 @@ def _test_pictures(
             break
     else:
         found = searching.find(rows, folder, "test", [*derive, train.found.column, id_])
-        if found is not None and not found.guesses and taken & set(folder.resolve(rows, found.template).images):
+        if found is not None and not found.derive and taken & set(folder.resolve(rows, found.template).images):
             found = None
         partly = [_reached(folder, rows, template, id_) for template in (moved, own)]
         best = max((one for one in partly if one is not None), key=lambda one: one.count, default=None)
@@ -220,8 +220,6 @@ def _test_pictures(
         place = f"{folder.root}: {first}"
         raise InputError(Problem(place, missing, wanted, "correct the ids or add the files"))
     guesses += _together(guesses, sources.explained(found))
-    if joins := [join for one in (train.found, found) for join in one.guesses.get("data.joins", [])]:
-        guesses.append(("data.joins", joins, "files are found by their names, whatever folder holds each"))
     if found.template != own:
         guesses.append(("data.test_image", found.template, f"reaches {found.count} pictures of {found.rows} rows"))
 

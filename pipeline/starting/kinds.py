@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.competition.labels import natural
-from pipeline.config.keys import KEYS
 from pipeline.errors import InputError, Problem
 from pipeline.methods.metrics import find
 from pipeline.starting import meaning
@@ -33,7 +32,6 @@ CATEGORIES = {"category", "class", "label", "species", "id", "type", "kind", "br
 SEPARATORS = (" ", ",", ";", "|")
 MANY = 30  # whole numbers beyond so many are amounts, unless the name says classes
 RULES = "correct it where the rules differ"
-UNLABELLED = "data.unlabelled"
 VALUES: list[Guess] = [
     ("loss.name", "mse", "the mean of the values is what squared errors want"),
     ("metric", "rmse", f"usual for numbers; {RULES}"),
@@ -162,10 +160,8 @@ def columns(train: pd.DataFrame, column: str) -> list[Guess]:
 
 
 def unlabelled(count: int, rows: int) -> list[Guess]:
-    """Return what leaves out rows without a label, as far as there is a key for it."""
-    if UNLABELLED not in KEYS:
-        return []
-    return [(UNLABELLED, "skip", f"{count} of {rows} rows have no label")]
+    """Return what leaves out rows without a label."""
+    return [("data.unlabelled", "skip", f"{count} of {rows} rows have no label")]
 
 
 def _independent() -> list[Guess]:

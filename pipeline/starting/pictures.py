@@ -5,11 +5,11 @@ from __future__ import annotations
 import itertools
 import os
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from pipeline.competition.image_folders import ARRAYS
+from pipeline.competition.image_folders import ARRAYS, FLOAT
 from pipeline.competition.templates import fill
 from pipeline.starting.folder import Folder, composed, words
 
@@ -32,7 +32,7 @@ class Found:
     column: str  # that names the file
     count: int
     rows: int
-    guesses: dict[str, Any] = field(default_factory=dict)  # data.derive and data.joins, where the template needs them
+    derive: dict[str, Any] = field(default_factory=dict)  # data.derive, where the template needs it
 
     @property
     def share(self) -> float:
@@ -50,15 +50,19 @@ def find(table: pd.DataFrame, folder: Folder, part: str, prefer: Sequence[str]) 
     made = dict[str, str]()
     for column in map(str, table.columns):
         if rows[column].nunique() * 2 > len(rows):
-            for template in _templates(rows, column, folder):
+            paths = (
+                [f"{{{column}}}"] if rows[column].str.contains(r"[/\\]").any() else []
+            )  # of another machine, perhaps
+            for template in [*_templates(rows, column, folder), *paths]:
                 made.setdefault(template, column)
     order = list(prefer)
 
-    def rank(found: Found) -> tuple[float, int, bool, int, int, int]:
+    def rank(found: Found) -> tuple[float, bool, int, bool, int, int, int]:
         inside, ending = set(words(os.path.dirname(found.template))), os.path.splitext(found.template)[1].lower()
         other = {"train", "test"} - {part}
         return (
             -round(found.share, 2),
+            "*" in found.template,
             2 if other & inside or BESIDE & inside else part not in inside,
             ending in RAW,
             order.index(found.column) if found.column in order else len(order),
@@ -81,7 +85,7 @@ def _templates(rows: pd.DataFrame, column: str, folder: Folder) -> list[str]:
     endings: dict[tuple[int, str], Counter[str]] = defaultdict(Counter)
     for row, cell in enumerate(rows[column]):
         for width in [0, *folder.widths] if cell.isdigit() else [0]:
-            text = composed(cell.zfill(width))
+            text = composed(FLOAT.sub(r"\1\2", cell).zfill(width))
             written = f"{{{column}:0{width}}}" if width else f"{{{column}}}"
             for path in folder.by_name.get(text.rpartition("/")[2], []):
                 whole = composed(path)
@@ -102,7 +106,7 @@ def _templates(rows: pd.DataFrame, column: str, folder: Folder) -> list[str]:
 
 
 def _options(rows: pd.DataFrame, column: str, found: dict[int, list[list[str]]], level: int) -> list[str]:
-    """Return what a folder's name at this depth can be: the same for most rows, a column's cell, a piece of the id."""
+    """Return a folder's name at this depth: the same for most rows, a column's cell, a piece of the id, else any."""
     seen = {row: {above[level] for above in paths} for row, paths in found.items()}
     needed = MOST * len(seen)
     literals = {name for names in itertools.islice(seen.values(), 3) for name in names}
@@ -115,4 +119,16 @@ def _options(rows: pd.DataFrame, column: str, found: dict[int, list[list[str]]],
         cells = fill(text, rows)
         if sum(cells[row] in names for row, names in seen.items()) >= needed:
             fitting.append(text)
-    return fitting[:4]
+    return fitting[:4] or [_pattern({name for names in seen.values() for name in names})]
+
+
+def _pattern(names: set[str]) -> str:
+    """Return what names have in common, with a `*` for the rest: images_* of images_001 and images_002."""
+    start, end = _same(names), _same([name[::-1] for name in names])[::-1]
+    return f"{start}*{end[-(min(map(len, names)) - len(start)) :] if min(map(len, names)) > len(start) else ''}"
+
+
+def _same(names: Iterable[str]) -> str:
+    """Return what names begin with."""
+    letters = itertools.takewhile(lambda letters: len(set(letters)) == 1, zip(*names, strict=False))
+    return "".join(letter[0] for letter in letters)

@@ -115,7 +115,7 @@ def _with_others(folder: Folder, others: Sequence[str], path: str, table: pd.Dat
 
     joined, count, paths = [table], found.count, [path]
     for other in others:
-        if not VALID & set(words(other.rpartition("/")[2])) or found.guesses:
+        if not VALID & set(words(other.rpartition("/")[2])) or found.derive:
             continue
         try:
             more = read_table(folder.root, other)
@@ -124,7 +124,7 @@ def _with_others(folder: Folder, others: Sequence[str], path: str, table: pd.Dat
         if list(more.columns) == list(table.columns) and (reached := folder.count(more, found.template)):
             joined, count, paths = [*joined, more], count + reached, [*paths, other]
     table = pd.concat(joined, ignore_index=True) if len(joined) > 1 else table
-    found = Found(found.template, found.column, count, len(table), found.guesses)
+    found = Found(found.template, found.column, count, len(table), found.derive)
     guesses: list[Guess] = [("data.train", paths if len(paths) > 1 else path, "its cells lead to pictures")]
     guesses += explained(found)
     guesses.append(("data.image", found.template, f"reaches {count} pictures of {len(table)} rows"))
@@ -132,12 +132,9 @@ def _with_others(folder: Folder, others: Sequence[str], path: str, table: pd.Dat
 
 
 def explained(found: Found) -> list[Guess]:
-    """Return the further keys that a template needs, with their reasons."""
-    whys = {
-        "data.derive": f"column '{found.column}' does not name the files as they are called",
-        "data.joins": f"one template reaches not all files that '{found.column}' names: they are listed",
-    }
-    return [(key, value, whys[key]) for key, value in found.guesses.items()]
+    """Return the derived column that a template needs, with the reason."""
+    why = f"column '{found.column}' does not name the files as they are called"
+    return [("data.derive", found.derive, why)] if found.derive else []
 
 
 def _arrays(folder: Folder, path: str) -> list[Guess]:

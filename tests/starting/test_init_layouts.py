@@ -64,7 +64,7 @@ def class_folders(root: Path, top: str = "train/", test: str = "test", between: 
         ({"top": "training_set/training_set/", "test": "test_set"}, "training_set/training_set", "test_set/{file}"),
         ({"between": "camera{}/"}, r"re:train/(?P<label>[^/]+)/.+\.(?i:png)", "test/{file}"),
         ({"top": "pictures/"}, "pictures", "test/{file}"),
-        ({"kind": "jfif"}, r"re:train/(?P<label>[^/]+)/.+\.(?i:jfif)", "test/{file}"),
+        ({"kind": "jfif"}, "train", "test/{file}"),
     ],
     ids=["train", "root", "deep", "nested", "alone", "jfif"],
 )
