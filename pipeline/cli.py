@@ -139,6 +139,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Threads that spin while they wait take the cores from loader workers and neighbours: training beside one
     # busy process was 3 times slower. It is read once, when torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if os.environ.get("WORLD_SIZE", "1") != "1":  # each process would warn that it looks for weights without a gradient
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     from pipeline.errors import FoldlineError
 
     command = COMMANDS[given.command]

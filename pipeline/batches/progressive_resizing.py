@@ -19,8 +19,8 @@ Open = Callable[[Config, Sequence[Source], str], ImageSet]
 def plan(config: Config) -> list[tuple[int, Config]]:
     """Return the epoch before which each size of `train.sizes` serves, and the config as that size has it."""
     train, model = config.train, config.model
-    ends = [math.ceil(one.until * train.epochs - 1e-9) for one in train.sizes or ()]
-    sizes = [model.model_copy(update={"size": one.size}) for one in train.sizes or ()]
+    ends = [math.ceil(one.until * train.epochs - 1e-9) for one in train.early_sizes]
+    sizes = [model.model_copy(update={"size": one.size}) for one in train.early_sizes]
     return [(until, config.model_copy(update={"model": one})) for until, one in zip(ends, sizes, strict=True)]
 
 

@@ -14,6 +14,7 @@ from pipeline.competition.image_paths import Source
 from pipeline.competition.metric_warnings import misleading
 from pipeline.competition.sample_submission import to_fill
 from pipeline.competition.samples.columns import positive
+from pipeline.config.rules import recipe_rules
 from pipeline.files import archives
 from pipeline.folds.strata import strata
 from pipeline.methods import topk
@@ -57,7 +58,11 @@ def summarize(config: Config, competition: Competition, peek: bool) -> dict[str,
         "groups": groups,
         "endings": dict(Counter(_ending(path) for path in chain.from_iterable(images)).most_common()),
         "sizes": _peek([source for source in images if source]) if peek else None,
-        "notes": [*competition.notes, *([] if config.data.heads else misleading(config, targets_NC, names))],
+        "notes": [
+            *competition.notes,
+            *([] if config.data.heads else misleading(config, targets_NC, names)),
+            *recipe_rules.shortened(config),
+        ],
     }
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 def cores() -> int:
@@ -45,6 +48,26 @@ def gather(value: Any) -> list[Any]:
 def agree(value: Any) -> Any:
     """Return the main process's value in every process."""
     return gather(value)[0]
+
+
+def average_buffers(*networks: nn.Module) -> None:
+    """Give buffers of fractions, such as BatchNorm's statistics, their mean over the processes, in place.
+
+    Each process sees its share of every batch. Statistics move linearly, so their mean at an epoch's end is what
+    they were if they were averaged at every step. Summed in double precision: what is equal everywhere stays as it is.
+    """
+    if count() == 1:
+        return
+    import torch
+    from accelerate.utils import reduce
+
+    _state()
+    found = {id(one): one for network in networks for one in network.buffers() if one.is_floating_point()}.values()
+    if found:
+        flat = torch.cat([one.detach().double().flatten() for one in found])
+        means = reduce(flat, "mean").split([one.numel() for one in found])
+        for one, mean in zip(found, means, strict=True):
+            one.copy_(mean.view_as(one))
 
 
 def _state() -> Any:

@@ -6,6 +6,7 @@ import copy
 from pathlib import Path
 from typing import Any
 
+import timm
 import torch
 from timm.data import resolve_model_data_config
 from torch import Tensor, nn
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from pipeline.config.sections.model import Model
 from pipeline.errors import InputError, Problem
 from pipeline.models.layers import checkpoint_gradients, multi_dropout, pool_gem, small_stem
-from pipeline.models.sources import check_name, create
+from pipeline.models.sources import check_name, create, why
 from pipeline.models.weights import heads, load_backbone, names
 from pipeline.plugins import file_of
 
@@ -25,10 +26,23 @@ def build(model: Model, outputs: int, in_chans: int = 3) -> tuple[nn.Module, str
 
     Pretrained weights for RGB are adapted to other channels as timm does: their sum for one, repeated for more.
     Initial weights come from torch's global generator: seed it first. Raises InputError for an unknown
-    name, an option the network does not take, or a local file of which less than 90 % fits: timm itself
+    name, an option or a size the network does not take, or a local file of which less than 90 % fits: timm itself
     only warns, and would train from scratch.
     """
     check_name(model.name)
+    try:
+        return _build(model, outputs, in_chans)
+    except InputError as error:
+        place, found = error.problems[0].place, error.problems[0].found
+        size_hw = _size_taken(model, outputs, in_chans) if place in ("model", "model.size") else None
+        if size_hw is None:
+            raise
+        size = size_hw[0] if size_hw[0] == size_hw[1] else list(size_hw)
+        remedy = f"set model.size to {size}, which it takes"
+        raise InputError(Problem("model.size", found, remedy=remedy)) from error
+
+
+def _build(model: Model, outputs: int, in_chans: int) -> tuple[nn.Module, str]:
     network, origin = create(model, outputs, in_chans)
     if model.stem is not None:
         small_stem(network)
@@ -46,6 +60,29 @@ def build(model: Model, outputs: int, in_chans: int = 3) -> tuple[nn.Module, str
                 nn.init.zeros_(parameter)
     try_size(network, model.name, outputs, model.size_hw, in_chans)
     return network, origin
+
+
+def _size_taken(model: Model, outputs: int, in_chans: int) -> tuple[int, int] | None:
+    """Return a size near the asked one, else the model's usual one, that it takes; None where there is none.
+
+    Networks on torch's device `meta` compute shapes alone, so that trying some costs little.
+    """
+    if file_of(model.name) is not None:
+        return None
+    sizes = []
+    for step in (16, 32, 64, 128):
+        height, width = (-(-side // step) * step for side in model.size_hw)
+        sizes += [(height, width), (max(height, width),) * 2]
+    usual = timm.get_pretrained_cfg(model.name, allow_unregistered=True) if timm.is_model(model.name) else None
+    sizes += [usual.input_size[1:]] if usual is not None else []
+    for size_hw in dict.fromkeys(sizes):
+        try:
+            with torch.device("meta"):
+                _build(model.model_copy(update={"pretrained": False, "size": size_hw}), outputs, in_chans)
+        except InputError:
+            continue
+        return size_hw
+    return None
 
 
 def heads_of(output: Any) -> tuple[Tensor, ...]:
@@ -66,9 +103,8 @@ def try_size(network: nn.Module, name: str, outputs: int, size_hw: tuple[int, in
         try:
             with torch.inference_mode():
                 shapes = [tuple(head.shape) for head in heads_of(each(torch.zeros(rows, in_chans, height, width)))]
-        except (AssertionError, RuntimeError, TypeError, ValueError) as error:
-            reason = " ".join(str(error).split())
-            found = f"{name} cannot take {height} x {width} pixels ({reason})"
+        except Exception as error:  # each family fails in its own way
+            found = f"{name} cannot take {height} x {width} pixels ({why(error)})"
             raise InputError(Problem("model.size", found)) from error
         if any(shape != (rows, outputs) for shape in shapes) or (len(shapes) != 1 and not each.training):
             found = f"{name} returns {', '.join(map(str, shapes))} for {rows} images"

@@ -86,7 +86,7 @@ def _other_sizes(config: Config, fresh: bool) -> Iterator[tuple[tuple[int, int],
     if turns and height != width:
         found = f"{', '.join(turns)} turn {height} x {width} pixels into {width} x {height}, which {name} does not take"
         yield (width, height), Problem("tta", found, remedy="leave them out, or set a square model.size")
-    for one in (config.train.sizes or ()) if fresh else ():
+    for one in config.train.early_sizes if fresh else ():
         size_hw = square(one.size)
         found = f"found {one.size}, but {name} cannot take {size_hw[0]} x {size_hw[1]} pixels"
         yield size_hw, Problem("train.sizes", found, remedy="leave it out, or choose another model")
@@ -137,9 +137,17 @@ def _with_kept_module(config: Config, weights: Path) -> Config:
 def save_tensors(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
     """Write tensors with JSON beside them in one safetensors file, whole or not at all.
 
-    safetensors' own writer turns a full disk into an error of its own; `atomic` knows an OSError.
+    A tensor that stands under several names is written under each, so that the file is a whole state dict to others
+    too: safetensors itself refuses it. Its own writer turns a full disk into an error of its own; `atomic` knows
+    an OSError.
     """
-    contiguous = {key: value.detach().contiguous() for key, value in tensors.items()}
+    contiguous: dict[str, Tensor] = {}
+    written: set[int] = set()
+    for key, value in tensors.items():
+        one = value.detach().contiguous()
+        place = one.untyped_storage().data_ptr()
+        contiguous[key] = one.clone() if place in written else one
+        written.add(place)
     with atomic(path) as beside:
         beside.write_bytes(to_bytes(contiguous, metadata={"meta": json.dumps(meta, sort_keys=True)}))
 

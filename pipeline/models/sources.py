@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import traceback
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import timm
@@ -57,11 +59,22 @@ def create(model: Model, outputs: int, in_chans: int) -> Made:
     try:
         return source(model, outputs, in_chans, options)
     except (TypeError, ValueError, RuntimeError, AssertionError) as error:
-        raise InputError(Problem("model", f"{model.name} cannot be built with {options}: {error}")) from error
+        height, width = model.size_hw
+        found = f"{model.name} cannot be built with {options} at {height} x {width} pixels ({why(error)})"
+        raise InputError(Problem("model", found)) from error
     except OSError as error:  # what the hub's client raises when it is out of reach
         found = f"the weights of {model.name} cannot be fetched ({type(error).__name__})"
         remedy = "connect to the internet, or give the path of a local file of weights, or false"
         raise InputError(Problem("model.pretrained", found, remedy=remedy)) from error
+
+
+def why(error: Exception) -> str:
+    """Return what an exception says, else the line that raised it: many of timm's assertions say nothing."""
+    if said := " ".join(str(error).split()):
+        return said
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if Path(frame.filename).parent.name != "torch"]  # torch._assert raises there
+    return f"{type(error).__name__} in {Path(own[-1].filename).name}: {own[-1].line}"
 
 
 def _from_timm(model: Model, outputs: int, in_chans: int, options: dict[str, Any]) -> Made:

@@ -17,7 +17,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from timm.utils import ModelEmaV3
 from torch import nn
 
 from pipeline.batches import augmentation
@@ -33,6 +32,7 @@ from pipeline.models import building, network
 from pipeline.models.network import Setting
 from pipeline.models.outputs import Output
 from pipeline.prediction.predictor import Predictor
+from pipeline.training.ema import Ema
 from pipeline.training.fold import Fold
 from pipeline.training.optimizer import optimizer
 from pipeline.training.trainer import Fit, accelerator
@@ -163,7 +163,7 @@ class BareStep:
         self.model, _ = network.build(config, [str(n) for n in range(classes)], self.setting, 0, fresh=False)
         self.model.train()
         self.optimizer = optimizer(config, self.model)
-        self.ema = ModelEmaV3(self.model, decay=self.train.ema_decay, use_warmup=True) if self.train.ema else None
+        self.ema = Ema(self.model, self.train.ema_decay) if self.train.ema else None
         self.scaler = torch.amp.GradScaler(self.setting.device.type, enabled=self.setting.precision == "fp16")
         self.loss = Output.of(config, {}).losses
         form = torch.channels_last if self.setting.channels_last else torch.contiguous_format

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.config.config import Config
+from pipeline.config.rules import recipe_rules
 from pipeline.files.atomic import atomic, write_text
 from pipeline.files.tables import write_table
 from pipeline.machine import processes
@@ -87,7 +88,10 @@ class History:
         """Announce the fold."""
         resumed = f", resumed after epoch {len(self.epochs)}" if self.epochs else ""
         self.say(f"fold {fold.number}: {len(fold.train)} rows to train, {len(fold.valid)} to validate{resumed}")
-        self.say(f"  {origin}; {setting}")
+        several = f", {processes.count()} processes" if processes.count() > 1 else ""
+        self.say(f"  {origin}; {setting}{several}")
+        for note in recipe_rules.shortened(self.config):
+            self.say(f"  note: {note}")
 
     def say(self, line: str) -> None:
         """Print a line and keep it for train.log; only in the main process."""

@@ -9,8 +9,8 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
-from timm.utils import ModelEmaV3
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from pipeline.batches import progressive_resizing
 from pipeline.batches.loader import Augmentation, Batch, Plan, TrainingBatches, training_loader
@@ -26,6 +26,7 @@ from pipeline.models.outputs import Output
 from pipeline.prediction.predictor import Predictor
 from pipeline.training import sampling_and_mixing
 from pipeline.training.checkpoint import Checkpoint
+from pipeline.training.ema import Ema
 from pipeline.training.fold import Fold
 from pipeline.training.history import Epoch, History
 from pipeline.training.optimizer import optimizer
@@ -40,12 +41,13 @@ Watch = Callable[[int, Sequence[Epoch]], None]
 
 def accelerator(setting: Setting) -> Accelerator:
     """Join the other processes, if any, and set the precision; one per process for all folds."""
-    from accelerate import Accelerator
+    from accelerate import Accelerator, DistributedDataParallelKwargs
 
-    if processes.count() > 1:
-        processes.barrier()
+    processes.barrier()
     precision = "no" if setting.precision == "fp32" else setting.precision
-    return Accelerator(mixed_precision=precision, cpu=setting.device.type == "cpu")
+    # its buckets, so the order of sums over 3 processes, stay those of the first step: a resume gives the same bytes
+    one_order = DistributedDataParallelKwargs(find_unused_parameters=True)
+    return Accelerator(mixed_precision=precision, cpu=setting.device.type == "cpu", kwargs_handlers=[one_order])
 
 
 def fit(
@@ -77,8 +79,8 @@ class Fit:
         self, config: Config, fold: Fold, augment: Augmentation, accelerator: Accelerator, meta: dict[str, Any]
     ) -> None:
         self.config, self.fold, self.accelerator = config, fold, accelerator
-        assert fold.train.targets_NC is not None
         task, train = TASKS[config.data.task], config.train
+        assert fold.train.targets_NC is not None
         scale = task.scale(fold.train.targets_NC, config.loss.name, config.data.range)
         self.output = Output.of(config, {"heads": config.data.heads_of(fold.classes), "scale": scale})
         self.meta = {**meta, **self.output.meta, "fold": fold.number, "classes": list(fold.classes)}
@@ -90,7 +92,7 @@ class Fit:
         self.frozen = network.frozen(config, self.model) if config.model.thaw_epoch is not None else None
         self.optimizer = accelerator.prepare_optimizer(optimizer(config, self.model))
         self.rates = [group["lr"] * group.get("lr_scale", 1.0) for group in self.optimizer.param_groups]
-        self.ema = ModelEmaV3(self.model, decay=train.ema_decay, use_warmup=True) if train.ema else None
+        self.ema = Ema(self.model, train.ema_decay) if train.ema else None
         self.average = Average() if train.average is not None else None
         self.evaluated: nn.Module = self.model if self.ema is None else self.ema.module  # whose weights are kept
         self.predictor = Predictor([self.evaluated], config, self.setting, self.normalize, [self.output])
@@ -138,6 +140,8 @@ class Fit:
         """Return the model as training calls it: autocast, and gradients averaged over processes."""
         self._hold(epoch)
         wrapped: nn.Module = self.accelerator.prepare_model(self.model)
+        if isinstance(wrapped, DistributedDataParallel):
+            wrapped.broadcast_buffers = False  # else only the main process's statistics would last
         if self.config.train.compile:
             wrapped = torch.compile(wrapped)  # type: ignore[assignment]
         return wrapped
@@ -165,6 +169,7 @@ class Fit:
             remedy = "lower train.lr, lengthen train.warmup_epochs, or set train.precision: fp32"
             raise TrainingError(Problem(place, found, remedy=remedy))
         seconds = time.perf_counter() - begin
+        processes.average_buffers(self.model, self.evaluated)
         valid_loss, metric = validate(self.predictor, self.fold)
         row = Epoch(epoch + 1, sum(sums) / plan.rows, valid_loss, metric, rate, seconds, plan.rows / seconds)
         improved = self.history.add(row)
@@ -188,7 +193,7 @@ class Fit:
         """Set every group's learning rate for an optimizer step; return the first group's."""
         train = self.config.train
         options = Options(self.updates, train.min_lr / train.lr, train.step_epochs, train.gamma)
-        warmup = round(train.warmup_epochs * self.updates)
+        warmup = round(train.warmup * self.updates)
         share = factor(train.schedule, update, self.updates * train.epochs, warmup, options)
         share = max(share * self.history.plateau_factor, min(share, options.min_factor))
         for group, base in zip(self.optimizer.param_groups, self.rates, strict=True):
@@ -257,7 +262,7 @@ class Fit:
         if norms := learning_norms(self.model):
             stream = self._stream(range(epochs, epochs + 1))
             recompute(self.model, norms, (self.normalize(batch.images_BHWC) for batch in stream))
-            self.model.load_state_dict(processes.agree(self.model.state_dict()))  # each saw its share of the rows
+            processes.average_buffers(self.model)
         loss, metric = validate(self.predictor, self.fold)
         text = f"  mean of the last {average.count} epochs' weights  valid loss {loss:.4f}"
         self.history.say(f"{text}  {self.config.metric} {metric:.4f}")

@@ -85,7 +85,7 @@ def _train(
         if not best or len(history) >= config.train.epochs:
             return
         now = [setup.direction * epoch.valid_metric for epoch in history]
-        if pruning.hopeless(now, best, floor=floor, warmup=config.train.warmup_epochs, patience=patience, **epochs):
+        if pruning.hopeless(now, best, floor=floor, warmup=config.train.warmup, patience=patience, **epochs):
             behind.append(pruning.shortfall(now, best, patience=patience, **epochs))
             raise Hopeless
 

@@ -151,7 +151,7 @@ def test_the_lowest_rate_is_not_above_the_base_rate() -> None:
     assert "min_lr" in line and "0.0001" in line
 
 
-@pytest.mark.parametrize(("warmup", "epochs"), [(1.0, 1), (3, 2), (2.0, 2)])
+@pytest.mark.parametrize(("warmup", "epochs"), [(3, 2), (2.0, 2)])
 def test_a_warm_up_leaves_epochs_at_the_base_rate(warmup: float, epochs: int) -> None:
     (line,) = refused(train__warmup_epochs=warmup, train__epochs=epochs)
     assert line.startswith(f"train: found warmup_epochs {warmup:g} of {epochs} epochs")

@@ -130,7 +130,9 @@ def test_a_budget_replaces_keys_and_may_not_be_searched() -> None:
     assert (trial.train.epochs, trial.train.subset, trial.model.size) == (3, 0.5, (32, 48))
     assert (trial.train.lr, trial.mix.kind, trial.mix.prob, trial.tune) == (0.01, "mixup", config.mix.prob, Tune())
     assert "searched, while tune.epochs fixes it" in refused("train.epochs: {int: [3, 9]}", tune__epochs=3)[0]
-    assert refused(None, tune__epochs=1)[0].startswith("tune: train: found warmup_epochs 1 of 1 epochs")
+    few = refused(None, tune__epochs=2, train__epochs=9, train__warmup_epochs=3)[0]
+    assert few.startswith("tune: train: found warmup_epochs 3 of 2 epochs")
+    assert made(None, tune__epochs=1).tune.epochs == 1  # one epoch curtails the warm-up
 
 
 def test_what_does_not_fit_together_is_refused_at_its_trial() -> None:

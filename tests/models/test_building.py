@@ -264,3 +264,17 @@ def test_local_weights_of_colour_are_adapted_to_other_channels(tmp_path: Path) -
     assert torch.allclose(gray.eval().forward_features(one), expected, atol=1e-5)
     assert "90 of 90 backbone tensors" in origin
     assert build(pretrained=str(path), in_chans=5)[1] == origin
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "message"),
+    [
+        ("mvitv2_tiny", (64, 96), r"at 64 x 96 pixels \(AssertionError in mvitv2\.py: assert feat_size.*to 96, which"),
+        ("halonet26t", 64, r"take 64 x 64 pixels \(AssertionError in halo_attn\.py: _assert\(H % .*to 256, which it"),
+        ("crossvit_tiny_240", 64, r"crossvit_tiny_240 cannot take 64 x 64 pixels .*set model\.size to 240, which it"),
+    ],
+)
+def test_a_refusal_has_a_reason_and_a_size_that_fits(name: str, size: Any, message: str) -> None:
+    """These fail by assertions without words."""
+    with pytest.raises(InputError, match=rf"model\.size: .*{message}"):
+        build(name, size=size)

@@ -15,7 +15,9 @@ from pipeline.config.config import Config
 from pipeline.config.loading import parse
 from pipeline.errors import InputError, MismatchError
 from pipeline.files.atomic import atomic
+from pipeline.models.network import load_tensors
 from pipeline.training.checkpoint import Checkpoint
+from pipeline.training.ema import Ema
 from pipeline.training.optimizer import optimizer
 
 
@@ -150,3 +152,56 @@ def test_delete_removes_the_folder(tmp_path: Path) -> None:
     checkpoint.delete()
     assert not path.parent.exists()
     checkpoint.delete()
+
+
+class Shared(nn.Module):
+    """A layer that stands under two names, as in CoaT."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one = nn.Linear(2, 2)
+        self.other, self.head = self.one, nn.Linear(2, 2)
+
+    def forward(self, values: Tensor) -> Tensor:
+        found: Tensor = self.head(self.other(self.one(values)))
+        return found
+
+
+def test_shared_weights_are_written_and_stay_shared(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    first, second = Shared(), Shared()
+    accelerator = Accelerator(cpu=True)
+    kept = []
+    for model, seed in ((first, 1), (second, 2)):
+        torch.manual_seed(seed)
+        made = accelerator.prepare_optimizer(optimizer(config("adamw"), model))
+        model(torch.rand(3, 2)).square().sum().backward()
+        made.step()
+        kept.append(Checkpoint(tmp_path / "last.safetensors", model, Ema(model, 0.9), made, accelerator))
+    kept[0].save({})
+    assert kept[1].load() == {}
+    for one, other in ((first, second), (kept[0].ema.module, kept[1].ema.module)):
+        assert all(torch.equal(value, other.state_dict()[key]) for key, value in one.state_dict().items())
+        assert other.one.weight is other.other.weight
+    assert {"model.one.weight", "model.other.weight"} <= set(load_tensors(tmp_path / "last.safetensors")[0])
+
+
+def test_the_moving_average_moves_shared_weights_once() -> None:
+    model = Shared()
+    ema = Ema(model, 0.5)
+    for parameter in [*model.parameters(), *ema.module.parameters()]:
+        nn.init.zeros_(parameter)
+    nn.init.ones_(model.one.weight)
+    nn.init.ones_(model.head.weight)
+    ema.update(model, step=1000)
+    assert torch.equal(ema.module.other.weight, torch.full((2, 2), 0.5))
+    assert torch.equal(ema.module.head.weight, torch.full((2, 2), 0.5))
+
+
+def test_the_moving_average_is_timms_but_for_that() -> None:
+    first, second = Training("adamw"), Training("adamw")
+    second.ema = Ema(second.model, 0.9)
+    first.ema = ModelEmaV3(first.model, decay=0.9, use_warmup=True)
+    first.steps(1, 5)
+    second.steps(1, 5)
+    assert all(torch.equal(one, two) for one, two in zip(first.everything(), second.everything(), strict=True))

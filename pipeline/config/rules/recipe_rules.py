@@ -7,6 +7,7 @@ import itertools
 from pipeline.config.config import Config
 from pipeline.config.sections.section import square
 from pipeline.errors import Problem
+from pipeline.methods.schedules import WITH_WARMUP
 
 
 def problems(config: Config) -> list[Problem]:
@@ -24,7 +25,7 @@ def problems(config: Config) -> list[Problem]:
                 Problem(f"{key}.teacher", "found this run itself", remedy="name another one, or set another `run`")
             )
     thaw = config.model.thaw_epoch
-    if thaw is not None and thaw >= config.train.epochs:
+    if thaw is not None and thaw >= config.train.epochs > 1:
         found.append(
             Problem(
                 "model.thaw_epoch",
@@ -33,3 +34,20 @@ def problems(config: Config) -> list[Problem]:
             )
         )
     return found
+
+
+def shortened(config: Config) -> list[str]:
+    """Return what a training of one epoch, such as a trial run, has no room for, and what happens instead."""
+    train, thaw, off = config.train, config.model.thaw_epoch, config.mix.off_last_epochs
+    if train.epochs > 1:
+        return []
+    notes = {
+        f"train.warmup_epochs {train.warmup_epochs:g}: the rate rises over the first quarter": (
+            train.warmup < train.warmup_epochs and train.schedule not in WITH_WARMUP
+        ),
+        "train.sizes: all is trained at model.size": train.sizes is not None,
+        "train.average swa: one epoch's weights are their own mean": train.average is not None,
+        f"model.thaw_epoch {thaw}: what is frozen stays so": thaw is not None and thaw > 0,
+        f"mix.off_last_epochs {off}: nothing is mixed": config.mix.kind != "none" and off > 0,
+    }
+    return [f"one epoch has no room for {note}" for note, holds in notes.items() if holds]

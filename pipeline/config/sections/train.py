@@ -80,7 +80,7 @@ class Train(Section):
         3, A.TRAINING, "Schedule plateau: epochs without a better validation loss."
     )
     warmup_epochs: Annotated[float, Field(ge=0)] = key(
-        1.0, A.TRAINING, "Epochs of linear warm-up, fewer than epochs; one_cycle has its own."
+        1.0, A.TRAINING, "Epochs of linear warm-up, fewer than epochs (a quarter of one epoch); one_cycle has its own."
     )
     accumulate: Count = key(1, A.TRAINING, "Batches in an optimizer step.")
     subset: Annotated[float, Field(gt=0, le=1)] = key(
@@ -154,9 +154,21 @@ class Train(Section):
         return value
 
     @property
+    def warmup(self) -> float:
+        """Return the epochs of warm-up; a quarter where they would fill the only epoch."""
+        return 0.25 if self.warmup_epochs >= self.epochs == 1 else self.warmup_epochs
+
+    @property
+    def early_sizes(self) -> list[SizeUntil]:
+        """Return the image sizes to begin with; a single epoch has the model's alone."""
+        return [] if self.epochs == 1 else self.sizes or []
+
+    @property
     def averaged(self) -> int:
         """Return of how many of the last epochs the weights are averaged; 0: of none."""
-        return 0 if self.average is None else self.average_epochs or max(2, self.epochs // 4)
+        if self.average is None:
+            return 0
+        return 1 if self.epochs == 1 else self.average_epochs or max(2, self.epochs // 4)
 
     @field_validator("seeds")
     @classmethod
@@ -170,7 +182,7 @@ class Train(Section):
         problems = []
         if self.min_lr > self.lr:
             problems.append(Problem("", f"found min_lr {self.min_lr:g}", f"at most lr, {self.lr:g}"))
-        if self.warmup_epochs >= self.epochs and self.schedule not in WITH_WARMUP:
+        if self.warmup >= self.epochs and self.schedule not in WITH_WARMUP:
             found = (
                 f"found warmup_epochs {self.warmup_epochs:g} of {self.epochs} epochs, so that lr would never be reached"
             )
@@ -198,7 +210,7 @@ class Train(Section):
 
     def _size_problems(self) -> list[Problem]:
         """Refuse sizes that no epoch has."""
-        sizes, found, before = self.sizes or [], [], 0
+        sizes, found, before = self.early_sizes, [], 0
         if any(one.until >= other.until for one, other in itertools.pairwise(sizes)):
             listed = ", ".join(f"{one.until:g}" for one in sizes)
             return [Problem("sizes", f"found until {listed}", "rising shares")]
