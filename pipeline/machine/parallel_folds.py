@@ -39,7 +39,7 @@ def count(wanted: int | Literal["auto"], folds: int, gpus: int) -> int:
     if processes.count() > 1:
         if wanted in ("auto", 1):
             return 1
-        found = f"found {wanted} in {processes.count()} processes of accelerate launch, which train each fold together"
+        found = f"found {wanted} in {processes.count()} processes, which train each fold together"
         raise InputError(Problem("train.parallel_folds", found, remedy="set one of the two"))
     return min(folds, (gpus or processes.cores()) if wanted == "auto" else wanted)
 

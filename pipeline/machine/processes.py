@@ -1,4 +1,4 @@
-"""Count cores, and know the other processes of `accelerate launch`; nothing heavy is imported without them."""
+"""Count cores, and know the other processes of `torchrun`; nothing heavy is imported without them."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ def run(config: Config, path: Path, seeds: Sequence[int] = ()) -> Path:
     Raises InputError where a variant makes no sense, before any is trained.
     """
     if os.environ.get("WORLD_SIZE", "1") != "1":
-        raise InputError(Problem("ablate", "found accelerate launch", "a plain call"))
+        raise InputError(Problem("ablate", "found several processes", "a plain call"))
     seeds = list(dict.fromkeys(seeds or config.train.seeds or [config.train.seed]))
     jobs = variants.read(config, path, seeds)
     if problems := _preflight(jobs, path):

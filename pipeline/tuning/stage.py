@@ -34,7 +34,7 @@ def run(
     """
     if os.environ.get("WORLD_SIZE", "1") != "1":
         remedy = "--workers N trains N trials at a time"
-        raise InputError(Problem("tune", "found accelerate launch", "a plain call", remedy))
+        raise InputError(Problem("tune", "found several processes", "a plain call", remedy))
     url, timeout = url or default_url(config), timeout if timeout is not None else config.tune.timeout
     if trials is None and timeout is None:
         remedy = "say how many trials the study shall have"

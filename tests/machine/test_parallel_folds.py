@@ -71,7 +71,9 @@ def test_as_many_as_there_are_gpus_or_cores(monkeypatch: pytest.MonkeyPatch) -> 
     assert parallel_folds.count(3, 2, gpus=0) == 2
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert parallel_folds.count("auto", 5, gpus=2) == 1
-    with pytest.raises(InputError, match=r"train\.parallel_folds: found 3 in 2 processes of accelerate launch"):
+    with pytest.raises(
+        InputError, match=r"train\.parallel_folds: found 3 in 2 processes, which train each fold together"
+    ):
         parallel_folds.count(3, 5, gpus=2)
 
 
