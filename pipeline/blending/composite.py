@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.blending.member import Member, find_runs, views_of
-from pipeline.config import loading as configs
 from pipeline.config.config import Config
+from pipeline.config.run_configs import of_run
 from pipeline.errors import FoldlineError, InputError, MismatchError, Problem, Refused
 from pipeline.folds.fold_table import FoldTable
 from pipeline.methods import heads as together
@@ -89,7 +89,7 @@ def _place(head: str) -> str:
 
 def _read(config: Config, table: FoldTable, folder: Path, head: str, labels: Sequence[str]) -> Member:
     """Return a run's predictions of one column, its classes in the order of the labels."""
-    theirs = config if folder == config.run_dir else configs.load([folder / "config.yaml"])
+    theirs = config if folder == config.run_dir else of_run(folder)
     data, place = theirs.data, str(folder)
     learnt = ", ".join(data.targets)
     if head not in data.targets:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.config import loading as configs
 from pipeline.config.config import Config
+from pipeline.config.run_configs import of_run
 from pipeline.errors import InputError, MismatchError, Problem
 from pipeline.folds.fold_table import FoldTable
 from pipeline.methods.arrays import Array
@@ -65,7 +65,7 @@ def run_member(name: str, folder: Path, config: Config, table: FoldTable) -> Mem
     classes = class_order.predicted(config, table)
     made = read_run(folder, table, classes=classes, composite=config.submission.composite)
     here = [config.run_dir, *(one.run_dir for one in config.per_seed)]
-    theirs = config if folder in here else configs.load([folder / "config.yaml"])
+    theirs = config if folder in here else of_run(folder)
     if theirs.data.task != config.data.task:
         text, expected = f"a {theirs.data.task} run", f"{config.data.task} as in this config"
         raise MismatchError(Problem(str(folder), text, expected))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pipeline.blending import composite, member_tables
 from pipeline.blending.member import Member, find_runs, is_run, run_member
+from pipeline.config import run_configs
 from pipeline.config.config import Config
 from pipeline.config.rules import topk_rules
 from pipeline.errors import FoldlineError, InputError, MismatchError, Problem
@@ -42,7 +43,7 @@ def files(config: Config, table: FoldTable) -> dict[str, Path]:
         f"{name}/{path.relative_to(folder)}": path
         for name, folder in found.items()
         for path in (
-            [*prediction_files(folder, range(table.n)), folder / "config.yaml"]
+            [*prediction_files(folder, range(table.n)), *run_configs.files(folder)]
             if is_run(folder)
             else [folder / "oof.csv", folder / "test.csv"]
         )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.config.keys import KEYS, plugins
 from pipeline.config.sections.section import Affects
+from pipeline.config.trees import at
 from pipeline.files.atomic import write_text
 from pipeline.plugins import file_of
 
@@ -40,7 +41,7 @@ def keep(config: Config, trained: bool) -> None:
     """
     tree = config.model_dump(mode="json")
     fixed = {name for name in plugins() if KEYS[name].affects & Affects.TRAINING} if trained else set()
-    named = [files({name: _at(tree, name) for name in names}) for names in (fixed, plugins())]
+    named = [files({name: at(tree, name) for name in names}) for names in (fixed, plugins())]
     kept, found = ({file for held in sections.values() for file in held} for sections in named)
     for file in found - kept:
         if file.is_file() and file.parent != config.run_dir / FOLDER:
@@ -51,7 +52,7 @@ def found_again(tree: dict[str, Any], folder: Path, always: bool = False) -> Non
     """Let a run's config.yaml name the run's own copies where the files are no longer there, or always; in place."""
     for key in plugins():
         *parents, last = key.split(".")
-        section = _at(tree, ".".join(parents)) if parents else tree
+        section = at(tree, ".".join(parents)) if parents else tree
         if not isinstance(section, dict) or last not in section:
             continue
         value = section[last]
@@ -64,9 +65,3 @@ def _kept(name: Any, folder: Path, always: bool) -> Any:
     if file is None or (file.is_file() and not always) or not (folder / FOLDER / file.name).is_file():
         return name
     return f"{folder / FOLDER / file.name}:{name.rpartition(':')[2]}"
-
-
-def _at(tree: Any, key: str) -> Any:
-    for part in key.split("."):
-        tree = tree.get(part) if isinstance(tree, dict) else None
-    return tree

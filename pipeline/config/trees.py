@@ -67,3 +67,18 @@ def change(tree: dict[str, Any], setting: str) -> Problem | None:
             return Problem(place, f"{'.'.join(parents[: depth + 1])} is a value, not a section")
     tree[last] = value
     return None
+
+
+def at(tree: Any, key: str) -> Any:
+    """Return what a dotted key holds, None where the tree has it not."""
+    for part in key.split("."):
+        tree = tree.get(part) if isinstance(tree, dict) else None
+    return tree
+
+
+def put(tree: dict[str, Any], key: str, value: Any) -> None:
+    """Let a dotted key hold a value, in place."""
+    *parents, last = key.split(".")
+    for parent in parents:
+        tree = tree.setdefault(parent, {})
+    tree[last] = value

@@ -25,8 +25,8 @@ from pipeline.competition.rows.new_images import NewImages, find
 from pipeline.competition.rows.rows import SHOWN
 from pipeline.competition.sample_submission import id_name
 from pipeline.config.config import Config
-from pipeline.config.loading import load
 from pipeline.config.rules import decisions, topk_rules
+from pipeline.config.run_configs import of_run
 from pipeline.errors import InputError, MismatchError, Problem
 from pipeline.files import prediction_tables
 from pipeline.files.tables import write_table
@@ -62,7 +62,7 @@ def predict_new(source: Path, test: str | None, out: Path, settings: list[str]) 
     begin = time.perf_counter()
     if not (source / "config.yaml").is_file():
         raise InputError(Problem(f"--from {source}", "has no config.yaml", "a run's folder such as runs/NAME"))
-    config = load([source / "config.yaml"], settings, kept=True)
+    config = of_run(source, settings, kept=True)
     if out.name == "submission.csv" or out.is_dir():
         wanted = "expected a file for the table of probabilities, such as predictions.csv"
         raise InputError(Problem(f"--out {out}", wanted))

@@ -15,15 +15,13 @@ from torch import nn
 from pipeline.batches import fold_rows
 from pipeline.batches.inputs import Inputs
 from pipeline.batches.rows import Images, Rows, subset
-from pipeline.config import fingerprints, plugin_files
+from pipeline.config import fingerprints, plugin_files, run_configs
 from pipeline.config.config import Config
 from pipeline.config.keys import affecting
-from pipeline.config.loading import dump
 from pipeline.config.rules import topk_rules
 from pipeline.config.sections.section import Affects
 from pipeline.errors import MismatchError, Problem
 from pipeline.files import checksums
-from pipeline.files.atomic import write_text
 from pipeline.files.locks import lock
 from pipeline.folds import fold_table
 from pipeline.folds.fold_table import FoldTable
@@ -66,7 +64,8 @@ def run(
     with lock(config.run_dir) if processes.is_main() else contextlib.nullcontext():
         trained = _trained(config, table.n, folds)
         if processes.is_main():
-            write_text(config.run_dir / "config.yaml", dump(config))
+            for note in run_configs.keep_predicted(config):
+                print(f"note: {note}", flush=True)
             plugin_files.keep(config, trained=True)
         rows = Rows(images, competition.image_ids)
         for base in (config.run_dir, config.run_dir / "last"):

@@ -11,6 +11,7 @@ import pandas as pd
 from pipeline.competition.competition import Competition, load
 from pipeline.competition.labels import class_names
 from pipeline.config.config import Config
+from pipeline.config.run_configs import as_trained
 from pipeline.files import prediction_tables
 from pipeline.files.atomic import read_json
 from pipeline.files.tables import FIXED, read_text_table
@@ -34,7 +35,7 @@ class Run:
     """Read a run's files when they are first asked for; what is absent is None or empty."""
 
     def __init__(self, config: Config, competition: Competition | None = None) -> None:
-        self.config = config
+        self.config = as_trained(config)  # whatever was asked since
         self._given = competition
         self.folder = config.run_dir
         self.task = TASKS[config.data.task]

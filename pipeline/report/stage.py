@@ -34,7 +34,10 @@ SECTIONS: dict[str, Callable[[Run], Card | None]] = {
     "labels": training_cards.labels,
     "settings": training_cards.settings,
 }
-READ = ("config.yaml", "env.json", "scores.json", "ensemble.json", "held_back.json", "oof.csv", "fold0/batch.npz")
+READ = (
+    *("config.yaml", "predict.yaml", "env.json", "scores.json", "ensemble.json", "held_back.json", "oof.csv"),
+    "fold0/batch.npz",
+)
 
 
 def run(config: Config, competition: Competition | None = None) -> Path:

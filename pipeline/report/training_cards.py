@@ -10,6 +10,7 @@ import pandas as pd
 
 from pipeline.competition.labels import class_names, encode_targets
 from pipeline.config.loading import dump
+from pipeline.config.run_configs import PREDICTED, TRAINED
 from pipeline.files.atomic import read_json
 from pipeline.folds.strata import strata
 from pipeline.methods.arrays import Array
@@ -126,9 +127,11 @@ def labels(run: Run) -> Card | None:
 
 def settings(run: Run) -> Card:
     """The whole resolved config, versions and hardware, folded away."""
-    kept = run.folder / "config.yaml"
+    kept = run.folder / TRAINED
     text = kept.read_text(encoding="utf-8") if kept.is_file() else dump(run.config)
-    html = page.details("config.yaml", f"<pre>{escape(text)}</pre>")
+    html = page.details("config.yaml, as it was trained", f"<pre>{escape(text)}</pre>")
+    if (later := run.folder / PREDICTED).is_file():
+        html += page.details("predict.yaml, predicted with", f"<pre>{escape(later.read_text(encoding='utf-8'))}</pre>")
     facts = [[name, _plain(value)] for name, value in run.json("env.json").items() if value not in (None, [], {})]
     if facts:
         html += page.details("Hardware and versions", page.table(["", ""], facts))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.config import fingerprints
+from pipeline.config import fingerprints, run_configs
 from pipeline.config import loading as configs
 from pipeline.config.config import Config
 from pipeline.config.keys import KEYS
@@ -58,8 +58,7 @@ def run(names: Sequence[str], runs_dir: Path, settings: Sequence[str] = ()) -> F
     metric is the first run's. Raises MismatchError where they lie on other folds or have other classes.
     """
     folders = [find_run(name, runs_dir, "diff") for name in names]
-    kept, scored = ([configs.load([one / "config.yaml"], given) for one in folders] for given in ((), settings))
-    changes = fingerprints.differences(*(_flat(config) for config in kept))
+    scored, changes = [run_configs.of_run(one, settings) for one in folders], _changes(folders)
     print(f"{names[0]} -> {names[1]}\nconfig: {'no differences' if not changes else ''}".rstrip())
     print("".join(f"  {line}\n" for line in changes), end="")
     _same_folds(folders)
@@ -100,8 +99,16 @@ def compare(config: Config, table: FoldTable, first: Side, second: Side) -> Foun
     return Found(folds.tolist(), scores_2K, leads_K, _mean(leads_K), interval, evaluator.resamples.groups)
 
 
-def _flat(config: Config) -> fingerprints.Fields:
-    return fingerprints.fields(config, [name for name in KEYS if name not in NAMES])
+def _changes(folders: Sequence[Path]) -> list[str]:
+    """Return what was set differently: what was learnt with as it was trained, all else as it was predicted with."""
+    learnt, again = run_configs.LEARNT, [name for name in run_configs.LEARNT if name in run_configs.LATER]
+    others = [name for name in KEYS if name not in (*learnt, *NAMES)]
+    trained = [fingerprints.fields(configs.load([one / run_configs.TRAINED]), learnt) for one in folders]
+    predicted = [run_configs.of_run(one) for one in folders]
+    both = zip(trained, predicted, strict=True)
+    found = fingerprints.differences(*(fields | fingerprints.fields(own, others) for fields, own in both))
+    later = fingerprints.differences(*(fingerprints.fields(own, again) for own in predicted))
+    return [*found, *(f"{line} (in prediction)" for line in later if line not in found)]
 
 
 def _same_folds(folders: Sequence[Path]) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline.config import loading as configs
+from pipeline.config.run_configs import of_run
 from pipeline.errors import FoldlineError, InputError, MismatchError, Problem
 from pipeline.folds import fold_table
 from pipeline.folds.fold_table import FoldTable
@@ -43,7 +43,7 @@ def folder_of(config: Config, key: str) -> Path:
 
 def config_of(folder: Path) -> Config:
     """Return the config that a teacher was predicted with."""
-    return configs.load([folder / "config.yaml"])
+    return of_run(folder)
 
 
 def problems(config: Config) -> list[Problem]:

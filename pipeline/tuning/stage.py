@@ -13,6 +13,7 @@ from pipeline.config.loading import dump
 from pipeline.config.search_space import space as spaces
 from pipeline.config.search_space.entries import Fixed
 from pipeline.config.search_space.resolve import settle
+from pipeline.config.trees import at
 from pipeline.errors import FoldlineError, InputError, Problem, TrainingError
 from pipeline.files.atomic import write_text
 from pipeline.tuning import fresh_seeds, outputs
@@ -92,19 +93,13 @@ def main(config: Config, arguments: argparse.Namespace) -> None:
 def _enqueue_base(setup: Setup) -> None:
     """Make the config's own values the first trial; the grid's sampler wants all its trials for itself."""
     tree, entries = settle(setup.config, {}).model_dump(mode="json"), setup.space.all()
-    base = spaces.params(setup.space, {entry.key: _at(tree, entry.key) for entry in entries})
+    base = spaces.params(setup.space, {entry.key: at(tree, entry.key) for entry in entries})
     if not base or setup.config.tune.sampler == "grid":
         return
     setup.study.enqueue_trial(base)
     outside = [one.key for one in setup.space.entries if not isinstance(one, Fixed) and one.name not in base]
     if outside:
         print(f"  the first trial: the config's own values, but for {', '.join(outside)}: outside the space, so drawn")
-
-
-def _at(tree: object, key: str) -> object:
-    for part in key.split("."):
-        tree = tree[part] if isinstance(tree, dict) else None
-    return tree
 
 
 def _say(setup: Setup, trials: int | None, url: str) -> None:
