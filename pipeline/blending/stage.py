@@ -89,6 +89,7 @@ def _blend(config: Config, table: fold_table.FoldTable, sample: pd.DataFrame) ->
     report = {
         "metric": config.metric,
         "greater_is_better": evaluator.metric.greater_is_better,
+        "classes": list(first.classes),
         **found,
         "variants": {
             name: {

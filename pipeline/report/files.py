@@ -12,12 +12,14 @@ from pipeline.competition.competition import Competition, load
 from pipeline.competition.labels import class_names
 from pipeline.config.config import Config
 from pipeline.config.run_configs import as_trained
+from pipeline.errors import MismatchError, Problem
 from pipeline.files import prediction_tables
 from pipeline.files.atomic import read_json
-from pipeline.files.tables import FIXED, read_text_table
+from pipeline.files.tables import FIXED, read_text_table, texts
 from pipeline.folds import fold_table
 from pipeline.methods.arrays import Array
 from pipeline.methods.tasks import TASKS
+from pipeline.scoring.scores import truth
 
 MOST = 24  # names that a chart shows; of more, the telling ones
 
@@ -67,25 +69,24 @@ class Run:
     def oof(self) -> tuple[list[str], Array, Array] | None:
         """Return the OOF's ids, its hard labels ([N] class numbers or [N,C] 0/1), or values, and probs [N,C].
 
-        Of very many classes the probabilities are a Top, of few in each row.
+        The truth is the fold table's. Of very many classes the probabilities are a Top, of few in each row.
         """
         path = self.folder / "oof.csv"
         if not path.is_file():
             return None
         table = read_text_table(path)
-        if self.task.regression:
-            values = [[float(value) for value in text.split("|")] for text in table["target"]]
-            return table["id"].tolist(), np.asarray(values), table[self.classes].to_numpy(np.float64)
-        number = {name: c for c, name in enumerate(self.classes)}
+        ids = texts(table["id"])
+        if (unknown := np.setdiff1d(ids, self.folds.ids)).size:
+            found, remedy = f"id '{unknown[0]}' is not in {self.folds.path}", "run again: foldline score"
+            raise MismatchError(Problem(str(path), found, remedy=remedy))
+        targets = self.task.labels(truth(self.config, self.folds, ids, self.classes))
         if prediction_tables.is_short(table.columns[len(FIXED) :].tolist()):
-            truth_N = table["target"].map(number).to_numpy(np.int64)
-            return table["id"].tolist(), truth_N, prediction_tables.read_table(table, self.classes)
-        truth_NC = np.zeros((len(table), len(number)), np.float32)
-        for row, text in enumerate(table["target"]):
-            for name in [text] if self.task.single_label else text.split("|"):
-                if name in number:
-                    truth_NC[row, number[name]] = 1
-        return table["id"].tolist(), self.task.labels(truth_NC), table[self.classes].to_numpy(np.float64)
+            return ids.tolist(), targets, prediction_tables.read_table(table, self.classes)
+        columns = prediction_tables.class_columns(table.columns.tolist(), self.classes, FIXED)
+        if columns is None:
+            found, remedy = "its columns are not the classes of scores.json", "run again: foldline score"
+            raise MismatchError(Problem(str(path), found, remedy=remedy))
+        return ids.tolist(), targets, table[columns].to_numpy(np.float64)
 
     @cached_property
     def competition(self) -> Competition:

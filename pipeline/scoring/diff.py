@@ -15,6 +15,7 @@ from pipeline.config.keys import KEYS
 from pipeline.config.rules import topk_rules
 from pipeline.errors import FoldlineError, MismatchError, Problem
 from pipeline.files import checksums, prediction_tables
+from pipeline.files.atomic import read_json
 from pipeline.files.tables import read_text_table, texts
 from pipeline.folds import fold_table
 from pipeline.folds.fold_table import FoldTable
@@ -145,6 +146,7 @@ def _read(folder: Path, config: Config, table: FoldTable) -> Side:
     if prediction_tables.is_short(classes):
         text = "holds only the first classes of a row"
         raise MismatchError(Problem(str(path), text, remedy="compare the runs that were blended"))
+    classes = tuple(read_json(folder / "ensemble.json").get("classes", classes))  # a column may be called otherwise
     return Side(folder.name, classes, ids, fold_N, cells.iloc[:, 1:].to_numpy(np.float64))
 
 
