@@ -31,6 +31,7 @@ from pipeline.folds import fold_table
 from pipeline.methods.arrays import Array
 from pipeline.methods.blenders import find as find_blender
 from pipeline.methods.tasks import TASKS
+from pipeline.scoring import baseline
 from pipeline.scoring.evaluation import Evaluator
 from pipeline.scoring.scores import scores
 from pipeline.submission import filling
@@ -86,6 +87,7 @@ def _blend(config: Config, table: fold_table.FoldTable, sample: pd.DataFrame) ->
     variants, found = blend_all(config, read, evaluator)
     filled = _fill(config, sample, first, variants)
     targets_NC, fold_N, one = evaluator.targets_NC, evaluator.fold_N, variants[submitted]
+    constant = baseline.beside(config, table, evaluator, first.classes, one.scored.cross_NC)
     report = {
         "metric": config.metric,
         "greater_is_better": evaluator.metric.greater_is_better,
@@ -101,7 +103,10 @@ def _blend(config: Config, table: fold_table.FoldTable, sample: pd.DataFrame) ->
             for name, variant in variants.items()
         },
         "submitted": submitted,
+        "baseline": constant,
         "warnings": [
+            *baseline.learnt_nothing(config, evaluator.score(one.scored.cross_NC), constant),
+            *baseline.never_predicted(config, targets_NC, one.scored.cross_NC, first.classes),
             *misleading(config, targets_NC, first.classes),
             *score_warnings(config, targets_NC, one.scored.cross_NC, fold_N, evaluator.groups_N),
         ],

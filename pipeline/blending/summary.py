@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pipeline.methods.postprocessing.decisions import brief
+from pipeline.scoring.baseline import NAME as CONSTANT
 from pipeline.scoring.scores import shown
 
 MOST = 12  # members that are listed; of more, those with the largest weights
@@ -67,6 +68,9 @@ def summary(report: dict[str, Any], path: Path) -> list[str]:
         notes = [f"same file as {variant['equal_to']}"] if variant["equal_to"] else []
         notes += ["submitted"] if name == report["submitted"] else []
         lines.append(f"{name:<18}{spread:>17}{shown(variant['pooled']):>9}  {', '.join(notes)}".rstrip())
+    if constant := report.get("baseline"):  # blends of earlier versions have none
+        spread = f"{shown(constant['mean'])} ± {shown(constant['std'])}"
+        lines.append(f"{CONSTANT:<18}{spread:>17}{shown(constant['pooled']):>9}")
     if "comparison" in report:
         lines += _comparison(report) + _members(report) + _search(report)
     for one in choices(report):

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     from pipeline.methods.losses import Loss
 
+QUANTILES = np.arange(1, 20) / 20  # of values, among the constants that could be predicted
+MOST = 20  # classes that one of them may name for certain
 Scale = tuple[tuple[float, float], ...]  # center and spread of each column
 
 
@@ -111,6 +113,31 @@ class Task:
         if self.single_label:
             return [str(name) for name in names[targets_NC.argmax(1)]]
         return ["|".join(names[row >= 0.5]) for row in targets_NC]
+
+    def constants(self, metric: str, targets_NC: Array) -> Array:
+        """Return rows [M,C] of which one is the best constant prediction of such targets under the metric, or near it.
+
+        Values: their mean and quantiles. Exclusive classes: their shares, then the commonest ones for certain.
+        Independent columns: their shares, then the commonest labels together, one to all. Where the order of rows
+        is read all constants are worth the same.
+        """
+        reads, width = find(metric).reads, targets_NC.shape[1]
+        if self.regression:
+            values_NC = targets_NC.astype(np.float64)
+            return np.vstack([values_NC.mean(0), np.quantile(values_NC, QUANTILES, axis=0)])
+        if reads == "order":
+            return np.full((1, width), 1 / width if self.single_label else 0.5)
+        shares_C = targets_NC.sum(0, dtype=np.float64) / len(targets_NC)
+        common = np.argsort(-shares_C, kind="stable")
+        if reads == "ranking" or (reads == "probabilities" and width > MOST):
+            return shares_C[None]
+        if self.single_label:
+            others_MC = np.zeros((min(width, MOST), width))
+            others_MC[np.arange(len(others_MC)), common[: len(others_MC)]] = 1
+            return np.vstack([shares_C, others_MC])
+        place_C = np.argsort(common)
+        counts = np.unique(np.geomspace(1, width, min(width, MOST)).round().astype(int))
+        return np.vstack([shares_C, *((shares_C + (place_C < count)) / 2 for count in counts)])
 
     def scale(self, targets_NC: Array, loss: str, span: tuple[float, float] | None) -> Scale | None:
         """Return the center and spread by which a network's outputs become values; None for probabilities.

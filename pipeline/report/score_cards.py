@@ -35,10 +35,18 @@ def score(run: Run) -> Card | None:
         else:
             lead += " has none beside it: the CV is undefined."
     figure = plots.spreads(names, points, spans, run.scores["metric"])
+    constant = run.scores.get("baseline") or {}
+    if constant:
+        low, high = constant.get("interval", [None, None])
+        between = "" if low is None else f" ({low:+.4f} to {high:+.4f})"
+        lead += f" The best constant, chosen on the labels of the other folds, scores {page.number(constant['mean'])}"
+        lead += "." if constant["lead"] is None else f": tta leads it by {constant['lead']:+.4f}{between}."
+    known = constant.get("metrics", {})
     rows = [
-        [name, value["mean"], value["std"], value["pooled"]] for name, value in run.scores.get("metrics", {}).items()
+        [name, value["mean"], value["std"], value["pooled"], known.get(name)]
+        for name, value in run.scores.get("metrics", {}).items()
     ]
-    html = page.table(["metric (tta)", "mean", "std", "pooled"], rows) if rows else ""
+    html = page.table(["metric (tta)", "mean", "std", "pooled", "best constant"], rows) if rows else ""
     return Card("Score", lead, figure, html)
 
 

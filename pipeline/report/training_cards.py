@@ -40,6 +40,8 @@ def header(run: Run) -> str:
         low, high = (page.number(bound) for bound in held["interval"])
         parts.append(f"<p>held back: {held['score']:.4f} ({low} to {high}, {held['n']:,} rows)</p>")
     parts += [f'<p class="note">{escape(text)}</p>' for text in run.json("ensemble.json").get("notes", [])]
+    warned = [*run.json("ensemble.json").get("warnings", []), *run.scores.get("warnings", [])]
+    parts += [f'<p class="note">Warning: {escape(text)}</p>' for text in dict.fromkeys(warned)]
     if run.scores.get("partial"):
         done = ", ".join(map(str, run.scores["folds"]))
         parts.append(f'<p class="note">Partial: folds {done} of {config.folds.n} only.</p>')

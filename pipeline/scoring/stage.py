@@ -23,6 +23,8 @@ from pipeline.methods.arrays import Array
 from pipeline.methods.metrics import METRICS, find, per_class
 from pipeline.methods.tasks import TASKS
 from pipeline.prediction.oof import predicted_folds, prediction_files, read_run
+from pipeline.scoring import baseline
+from pipeline.scoring.evaluation import Evaluator
 from pipeline.scoring.scores import scores, shown, truth
 
 
@@ -70,8 +72,8 @@ def _score(
 ) -> tuple[dict[str, Any], pd.DataFrame, pd.DataFrame]:
     made = read_run(config.run_dir, table, composite=config.submission.composite, partial=partial)
     task, metric = TASKS[config.data.task], find(config.metric)
-    targets_NC = truth(config, table, made.ids, made.classes)
-    tta_NC = made.oof(config.tta)
+    evaluator = Evaluator.of(config, table, made.ids, made.fold_N, made.classes)
+    targets_NC, tta_NC = evaluator.targets_NC, made.oof(config.tta)
     kept, usual = topk_rules.kept_by(tta_NC), [name for name, one in METRICS.items() if task.name in one.usual]
     usual = usual if config.metric in usual else [config.metric, *usual]
     admitted = [name for name in usual if topk_rules.admits(name, kept)]
@@ -102,10 +104,13 @@ def _score(
         report["left_out"] = topk_rules.left_out([name for name in usual if name not in admitted], kept)
     if config.train.keep == "best":
         report["last_epoch"] = _last_epoch(config, table, partial)
-    groups_N = table.groups[fold_table.row_numbers(table.ids, made.ids)]
+    constant = baseline.beside(config, table, evaluator, made.classes, tta_NC, admitted)
+    report["baseline"] = constant
     report["warnings"] = [
+        *baseline.learnt_nothing(config, report["variants"]["tta"]["mean"], constant),
+        *baseline.never_predicted(config, targets_NC, tta_NC, made.classes),
         *misleading(config, targets_NC, made.classes),
-        *score_warnings(config, targets_NC, tta_NC, made.fold_N, groups_N),
+        *score_warnings(config, targets_NC, tta_NC, made.fold_N, evaluator.groups_N),
     ]
     labels = task.label_text(targets_NC, made.classes)
     first = [made.ids, made.fold_N, np.asarray(labels, dtype=object)]
@@ -132,15 +137,20 @@ def _summary(report: dict[str, Any], path: Path) -> list[str]:
         f"{'':<18}{'mean ± std':>17}{'pooled':>9}  per fold",
     ]
     lines += [_line(name, scored) for name, scored in report["variants"].items()]
+    if constant := report.get("baseline"):  # runs of earlier versions have none
+        lines.append(_line(baseline.NAME, constant))
     lines += [_line(f"view {view}", scored) for view, scored in report["views"].items()]
     if "last_epoch" in report:
         lines.append(_line("last epoch", report["last_epoch"]))
     if report["selected_on_valid"]:
         lines.append("the epoch was chosen on these rows: the scores are optimistic")
-    others = [f"{name} {shown(of['mean'])}" for name, of in report["metrics"].items() if name != metric]
+    known = {name: f" ({shown(mean)})" for name, mean in (constant or {"metrics": {}})["metrics"].items()}
+    means = {name: of["mean"] for name, of in report["metrics"].items() if name != metric}
+    others = [f"{name} {shown(mean)}{known.get(name, '')}" for name, mean in means.items()]
     warned = [f"warning: {text}" for text in report.get("warnings", [])]
     missing = [report["left_out"]] if "left_out" in report else []
-    return [*lines, f"tta: {', '.join(others)}", *missing, *warned, f"written: {path}"]
+    beside = f" (of a {baseline.NAME})" if known else ""
+    return [*lines, f"tta{beside}: {', '.join(others)}", *missing, *warned, f"written: {path}"]
 
 
 def _over_seeds(seeds: Sequence[int], reports: Sequence[dict[str, Any]]) -> str:
