@@ -24,6 +24,7 @@ class Command(NamedTuple):
     module: str
     call: Callable[[Any, Any, argparse.Namespace], object]  # the module, the config, the command line
     config: bool = True  # it is about one config, named by -c
+    measures: str = ""  # in studies/announcing.py, which says at once what
 
 
 def _run(run: Any, config: Any, given: argparse.Namespace) -> None:
@@ -46,19 +47,19 @@ def _predict(predict: Any, config: Any, given: argparse.Namespace) -> None:
 
 def _learn(run: Any, config: Any, given: argparse.Namespace) -> None:
     from pipeline.machine import processes
-    from pipeline.scoring.optimism import measured
+    from pipeline.scoring.optimism import beside_teacher
     from pipeline.studies.distilling import write_overlay
 
     if processes.is_main():
         overlays = " ".join(f"-c {name}" for name in [*given.config, write_overlay(config, given.command)])
         print(f"student {config.run_dir.name}: any command takes it as {overlays}", flush=True)
     run.run(config, given.fold, given.force)
-    if given.command == "distill" and given.fold is None and processes.is_main():
-        print("\n".join(text for one in config.per_seed if (text := measured(one)) is not None))
+    if processes.is_main():
+        print("\n".join(beside_teacher(config, given.command, given.fold is None)))
 
 
 COMMANDS = {
-    "run": Command("every stage, skipping what is finished", "run", _run),
+    "run": Command("every stage, skipping what is finished", "run", _run, measures="dry"),
     "check": Command(
         "find every defect of the input and fill the image cache",
         "checking.stage",
@@ -123,6 +124,7 @@ COMMANDS = {
         "measure where the time goes",
         "studies.bench",
         lambda bench, config, given: bench.main(config, given.json),
+        measures="bench",
     ),
     "example": Command(
         "write an example competition: digits or elpv",
@@ -146,6 +148,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     command = COMMANDS[given.command]
     try:
         config = _config(given) if command.config else None  # refused before anything heavy is imported
+        if getattr(given, "dry", command.measures == "bench" and not given.json):
+            print(getattr(import_module("pipeline.studies.announcing"), command.measures)(config), flush=True)
         command.call(import_module(f"pipeline.{command.module}"), config, given)
     except FoldlineError as error:
         print("\n".join(f"foldline: {line}" for line in error.lines), file=sys.stderr)

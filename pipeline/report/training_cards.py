@@ -13,6 +13,7 @@ from pipeline.config.loading import dump
 from pipeline.config.run_configs import PREDICTED, TRAINED
 from pipeline.files.atomic import read_json
 from pipeline.folds.strata import strata
+from pipeline.machine.speeds import rate
 from pipeline.methods.arrays import Array
 from pipeline.report import page, plots
 from pipeline.report.files import MOST, Card, Run
@@ -59,6 +60,7 @@ def _summary(run: Run) -> dict[str, str]:
     mix = "" if config.mix.kind == "none" else f", {config.mix.kind} {config.mix.prob:g}"
     seconds = sum(float(table["seconds"].sum()) for table in run.epochs.values() if "seconds" in table)
     speeds = [float(t["images_per_second"].median()) for t in run.epochs.values() if "images_per_second" in t]
+    speed = float(np.median(speeds)) if speeds else 0.0
     hardware = [env.get("cpu"), f"{env['cores']} cores" if env.get("cores") else None, *env.get("gpus", [])]
     return {
         "data": f"{config.data.task}, {len(run.classes)} classes" if run.scores else config.data.task,
@@ -67,7 +69,7 @@ def _summary(run: Run) -> dict[str, str]:
         "training": f"{config.loss.name}, {train.optimizer} {train.lr:g} {train.schedule}, "
         f"{train.epochs} epochs, batch {train.batch_size}{', EMA' * train.ema}",
         "views": ", ".join(config.tta),
-        "time": f"{_duration(seconds)} of training, {np.median(speeds):,.0f} images/s" if seconds and speeds else "",
+        "time": f"{_duration(seconds)} of training, {rate(speed)} images/s" if seconds and speeds else "",
         "hardware": ", ".join(str(part) for part in hardware if part),
     }
 

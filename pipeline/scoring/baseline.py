@@ -97,9 +97,11 @@ def beside(
 ) -> dict[str, Any] | None:
     """Return the best constant's scores, and by how much the prediction leads it, for JSON.
 
-    The mean of further metrics too, each by a constant of its own. None where a metric of the user's own cannot score
-    constants. The interval is left out where it would take long.
+    The mean of further metrics too, each by a constant of its own. None where a fold has no others, or a metric of the
+    user's own cannot score constants. The interval is left out where it would take long.
     """
+    if not all((table.fold != fold).any() for fold in np.unique(evaluator.fold_N)):
+        return None
     task, fold_N, targets_NC = TASKS[config.data.task], evaluator.fold_N, evaluator.targets_NC
     constants = Constants(config, table, fold_N, classes, topk_rules.kept_by(probs_NC))
 

@@ -62,8 +62,19 @@ def run(names: Sequence[str], runs_dir: Path, settings: Sequence[str] = ()) -> F
     scored, changes = [run_configs.of_run(one, settings) for one in folders], _changes(folders)
     print(f"{names[0]} -> {names[1]}\nconfig: {'no differences' if not changes else ''}".rstrip())
     print("".join(f"  {line}\n" for line in changes), end="")
+    found, lines = _compared(folders, scored, scored[0])
+    print("\n".join(lines))
+    return found
+
+
+def between(folders: Sequence[Path], config: Config) -> list[str]:
+    """Return the comparison of two runs of a config's competition by its metric, each by its own views, as lines."""
+    return _compared(folders, [run_configs.of_run(folder) for folder in folders], config)[1]
+
+
+def _compared(folders: Sequence[Path], scored: Sequence[Config], by: Config) -> tuple[Found, list[str]]:
     _same_folds(folders)
-    table, sides, problems = fold_table.read(scored[0]), list[Side](), list[Problem]()
+    table, sides, problems = fold_table.read(by), list[Side](), list[Problem]()
     for folder, config in zip(folders, scored, strict=True):
         try:
             sides.append(_read(folder, config, table))
@@ -71,9 +82,8 @@ def run(names: Sequence[str], runs_dir: Path, settings: Sequence[str] = ()) -> F
             problems += error.problems
     if problems:
         raise MismatchError(*problems)
-    found = compare(scored[0], table, *sides)
-    print("\n".join(_lines(scored[0], sides, found, table.n)))
-    return found
+    found = compare(by, table, *sides)
+    return found, _lines(by, sides, found, table.n)
 
 
 def compare(config: Config, table: FoldTable, first: Side, second: Side) -> Found:

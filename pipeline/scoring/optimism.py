@@ -1,4 +1,4 @@
-"""Measure on held-back labels how much distilling raised the out-of-fold score beyond what it is worth.
+"""Compare a student with its teacher, and measure by held-back labels how far its out-of-fold score overstates it.
 
 A row's soft label comes from a model that did not train on it, but the model of another fold did train on the rows that
 this fold validates, so a little of their labels comes back through the soft targets. Held-back rows know none of it.
@@ -21,6 +21,7 @@ from pipeline.methods.resampling import Resamples, bootstrap, interval, mean_of_
 from pipeline.methods.tasks import TASKS
 from pipeline.prediction.oof import prediction_files, read_run
 from pipeline.prediction.predictions import Predictions
+from pipeline.scoring import diff
 from pipeline.scoring.scores import truth
 from pipeline.training import teacher
 
@@ -29,6 +30,19 @@ if TYPE_CHECKING:
     from pipeline.folds.fold_table import FoldTable
 
 ROUNDS = 400
+
+
+def beside_teacher(config: Config, command: str, whole: bool = True) -> list[str]:
+    """Return the paired difference of a student to its teacher out of fold, with what held-back rows say of it.
+
+    Of the folds that both have where the student has some alone (`whole=False`).
+    """
+    lines = []
+    for one in config.per_seed:
+        lines += diff.between([teacher.folder_of(one, command), one.run_dir], one)
+        if command == "distill" and whole and (text := measured(one)) is not None:
+            lines.append(text)
+    return lines
 
 
 def measured(config: Config) -> str | None:

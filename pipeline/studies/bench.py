@@ -13,6 +13,7 @@ from pipeline.config.config import Config
 from pipeline.folds.stage import of_column
 from pipeline.images.cache import open_config
 from pipeline.machine import devices, processes
+from pipeline.machine.speeds import rate
 from pipeline.models.network import Setting
 from pipeline.studies import estimate, throughput
 from pipeline.studies.estimate import FoldWork, duration
@@ -33,15 +34,23 @@ def run(config: Config, quiet: bool = False, seconds: float = 24.0) -> dict[str,
     Weights are random, so nothing is downloaded. What is decoded on the way stays in the image cache.
     """
     begin = time.perf_counter()
+
+    def say(what: str) -> None:
+        if not quiet:
+            print(f"measuring: {what} …", flush=True)
+
     competition, views = load(config), config.views
     threads, classes = devices.prepare(config.train, processes.count()), competition.classes
     chosen = throughput.evenly_spread(len(competition.images), IMAGES)
     sources, ids = [competition.images[n] for n in chosen], competition.image_ids[chosen]
+    say(f"decoding {len(sources)} originals")
     decode = throughput.decoding(config, sources)
     images = open_config(config, sources, "bench", progress=not quiet)
     rows = Rows(images, ids, competition.targets_NC[competition.rows_I[chosen]])
+    say("cached reading + augmentation, then the training step and loop in turn")
     reading = throughput.reading(config, rows)
     step = throughput.training(config, rows, classes, seconds)
+    say("prediction")
     forward = throughput.forward(config, rows, classes)
     labelled, tests = len(competition.images), len(competition.test_images)
     every = len(fold_rows.sources(competition))
@@ -103,7 +112,7 @@ def _text(found: dict[str, Any]) -> list[str]:
         f"{environment['threads']} threads, {environment['cpu']}",
         f"{'images/s':>45}",
         *(
-            f"{what:<36}{found['images_per_second'][key]:9.{2 if 'predict' in key else 1}f}  {more}".rstrip()
+            f"{what:<36}{rate(found['images_per_second'][key]):>9}  {more}".rstrip()
             for key, (what, more) in listed.items()
         ),
         f"the whole job: about {duration(estimated['total'])} ({listed_parts})",

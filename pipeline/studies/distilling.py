@@ -14,16 +14,16 @@ from pipeline.config.loading import load
 from pipeline.files.atomic import write_text
 
 
-def student(command: str, paths: Sequence[str], settings: Sequence[str], teacher: str, asked: dict[str, Any]) -> Config:
+def student(command: str, paths: Sequence[str], settings: Sequence[str], source: str, asked: dict[str, Any]) -> Config:
     """Return the config with its teacher; its run is called RUN-distill or RUN-pseudo unless `run` names it.
 
     `asked` are the keys of the section `command`, those that are None left to the config.
     """
     plain = load(paths, [setting for setting in settings if not setting.startswith(("distill.", "pseudo."))])
     name = plain.run
-    if name is None or name == Path(teacher).name:
+    if name is None or name == Path(source).name:
         name = f"{plain.run_dir.name}-{command}"
-    given = {"teacher": teacher, **{key: value for key, value in asked.items() if value is not None}}
+    given = {"teacher": source, **{key: value for key, value in asked.items() if value is not None}}
     return load(paths, [f"run={name}", *(f"{command}.{key}={json.dumps(v)}" for key, v in given.items()), *settings])
 
 

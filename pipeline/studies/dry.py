@@ -24,6 +24,7 @@ from pipeline.folds import stage as folds
 from pipeline.folds.fold_table import FoldTable
 from pipeline.folds.rows import FoldRows
 from pipeline.images.cache import lacking
+from pipeline.machine.speeds import rate
 from pipeline.prediction import oof
 from pipeline.report import stage as report
 from pipeline.scoring import stage as score
@@ -181,8 +182,9 @@ def _costs(
     work = estimate.work(config, planned, len(competition.test_images))
     seconds = work.seconds(float("inf"), float(speed), forward)
     time = [
-        f"about {duration(seconds['total'])}: training {duration(seconds['train'])} ({speed:.0f} images/s, {origin}), "
-        f"prediction {duration(seconds['predict'])} ({forward:.0f} images/s per fold and view)"
+        f"about {duration(seconds['total'])}: "
+        f"training {duration(seconds['train'])} ({rate(speed)} images/s, {origin}), "
+        f"prediction {duration(seconds['predict'])} ({rate(forward)} images/s per fold and view)"
     ]
     if config.train.parallel_folds != 1:
         time.append("counted one fold after another; train.parallel_folds trains several in parallel")

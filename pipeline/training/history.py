@@ -16,6 +16,7 @@ from pipeline.config.rules import recipe_rules
 from pipeline.files.atomic import atomic, write_text
 from pipeline.files.tables import write_table
 from pipeline.machine import processes
+from pipeline.machine.speeds import rate
 from pipeline.methods.metrics import find
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ class History:
         self.say(
             f"  epoch {epoch.epoch:3d}/{train.epochs}  train loss {epoch.train_loss:.4f}  "
             f"valid loss {epoch.valid_loss:.4f}  {self.config.metric} {epoch.valid_metric:.4f}  "
-            f"lr {epoch.lr:.2e}  {epoch.images_per_second:.0f} images/s{'  best' if improved else ''}"
+            f"lr {epoch.lr:.2e}  {rate(epoch.images_per_second)} images/s{'  best' if improved else ''}"
         )
         if self.stopped:
             self.say(f"  stopped: {train.monitor} has not improved for {train.patience} epochs")

@@ -47,7 +47,10 @@ def test_json_holds_every_number(competition: Path, capsys: pytest.CaptureFixtur
 def test_the_text_names_what_the_job_waits_for(competition: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "-c", str(competition / "config.yaml"), "--set", "data.cache.dir=null"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("shapes: test_resnet at 32×32, batch 8; cpu, fp32, channels first, 1 threads")
+    first = "shapes: test_resnet at 32×32, batch 8: measuring decoding, reading and augmentation, the model's step"
+    assert lines[0].startswith(first) and lines[1] == "measuring: decoding 48 originals …"
+    (found,) = [line for line in lines if line.startswith("shapes: test_resnet at 32×32, batch 8; ")]
+    assert found.startswith("shapes: test_resnet at 32×32, batch 8; cpu, fp32, channels first, 1 threads")
     assert any("of the step" in line for line in lines) and lines[-1].startswith("the whole job: about")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +23,7 @@ from pipeline.folds import stage as folds
 from pipeline.prediction import stage as predict
 from pipeline.prediction.predictions import Predictions
 from pipeline.scoring import optimism
+from pipeline.scoring import stage as score
 from pipeline.training import stage as train
 
 
@@ -70,6 +72,14 @@ def test_distill_trains_a_student_that_any_command_takes(taught: Path, capsys: p
         "distill": {"teacher": "shapes", "weight": 0.5},
     }
     assert (run / "submission.csv").is_file() and (run / "report.html").is_file()
+    (lead,) = [line for line in printed.splitlines() if line.startswith("shapes-distill leads shapes by ")]
+    score.run(load([taught / "config.yaml"]))
+    capsys.readouterr()
+    means = [
+        json.loads((runs / name / "scores.json").read_text())["variants"]["tta"]["mean"]
+        for name in ("shapes-distill", "shapes")
+    ]
+    assert f"by {means[0] - means[1]:+.4f}, 90 % interval " in lead and "resamples of 12 groups" in lead
     assert any("distilled" in text for text in json.loads((run / "scores.json").read_text())["warnings"])
     names = [f"fold{fold}/model.safetensors" for fold in range(3)]
     assert all((run / name).read_bytes() != (runs / "shapes" / name).read_bytes() for name in names)
@@ -106,6 +116,7 @@ def test_a_folder_is_labelled_by_each_folds_own_model(taught: Path, capsys: pyte
     command = ["pseudo", "-c", str(taught / "config.yaml"), "--from", str(runs / "shapes"), "--images", str(folder)]
     assert main([*command, "--threshold", "0.4", "--set", "run=student", "--set", "pseudo.weight=0.5"]) == 0
     printed = capsys.readouterr().out
+    assert re.search(r"\nstudent leads shapes by [+-]0\.\d{4}, 90 % interval ", printed)
     for fold in range(3):
         made = Predictions.load(runs / f"student/fold{fold}/pseudo.npz")
         own = Predictions.load(runs / f"shapes/fold{fold}/test.npz")

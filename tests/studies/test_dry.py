@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -163,3 +165,23 @@ def test_the_time_is_that_of_every_image_at_its_size(competition: Path, monkeypa
     text = describe(config)
     assert "fold 2: 2 epochs on 8 rows, 32 images" in text and "(100 images/s, as its epochs so far)" in text
     assert asked == [Work(decode=0, train=3 * 32 * 1.25, validate=2 * 48, predict=48 + 3 * 12)]
+
+
+@pytest.mark.parametrize("command", [["run", "--dry"], ["bench"]])
+def test_what_is_measured_is_said_before_torch_is_imported(competition: Path, command: list[str]) -> None:
+    program = f"""
+import sys
+sys.modules |= dict.fromkeys(("torch", "timm", "matplotlib"))
+from pipeline.cli import main
+sys.exit(main({[*command, "-c", str(competition / "config.yaml")]!r}))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 1  # as there is no torch
+    assert done.stdout.startswith("shapes: test_resnet at 32×32, batch 8: ")
+    assert ("on random numbers are timed" if "--dry" in command else "measuring decoding") in done.stdout
+
+
+def test_a_slow_model_is_not_said_to_pass_no_images(competition: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.studies.throughput.bare_model", lambda *_, **__: (0.031, 0.4, 1000))
+    (time, *_) = plan(competition)["time"]
+    assert "(0.031 images/s, the model's step" in time and "(0.40 images/s per fold and view)" in time
