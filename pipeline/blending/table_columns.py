@@ -60,6 +60,7 @@ def read(
     `like` is what oof.csv calls the ids. Raises Refused with all that is wrong with the columns.
     """
     titles, cells = _open(path)
+    titles = prediction_tables.names_of(titles, classes, FIXED)
     problems, is_oof, own = list[Problem](), known is not None, list[str]()
     ids, others = _ids(titles, cells, config, classes, known, like)
     folds = _titled(titles, FOLD, classes, needed=is_oof)
@@ -148,7 +149,11 @@ def _classes(
         return _in_order(titles, rest, classes, notes), None, False
     except Refused as error:
         refused = error
-    truth = [number for number in rest if titles[number] in {TRUTH, *config.data.targets}]
+    able = [number for number in rest if titles[number] in {TRUTH, *config.data.targets}]
+    names = [titles[number] for number in able]  # of a class's name the first is the truth, where there are two
+    truth = [
+        n for n in able if titles[n] not in classes or (names.count(titles[n]) > 1 and titles.index(titles[n]) == n)
+    ]
     if left := [number for number in rest if number not in truth]:
         passed = f"the column {some([titles[n] for n in truth])} is passed over: truth is the fold table's"
         said = [passed] if [titles[n] for n in truth] not in ([], [TRUTH]) else []

@@ -55,6 +55,12 @@ def titles_of(classes: Sequence[str], first: Sequence[str]) -> list[str]:
     return titles
 
 
+def names_of(titles: Sequence[str], classes: Sequence[str], first: Sequence[str]) -> list[str]:
+    """Return the titles of a table with the classes' own names where `titles_of` calls them otherwise."""
+    named = {title: name for title, name in zip(titles_of(classes, first), classes, strict=True) if title != name}
+    return [named.get(title, title) for title in titles]
+
+
 def class_columns(columns: Sequence[str], classes: Sequence[str], first: Sequence[str]) -> list[str] | None:
     """Return which columns of a table, as pandas reads their names, hold the classes; None where one has none.
 

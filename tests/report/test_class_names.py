@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from io import StringIO
 from pathlib import Path
 
@@ -101,6 +102,50 @@ def test_report_and_diff_read_them(config: Config, capsys: pytest.CaptureFixture
     capsys.readouterr()
     found = diff.run(["shapes", "blend"], config.run_dir.parent)
     assert found.lead == 0
+
+
+def test_a_teammates_tables_blend_as_the_run_itself(config: Config, tmp_path: Path) -> None:
+    mate = tmp_path / "mate"
+    mate.mkdir()
+    made = {}
+    for member in ("shapes", str(mate)):
+        for name in ("oof.csv", "test.csv"):
+            shutil.copy(config.run_dir / name, mate / name)
+        changed = config.ensemble.model_copy(update={"members": [member]})
+        blend = config.model_copy(update={"run": "blend", "ensemble": changed})
+        ensemble.run(blend)
+        made[member] = [pd.read_csv(blend.run_dir / name) for name in ("blend.csv", "blend_oof.csv")]
+    for one, other in zip(*made.values(), strict=True):
+        pd.testing.assert_frame_equal(one, other)
+
+
+@pytest.mark.parametrize("task", ["multilabel", "regression"])
+def test_tables_of_other_tasks_blend_too(task: str, competition: Path, tmp_path: Path) -> None:
+    """Their classes are called as data.target is, beside a column `target`."""
+    table = pd.read_csv(competition / "train.csv", dtype=str)
+    names = ["a", "target"] if task == "multilabel" else ["target"]
+    for name in names:
+        table[name] = np.random.default_rng(len(name)).integers(0, 2, len(table))
+    table.to_csv(competition / "train.csv", index=False)
+    sample = pd.read_csv(competition / "test.csv", dtype=str).assign(**dict.fromkeys(names, 0.5))
+    sample.to_csv(competition / "sample_submission.csv", index=False)
+    loss, metric = ("binary_cross_entropy", "mean_column_auc") if task == "multilabel" else ("mse", "rmse")
+    settings = [f"data.target={names}", f"data.task={task}", f"loss.name={loss}", f"metric={metric}"]
+    made = load([competition / "config.yaml"], settings)
+    folds.run(made)
+    predict(made)
+    score.run(made)
+    (tmp_path / "mate").mkdir()
+    for name in ("oof.csv", "test.csv"):
+        shutil.copy(made.run_dir / name, tmp_path / "mate" / name)
+    found = []
+    for member in ("shapes", str(tmp_path / "mate")):
+        changed = made.ensemble.model_copy(update={"members": [member]})
+        (made.run_dir / "config.yaml").write_text(dump(made))
+        blend = made.model_copy(update={"run": "blend", "ensemble": changed})
+        ensemble.run(blend)
+        found.append(pd.read_csv(blend.run_dir / "blend_oof.csv"))
+    pd.testing.assert_frame_equal(*found)
 
 
 def test_the_truth_of_labels_that_hold_a_bar_is_the_fold_tables(competition: Path) -> None:
