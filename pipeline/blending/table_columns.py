@@ -150,10 +150,9 @@ def _classes(
     except Refused as error:
         refused = error
     able = [number for number in rest if titles[number] in {TRUTH, *config.data.targets}]
-    names = [titles[number] for number in able]  # of a class's name the first is the truth, where there are two
-    truth = [
-        n for n in able if titles[n] not in classes or (names.count(titles[n]) > 1 and titles.index(titles[n]) == n)
-    ]
+    names = [titles[number] for number in able]
+    firsts = {titles.index(name) for name in names if names.count(name) > 1}  # the second one is a class called so
+    truth = [number for number in able if titles[number] not in classes or number in firsts]
     if left := [number for number in rest if number not in truth]:
         passed = f"the column {some([titles[n] for n in truth])} is passed over: truth is the fold table's"
         said = [passed] if [titles[n] for n in truth] not in ([], [TRUTH]) else []

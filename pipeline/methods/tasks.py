@@ -130,7 +130,7 @@ class Task:
         shares_C = targets_NC.sum(0, dtype=np.float64) / len(targets_NC)
         common = np.argsort(-shares_C, kind="stable")
         if reads == "ranking" or (reads == "probabilities" and width > MOST):
-            return shares_C[None]
+            return np.asarray(shares_C[None])
         if self.single_label:
             others_MC = np.zeros((min(width, MOST), width))
             others_MC[np.arange(len(others_MC)), common[: len(others_MC)]] = 1

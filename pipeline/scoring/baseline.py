@@ -168,7 +168,7 @@ def never_predicted(config: Config, targets_NC: Array, probs_NC: Array, classes:
     if not len(missed):
         return []
     missed = missed[np.argsort(-true_N[missed], kind="stable")]
-    named = some([f"'{classes[c]}' ({true_N[c]:,} rows)" for c in missed], NAMED)
+    named = some([f"'{classes[c]}' ({true_N[c]:,} rows)" for c in missed.tolist()], NAMED)
     blind = (
         "" if metric.reads in ("labels", "probabilities") else f"; {config.metric} does not see it, as it reads order"
     )

@@ -107,7 +107,7 @@ def _score(
     constant = baseline.beside(config, table, evaluator, made.classes, tta_NC, admitted)
     report["baseline"] = constant
     report["warnings"] = [
-        *baseline.learnt_nothing(config, report["variants"]["tta"]["mean"], constant),
+        *baseline.learnt_nothing(config, evaluator.score(tta_NC), constant),
         *baseline.never_predicted(config, targets_NC, tta_NC, made.classes),
         *misleading(config, targets_NC, made.classes),
         *score_warnings(config, targets_NC, tta_NC, made.fold_N, evaluator.groups_N),
