@@ -16,7 +16,8 @@ from pipeline.competition.rows import external_rows, train_rows
 from pipeline.competition.rows.external_rows import Extra
 from pipeline.competition.rows.reader import Reader, predicted, sample_column
 from pipeline.competition.rows.rows import SHOWN, Findings, Rows, check_columns, check_sample_ids
-from pipeline.competition.sample_submission import check_sample, to_fill
+from pipeline.competition.sample_submission import asked_ids, check_sample, notes, to_fill
+from pipeline.competition.samples.columns import held
 from pipeline.config.rules import topk_rules
 from pipeline.errors import InputError, Problem
 from pipeline.files.tables import texts
@@ -109,7 +110,8 @@ def survey(config: Config) -> tuple[Competition | None, Findings]:
         extra = external_rows.read(reader, classes)
         findings.add("settings", class_problems(config, classes))
         if sample is not None:
-            findings.add("columns of the sample submission", check_sample(sample.table, config, classes))
+            findings.add("columns of the sample submission", wrong := check_sample(sample.table, config, classes))
+            findings.notes += [] if wrong else notes(sample.table, config, classes)
     if findings.kinds or train is None or test is None or sample is None or images is None or test_images is None:
         return None, findings
     image_ids, single = texts(train.table[data.id]), len(ids) == len(rows_I)
@@ -147,7 +149,7 @@ def _named_by(sample: Rows, config: Config, findings: Findings) -> Config:
     if len(columns) < 2:
         found = f"{sample.path.name} has {len(columns)} column to fill in"
         findings.add("classes", [Problem("data.classes: sample", found, "a column for each class")])
-    classes = [named.get(column, column) for column in columns]
+    classes = list(dict.fromkeys(name for column in columns for name in held(named.get(column, column))[0]))
     return config.model_copy(update={"data": config.data.model_copy(update={"classes": classes})})
 
 
@@ -158,6 +160,9 @@ def _check_sample_ids(sample: Rows, test: Rows | None, ids: Array, config: Confi
         check_columns(sample, {key: [config.submission.id or config.data.id]}, findings)
     else:
         named = test if config.data.test is not None else None
+        if config.submission.rows is not None:
+            sample = replace(sample, table=sample.table.assign(**{column: asked_ids(sample.table, config)}))
+            sample = sample.take(np.flatnonzero(sample.table[column].ne("").to_numpy()))  # the others are told
         check_sample_ids(sample, column, named, ids.tolist(), findings)
 
 

@@ -11,7 +11,7 @@ from pipeline.competition import tables
 from pipeline.competition.data_root import find_root, no_root
 from pipeline.competition.rows.rows import Rows, id_column
 from pipeline.competition.samples import columns as sample_columns
-from pipeline.competition.samples import spelling
+from pipeline.competition.samples import long_rows, spelling
 from pipeline.competition.tables.file_names import Missing
 from pipeline.config.rules import decisions
 from pipeline.errors import InputError, Problem, nearest, problems_of, some
@@ -58,7 +58,7 @@ def id_name(sample: pd.DataFrame, config: Config) -> str:
     asked, columns = config.submission.id, [str(column) for column in sample.columns]
     if asked in columns:
         return str(asked)
-    named = [column for column in columns if not UNNAMED.fullmatch(column)]
+    named = [column for column in columns if not UNNAMED.fullmatch(column) and column != config.submission.rows]
     return id_column(sample, config.data) or next(iter(named), columns[0])
 
 
@@ -82,13 +82,24 @@ def check_sample(sample: pd.DataFrame, config: Config, classes: Sequence[str]) -
     found += [Problem("submission.labels", f"unknown class '{name}'", remedy=known) for name in unknown]
     if not wanted:
         return [*found, Problem(place, f"has only the column '{columns[0]}'", "one to fill in")]
+    if own.rows is not None:
+        return found + long_rows.problems(sample, id_name(sample, config), wanted, config, classes)
     found += _cell_problems(wanted, config, classes) + sample_columns.problems(wanted, config, classes)
     single = len(wanted) == 1 and TASKS[config.data.task].single_label
     if single and sample_columns.cell_kind(sample[wanted], config, classes) == "label":
-        names = [name for name in classes if name not in own.labels]
-        problem = spelling.mismatch(names, sample[wanted[0]]) if len(names) == len(classes) else None
-        found += [problem] if problem is not None else []
+        problem = spelling.mismatch(classes, sample[wanted[0]])
+        found += [problem] if problem is not None and not own.labels and sample[wanted[0]].nunique() > 1 else []
     return found
+
+
+def notes(sample: pd.DataFrame, config: Config, classes: Sequence[str]) -> list[str]:
+    """Say where labels are numbers and the sample has one word in every cell, which may stand for no label."""
+    wanted, own = to_fill(sample, config), config.submission
+    if len(wanted) != 1 or own.labels or own.rows is not None or not TASKS[config.data.task].single_label:
+        return []
+    label = sample_columns.cell_kind(sample[wanted], config, answers(config, classes)) == "label"
+    problem = spelling.mismatch(answers(config, classes), sample[wanted[0]]) if label else None
+    return [] if problem is None or sample[wanted[0]].nunique() > 1 else [str(problem)]
 
 
 def answers(config: Config, classes: Sequence[str]) -> Sequence[str]:
@@ -107,7 +118,15 @@ def heads_of(config: Config, classes: Sequence[str]) -> Heads:
 def to_fill(sample: pd.DataFrame, config: Config) -> list[str]:
     """Return the columns that are filled in, in their order."""
     own = id_name(sample, config)
-    return [str(name) for name in sample.columns if name != own and not UNNAMED.fullmatch(str(name))]
+    columns = [str(name) for name in sample.columns if name not in (own, config.submission.rows)]
+    return [name for name in columns if not UNNAMED.fullmatch(name)]
+
+
+def asked_ids(sample: pd.DataFrame, config: Config) -> list[str]:
+    """Return the id that each row asks for; blank where a row of `submission.rows` cannot be read."""
+    column, rows = id_name(sample, config), config.submission.rows
+    readable = rows is not None and (rows in sample or "{" in rows)
+    return long_rows.asked(sample, column, config)[0] if readable else sample[column].tolist()
 
 
 def _cell_problems(wanted: list[str], config: Config, classes: Sequence[str]) -> list[Problem]:

@@ -23,7 +23,7 @@ from pipeline.batches.rows import Images, Rows
 from pipeline.competition.image_paths import Source
 from pipeline.competition.rows.new_images import NewImages, find
 from pipeline.competition.rows.rows import SHOWN
-from pipeline.competition.sample_submission import id_name
+from pipeline.competition.sample_submission import asked_ids
 from pipeline.config.config import Config
 from pipeline.config.rules import decisions, topk_rules
 from pipeline.config.run_configs import of_run
@@ -225,6 +225,6 @@ def _submission(
     try:
         return filling.build(sample, config, classes, new.ids, probs_NC, decided_NC), ""
     except MismatchError as error:
-        if new.sample_is_its_own and set(new.ids.tolist()) & set(sample[id_name(sample, config)]):
+        if new.sample_is_its_own and set(new.ids.tolist()) & set(asked_ids(sample, config)):
             raise
         return None, f"{new.sample.path} asks for other ids: {error.lines[0]}"

@@ -7,6 +7,7 @@ index column without a name is copied. What stands in a cell (`submission.cell: 
 - one column per class, by its name or by `submission.columns` (sample column -> class, or a sum of exclusive ones):
   the probability;
 - one column called like a class or given one: the probability of that class;
+- a row per id and class (`submission.rows`): as in one column per class;
 - another one, where the metric reads a ranking: the most probable labels, the best first;
 - another one, binary: the probability of the class whose name stands in the column's (prob_cat), or of the positive
   one, the second, where some sample cell is a decimal number (0.5, not 1) or the metric reads probabilities or their
@@ -32,9 +33,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline.competition.sample_submission import UNNAMED, answers, check_sample, heads_of, id_name, to_fill
+from pipeline.competition.sample_submission import UNNAMED, answers, asked_ids, check_sample, heads_of, id_name, to_fill
 from pipeline.competition.samples import columns as sample_columns
-from pipeline.competition.samples import spelling
+from pipeline.competition.samples import long_rows, spelling
 from pipeline.config.rules import decisions
 from pipeline.errors import InputError, MismatchError, Problem, some
 from pipeline.methods import topk
@@ -72,7 +73,7 @@ def build(
         raise InputError(*problems)
     if heads := heads_of(config, classes):
         probs_NC, classes = composite(probs_NC, heads), answers(config, classes)
-    asked = sample[id_name(sample, config)].tolist()
+    asked = asked_ids(sample, config)
     if problems := _misfits(asked, ids, probs_NC, config):
         raise MismatchError(*problems)
     if decided_NC is not None and find(config.metric).reads != "labels":
@@ -80,10 +81,30 @@ def build(
     row = {name: n for n, name in enumerate(ids.tolist())}
     rows_S = np.asarray([row[name] for name in asked])
     built = sample.copy()
-    for column, cells in _cells(sample, config, classes, probs_NC, decided_NC).items():
-        built[column] = cells[rows_S]
+    if config.submission.rows is not None:
+        built[to_fill(sample, config)[0]] = _long(sample, config, classes, probs_NC, decided_NC, rows_S)
+    else:
+        for column, cells in _cells(sample, config, classes, probs_NC, decided_NC).items():
+            built[column] = cells[rows_S]
     built.columns = ["" if UNNAMED.fullmatch(str(column)) else column for column in built.columns]
     return built
+
+
+def _long(
+    sample: pd.DataFrame,
+    config: Config,
+    classes: Sequence[str],
+    probs_NC: Array,
+    decided_NC: Array | None,
+    rows_S: Array,
+) -> Array:
+    """Return the cells [S] of a sample with a row per id and class: those of one with a column per class."""
+    own = id_name(sample, config)
+    (column,), (_, named) = to_fill(sample, config), long_rows.asked(sample, own, config)
+    wide = sample[[own]].assign(**dict.fromkeys(classes, sample[column]))
+    plain = config.submission.model_copy(update={"rows": None, "columns": None, "id": own})
+    cells = _cells(wide, config.model_copy(update={"submission": plain}), classes, probs_NC, decided_NC)
+    return np.asarray([cells[name][row] for name, row in zip(named, rows_S.tolist(), strict=True)], dtype=object)
 
 
 def _misfits(asked: list[str], ids: Array, probs_NC: Array, config: Config) -> list[Problem]:

@@ -136,6 +136,7 @@ OTHER: dict[str, tuple[list[str], str]] = {
     "submission.variant": ([], "plain"),
     "submission.id": ([], "image_id"),
     "submission.columns": ([], "{}"),
+    "submission.rows": ([], "kind"),
     "submission.cell": ([], "label"),
     "submission.top": ([], "1"),
     "submission.joiner": ([], "'|'"),
@@ -144,7 +145,7 @@ OTHER: dict[str, tuple[list[str], str]] = {
 # Read where a table, image or teacher is read, whose content every stage hashes, or only with other files than these.
 BY_CONTENT = (
     *("data.root", "data.train", "data.test", "data.sample_submission", "data.joins", "data.derive", "data.where"),
-    "data.test_where",
+    *("data.test_where", "data.pivot"),
     *("data.id", "data.predict_id", "data.image", "data.test_image", "data.channels", "data.window", "data.group"),
     *("data.target", "data.heads", "data.separator", "data.empty", "data.range", "data.weight", "data.extra"),
     *("distill.teacher", "distill.weight", "pseudo.teacher", "pseudo.threshold", "pseudo.images", "pseudo.weight"),

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from synthetic import make_config
 
-from pipeline.competition.sample_submission import check_sample, to_fill
+from pipeline.competition.sample_submission import check_sample, notes, to_fill
 from pipeline.competition.samples.columns import called, positive
 from pipeline.competition.samples.spelling import spelled
 from pipeline.errors import InputError
@@ -136,6 +136,11 @@ def test_numbers_are_refused_where_the_sample_has_words() -> None:
     (found,) = problems("id,label\n1,normal\n2,blast\n", ("0", "1", "2"))
     assert found.startswith("submission.labels: the sample's cells are words (blast, normal), the labels are numbers")
     assert problems("id,label\n1,\n2,label\n", ("0", "1", "2")) == []
+    assert problems("id,label\n1,cat\n2,cat\n", ("0", "1", "2")) == []  # one word may stand for any
+    config = make_config(Path("nowhere"))
+    (note,) = notes(table("id,label\n1,cat\n2,cat\n"), config, ("0", "1", "2"))
+    assert note.startswith("submission.labels: the sample's cells are words (cat)")
+    assert notes(table("id,label\n1,cat\n2,cat\n"), config, ("cat", "dog")) == []
     named = {"0": "normal", "1": "blast", "2": "spot"}
     assert problems("id,label\n1,normal\n2,blast\n", ("0", "1", "2"), submission__labels=named) == []
 

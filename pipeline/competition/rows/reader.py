@@ -13,7 +13,7 @@ from pipeline.competition import tables
 from pipeline.competition.image_paths import Found, ImagePaths, Source
 from pipeline.competition.rows import where
 from pipeline.competition.rows.rows import Findings, Rows, check_columns, check_ids, id_column
-from pipeline.competition.sample_submission import id_name
+from pipeline.competition.sample_submission import asked_ids, id_name
 from pipeline.competition.tables import columns, duplicates, json_arrays
 from pipeline.competition.tables.file_names import Missing
 from pipeline.competition.templates import fill
@@ -73,7 +73,8 @@ class Reader:
                 self.joined[join.table] = self.table(join.table, "data.joins: table")
             if (other := self.joined[join.table]) is not None:
                 rows = columns.join(rows, other, join, self.findings)
-        return columns.derive(rows, self.data.derive, self.findings, lenient=kind == "test")
+        rows = columns.derive(rows, self.data.derive, self.findings, lenient=kind == "test")
+        return rows if self.data.pivot is None else columns.pivot(rows, self.data, self.data.pivot, kind, self.findings)
 
     def unique(self, rows: Rows, soft: bool, repeats: bool | None = None) -> Rows | None:
         """Check the ids and return each once, as data.duplicates says; None where there is no such column."""
@@ -97,8 +98,12 @@ class Reader:
         column = None if sample is None else sample_column(sample.table, self.config)
         if sample is None or column is None:
             return None
-        once = sample.take(np.flatnonzero(~sample.table[column].duplicated().to_numpy()))
-        return self.complete(replace(once, table=once.table.rename(columns={column: data.id})), "test")
+        if self.config.submission.rows is None:
+            table = sample.table.rename(columns={column: data.id})
+        else:
+            table = sample.table.assign(**{data.id: asked_ids(sample.table, self.config)})
+        first_N = ~table[data.id].duplicated().to_numpy() & table[data.id].ne("").to_numpy()
+        return self.complete(replace(sample, table=table).take(np.flatnonzero(first_N)), "test")
 
     def images(self, rows: Rows, images: Images, key: str) -> Found | None:
         """Return the rows' images; None where the template does not fit the table, which is told."""
@@ -133,6 +138,8 @@ def sample_column(sample: pd.DataFrame, config: Config) -> str | None:
     asked = config.submission.id
     if asked is not None:
         return asked if asked in sample else None
+    if config.submission.rows is not None and len(sample.columns):
+        return id_name(sample, config)  # its cells hold more than the id
     found = id_column(sample, config.data)
     if found is None and config.data.predict_id is not None and len(sample.columns):
         return id_name(sample, config)  # what is predicted has a name of its own

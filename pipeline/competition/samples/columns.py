@@ -107,7 +107,7 @@ def positive(wanted: pd.DataFrame, config: Config, classes: Sequence[str]) -> st
     if config.data.classes is not None:
         why = "the second of data.classes"
     elif not numbers:
-        why += f" (data.classes: [{_yaml(chosen)}, {_yaml(other)}] would make it {other})"
+        why += f" (data.classes: {as_yaml([chosen, other])} would make it {other})"
     text = f"positive class: {chosen}, {why}"
     columns = [str(name) for name in wanted.columns]
     if len(columns) != 1:
@@ -152,7 +152,7 @@ def problems(wanted: Sequence[str], config: Config, classes: Sequence[str]) -> l
     if lost and all(times[name] == 1 for name in classes) and len(config.data.targets) == 1 and task.single_label:
         every = sorted({*classes, *filled}, key=natural) if config.data.classes is None else [*classes, *lost]
         rows = f"{len(lost)} columns have no row to train on ({some(lost)})"
-        remedy = f"if they are classes: data.classes: sample, or [{', '.join(map(_yaml, every))}]"
+        remedy = f"if they are classes: data.classes: sample, or {as_yaml(every)}"
         return [*found, Problem(place, rows, remedy=remedy + ", in their order" * (task.name == "ordinal"))]
     found += [_no_class(column, place, known) for column in lost]
     return found + [
@@ -167,8 +167,8 @@ def _no_class(column: str, place: str, known: str) -> Problem:
     return Problem(place, f"column '{column}' is no class", remedy=remedy)
 
 
-def _yaml(name: str) -> str:
-    """Return a text as YAML writes it inside a list."""
+def as_yaml(names: Sequence[str]) -> str:
+    """Return a list of texts as YAML has it in one line."""
     import yaml
 
-    return str(yaml.safe_dump([name], default_flow_style=True, allow_unicode=True, width=10**6)).strip()[1:-1]
+    return str(yaml.safe_dump(list(names), default_flow_style=True, allow_unicode=True, width=10**6)).strip()

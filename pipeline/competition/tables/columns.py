@@ -10,12 +10,16 @@ import numpy as np
 
 from pipeline.competition.rows.rows import Findings, Rows, check_columns
 from pipeline.competition.templates import fill
-from pipeline.config.sections.data_items import Derived, Join
+from pipeline.config.sections.data_items import Derived, Join, Pivot
 from pipeline.errors import Problem, Refused, nearest
 from pipeline.methods.arrays import Array
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from pipeline.config.sections.data import Data
+
+MOST_CLASSES = 10_000  # of a table that is pivoted
 
 
 def join(rows: Rows, other: Rows, key: Join, findings: Findings) -> Rows:
@@ -81,6 +85,45 @@ def derive(rows: Rows, wanted: dict[str, str | Derived], findings: Findings, len
             problems = rows.problems((row, Problem("", text)) for row, text in texts)
             findings.add("cells that a column cannot be derived from", problems)
     return replace(rows, table=table)
+
+
+def pivot(rows: Rows, data: Data, how: Pivot, kind: str, findings: Findings) -> Rows:
+    """Return one row per id with a column per class, from rows of an id and a class each; the others' cells are blank.
+
+    Cells that differ for the same id and class are a defect. Of test rows each id is taken once.
+    """
+    import pandas as pd
+
+    named = [how.columns, how.values] if kind == "train" else []
+    check_columns(rows, {"data.pivot": named, "data.id": [data.id]}, findings)
+    if data.id not in rows.table or any(name not in rows.table for name in named):
+        return rows
+    id_N, ids = pd.factorize(rows.table[data.id])
+    first_U = np.unique(id_N, return_index=True)[1]
+    if kind == "test":
+        return rows.take(first_U) if how.columns in rows.table else rows
+    class_N, classes = pd.factorize(rows.table[how.columns].str.strip(), sort=True)
+    if len(classes) > MOST_CLASSES:
+        found = f"{how.columns} has {len(classes):,} different cells, which would be columns"
+        findings.add("columns", [Problem(f"{rows.path}: data.pivot", found, f"{MOST_CLASSES:,} at most")])
+        return rows
+    cells = rows.table[how.values].to_numpy(dtype=object)
+    order = np.lexsort((np.arange(len(id_N)), class_N, id_N))
+    again = np.flatnonzero((np.diff(id_N[order]) == 0) & (np.diff(class_N[order]) == 0))
+    differ = [(int(order[n + 1]), int(order[n])) for n in again.tolist() if cells[order[n + 1]] != cells[order[n]]]
+    texts = ((row, f"is '{cells[row]}', but '{cells[other]}' in {rows.called(other, row)}") for row, other in differ)
+    problems = rows.problems((row, Problem("", f"{how.values} {text} of the same id and class")) for row, text in texts)
+    findings.add("cells that differ inside an id and class", problems)
+    made = np.full((len(ids), len(classes)), "", dtype=object)
+    made[id_N[order[::-1]], class_N[order[::-1]]] = cells[order[::-1]]
+    taken = rows.take(first_U)
+    kept = taken.table.drop(columns=[name for name in (how.columns, how.values) if name != data.id])
+    if both := [str(name) for name in classes if name in kept]:
+        text = f"{how.columns} has the cell '{both[0]}', which is a column already"
+        findings.add("columns", [Problem(f"{rows.path}: data.pivot", text, remedy="rename one by data.derive")])
+        return rows
+    new = pd.DataFrame(made, columns=list(classes), index=kept.index, dtype=kept[data.id].dtype)
+    return replace(taken, table=pd.concat([kept, new], axis=1))
 
 
 def _derived(column: pd.Series[str], how: Derived) -> tuple[Array, Array]:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from pipeline.config.sections.data_items import Arrays, Cache, Derived, Extra, Images, Join, Where
+from pipeline.config.sections.data_items import Arrays, Cache, Derived, Extra, Images, Join, Pivot, Where
 from pipeline.config.sections.section import Affects, Section, TextKeys, key
 from pipeline.errors import Problem, Refused
 from pipeline.methods import heads
@@ -35,6 +35,9 @@ class Data(Section):
     joins: list[Join] = key([], A.ROWS, "Further tables whose columns are added by a key.")
     derive: TextKeys[dict[str, str | Derived]] = key(
         {}, A.ROWS, "New column -> template over columns, or how it comes from one; in order."
+    )
+    pivot: Pivot | None = key(
+        None, A.ROWS | A.FOLDS, "A training table with a row per id and class is made one of a row per id.", later=True
     )
     where: TextKeys[Where] = key(
         {}, A.ROWS | A.FOLDS, 'Training rows that are kept: column -> cells, or {"not": cells}; "" is a blank cell.'

@@ -39,6 +39,13 @@ class Join(Item):
         )
 
 
+class Pivot(Item):
+    """A training table with a row per id and class: the rows of an id become one with a column per class."""
+
+    columns: str = Field(description="Column that holds the class, which names the new column.")
+    values: str = Field(description="Column that holds the new column's cell.")
+
+
 class Derived(Item):
     """How a new column comes from another one: exactly one of pattern, edges and values."""
 

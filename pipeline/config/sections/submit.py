@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
@@ -120,6 +121,12 @@ class Submission(Section):
         "Sample column -> class, where the names differ; several classes: the sum of their probabilities; "
         '{"not": class}: 1 less its probability.',
     )
+    rows: str | None = key(
+        None,
+        A.CHECK | A.SUBMISSION,
+        'A sample with a row per id and class: how its id cell is made, "{id}_{class}", or the column of the classes.',
+        later=True,
+    )
     cell: Literal["auto", "probability", "label", "class_id", "top", "value"] = key(
         "auto", A.CHECK | A.SUBMISSION, "What a cell holds; class_id: 0, 1, ….; auto: what the sample's cells hold."
     )
@@ -134,6 +141,14 @@ class Submission(Section):
         '`data.heads`: a template over the heads, "{mask}-{age}"; null: 0, 1, … in order.',
         later=True,
     )
+
+    @field_validator("rows")
+    @classmethod
+    def _both(cls, value: str | None) -> str | None:
+        fields = sorted(re.findall(r"\{[^{}]*\}", value or ""))
+        if fields and fields != ["{class}", "{id}"]:
+            raise Refused(Problem("", f"found '{value}'", "{id} and {class}, each once, or the name of a column"))
+        return value
 
 
 class Medals(Item):
