@@ -40,6 +40,11 @@ def one_form(cells: Iterable[str], known: Sequence[str] = ()) -> dict[str, str]:
     return found
 
 
+def recast(column: pd.Series[str], forms: dict[str, str]) -> pd.Series[str]:
+    """Return a column with each cell that has another form in it."""
+    return column.map(lambda cell: forms.get(cell, cell)) if forms else column
+
+
 def truth_values(column: pd.Series[str]) -> dict[str, str]:
     """Return a column's words of truth with 1 or 0, or nothing where a cell is neither one nor a number."""
     words = {cell for cell in column.unique() if cell and not NUMBER.fullmatch(cell)}

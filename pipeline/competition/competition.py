@@ -163,7 +163,7 @@ def _check_sample_ids(sample: Rows, test: Rows | None, ids: Array, config: Confi
         if config.submission.rows is not None:
             sample = replace(sample, table=sample.table.assign(**{column: asked_ids(sample.table, config)}))
             sample = sample.take(np.flatnonzero(sample.table[column].ne("").to_numpy()))  # the others are told
-        check_sample_ids(sample, column, named, ids.tolist(), findings)
+        check_sample_ids(sample, column, named, ids.tolist(), config.data.id, findings)
 
 
 def _shared(images: list[Source], test_images: list[Source], key: str) -> list[Problem]:

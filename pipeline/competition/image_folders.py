@@ -69,8 +69,10 @@ class Folders:
                 if not ending or ending.lower() in SUFFIXES | ARRAYS:
                     stems.setdefault(unicodedata.normalize("NFC", stem), []).append(name)
         stems, whole = self._stems[folder], unicodedata.normalize("NFC", file)
-        stem, ending = os.path.splitext(whole)
-        found = stems.get(whole, []) + (stems.get(stem, []) if ending.lower() in SUFFIXES | ARRAYS else [])
+        stem, found = whole, list(stems.get(whole, []))
+        while os.path.splitext(stem)[1].lower() in SUFFIXES | ARRAYS:  # an id and the template may both carry one
+            stem = os.path.splitext(stem)[0]
+            found += stems.get(stem, [])
         same = [name for name in found if unicodedata.normalize("NFC", name).lower() == whole.lower()]
         return same if len(same) == 1 else found
 

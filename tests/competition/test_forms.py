@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -128,3 +129,53 @@ def test_words_of_an_ordinal_task_need_their_order(competition: Path) -> None:
     found = read(competition, rows, classes=["low", "medium", "high"], **keys)
     assert found.targets_NC.argmax(1).tolist() == [0, 1, 2]
     assert read(competition, ["0,a", "2,b", "10,c"], **keys).classes == ("0", "2", "10")
+
+
+def test_joins_and_where_take_numbers_in_any_form(competition: Path) -> None:
+    (competition / "ages.csv").write_text("patient,age\n1,30\n2,40\n")
+    rows = ["cat,1.0,1", "dog,01,1.0", "cat,2,0", "dog,7,1"]
+    found = read(
+        competition,
+        rows,
+        "image_id,label,patient,use",
+        group="patient",
+        joins=[{"table": "ages.csv", "on": "patient", "rows": "train"}],
+        where={"use": ["1"]},
+    )
+    assert found.table["age"].tolist() == ["30", "30", ""] and found.ids.tolist() == ["0000", "0001", "0003"]
+
+
+@pytest.mark.parametrize(
+    ("test", "sample", "how", "keys"),
+    [
+        ("{}", "{:05}", "zeros before numbers alone: '00048' for '48'", 'key: "{image_id:05}"'),
+        ("{:04}", "{}", "zeros before numbers alone: '48' for '0048'", 'pattern: "[1-9][0-9]*$|0$"'),
+        ("{}", "{}.jpg", "their ending alone: '48.jpg' for '48'", 'key: "{image_id}.jpg"'),
+        ("a{}.png", "a{}", "their ending alone: 'a48' for 'a48.png'", 'pattern: "^(.+?)(?:[.][A-Za-z]+)?$"'),
+        ("{}.0", "{}", "the .0 of numbers alone: '48' for '48.0'", 'pattern: "^[0-9]+"'),
+        ("test/{}", "{}", "their folders alone: '48' for 'test/48'", 'pattern: "[^/]+$"'),
+        ("A{}", "a{}", "upper and lower case alone: 'a48' for 'A48'", "write them alike in both files"),
+    ],
+)
+def test_ids_of_other_forms_are_told_with_the_keys_that_mend_it(
+    competition: Path, test: str, sample: str, how: str, keys: str
+) -> None:
+    """And the keys do mend it: with them the same files are read."""
+    (competition / "test.csv").write_text("image_id\n" + "".join(test.format(n) + "\n" for n in range(48, 60)))
+    rows = "".join(sample.format(n) + ",cross\n" for n in range(48, 60))
+    (competition / "sample_submission.csv").write_text("image_id,label\n" + rows)
+    for n in range(48, 60):
+        path = competition / f"images/{test.format(n)}"
+        path.parent.mkdir(exist_ok=True)
+        (competition / f"images/{n:04d}.png").rename(
+            path if path.suffix == ".png" else path.with_name(f"{path.name}.png")
+        )
+    with pytest.raises(InputError) as caught:
+        load(load_config([competition / "config.yaml"]))
+    (line,) = caught.value.lines
+    assert f"sample_submission.csv: its ids differ by {how}" in line and keys in line
+    if "key: " in line:
+        derive = yaml.safe_load(line.partition("data.derive: ")[2].rpartition(", data.id: key")[0])
+        asked = ["data.id=key", "submission.id=image_id", f"data.derive={json.dumps(derive)}"]
+        found = load(load_config([competition / "config.yaml"], asked))
+        assert found.test_ids.tolist() == [sample.format(n) for n in range(48, 60)]

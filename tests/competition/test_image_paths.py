@@ -54,7 +54,8 @@ def test_endings_are_found_without_case_and_without_being_told(tmp_path: Path, t
 
 def test_an_id_may_carry_an_ending_that_is_not_the_files(tmp_path: Path) -> None:
     files(tmp_path, "train/a.png", "train/b.JPG")
-    assert names(resolve(tmp_path, "train/{id}", ["a.jpg", "b.jpg"]), tmp_path) == ["train/a.png", "train/b.JPG"]
+    for template in ("train/{id}", "train/{id}.jpg", "train/{id}.png"):
+        assert names(resolve(tmp_path, template, ["a.jpg", "b.jpg"]), tmp_path) == ["train/a.png", "train/b.JPG"]
 
 
 def test_masks_that_lie_beside_images_are_never_taken_for_them(tmp_path: Path) -> None:

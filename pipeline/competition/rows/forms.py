@@ -64,19 +64,13 @@ def _labels(column: pd.Series[str], data: Data, known: Sequence[str]) -> dict[st
 
 
 def _changed(column: pd.Series[str], forms: dict[str, str], rows: Rows, findings: Findings) -> pd.Series[str]:
-    if not forms:
-        return column
-    import pandas as pd
-
-    code_N, found = pd.factorize(column)
-    count = int(np.isin(code_N, [code for code, cell in enumerate(found) if cell in forms]).sum())
+    count = int(column.isin(list(forms)).sum())
     if not count:
         return column
     first = ", ".join(f"'{cell}' as '{form}'" for cell, form in list(forms.items())[:SHOWN])
     more = ", …" if len(forms) > SHOWN else ""
     findings.notes.append(f"{rows.path.name}: {column.name}: {first}{more} is read in {count} rows")
-    new = np.asarray([forms.get(cell, cell) for cell in found], dtype=object)
-    return pd.Series(new[code_N], index=column.index, name=column.name, dtype=column.dtype)
+    return cells.recast(column, forms)
 
 
 def _own_groups(

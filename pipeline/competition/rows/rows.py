@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pipeline.competition.rows import id_forms
 from pipeline.errors import Problem, nearest
 from pipeline.methods.arrays import Array
 
@@ -153,8 +154,10 @@ def check_ids(rows: Rows, column: str, findings: Findings, unique: bool) -> None
         findings.add("ids that stand twice", found)
 
 
-def check_sample_ids(sample: Rows, column: str, test: Rows | None, test_ids: Sequence[str], findings: Findings) -> None:
-    """Compare the sample submission with the ids of the test table, None where it has none.
+def check_sample_ids(
+    sample: Rows, column: str, test: Rows | None, test_ids: Sequence[str], own: str, findings: Findings
+) -> None:
+    """Compare the sample submission with the ids of the test table's column `own`, None where it has none.
 
     An id that the sample repeats is answered in each row.
     """
@@ -166,6 +169,9 @@ def check_sample_ids(sample: Rows, column: str, test: Rows | None, test_ids: Seq
     asked, known, place = set(ids), set(test_ids), str(sample.path)
     lacking = dict.fromkeys(name for name in test_ids if name not in asked)
     unknown = dict.fromkeys(name for name in ids if name not in known)
+    if lacking and (alike := id_forms.difference(asked, known, column, own)) is not None:
+        findings.add("sample ids that are no test rows", [Problem(place, alike[0], remedy=alike[1])])
+        return
     for kind, texts in {
         "test ids that the sample submission lacks": [f"no row for test id '{name}'" for name in lacking],
         "sample ids that are no test rows": [f"id '{name}' is not in {test.path}" for name in unknown],

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pipeline.competition.cells import one_form, recast
 from pipeline.competition.rows.rows import Findings, Rows, check_columns
 from pipeline.competition.templates import fill
 from pipeline.config.sections.data_items import Derived, Join, Pivot
@@ -27,6 +28,8 @@ def join(rows: Rows, other: Rows, key: Join, findings: Findings) -> Rows:
 
     A key that stands twice in the other table is a defect, as it would double rows; so is one that fits no row.
     """
+    import pandas as pd
+
     on, name = key.on, key.key or key.on
     check_columns(rows, {"data.joins: on": [on]}, findings)
     check_columns(other, {"data.joins: key": [name]}, findings)
@@ -41,9 +44,10 @@ def join(rows: Rows, other: Rows, key: Join, findings: Findings) -> Rows:
         findings.add("keys that stand twice in a joined table", problems)
         return rows
     added = other.table.drop(columns=[name]).set_axis(other.table[name], axis=0)
+    keys = recast(rows.table[on], one_form(rows.table[on].unique(), other.table[name].tolist()))
     taken = set(rows.table.columns)
     added.columns = [f"{other.path.stem}.{column}" if column in taken else column for column in added.columns]
-    found_N = rows.table[on].isin(added.index).to_numpy()
+    found_N = keys.isin(added.index).to_numpy()
     if not found_N.any():
         first = rows.table[on].iloc[0]
         remedy = nearest(first, other.table[name].iloc[:1000].tolist())
@@ -54,7 +58,8 @@ def join(rows: Rows, other: Rows, key: Join, findings: Findings) -> Rows:
         first = rows.table[on].iloc[int((~found_N).argmax())]
         text = f"{(~found_N).sum()} rows have no row in {other.path.name} ({on} '{first}', for one): left blank"
         findings.notes.append(text)
-    return replace(rows, table=rows.table.join(added, on=on).fillna(dict.fromkeys(added.columns, "")))
+    joined = added.reindex(keys).fillna("").set_axis(rows.table.index, axis=0)
+    return replace(rows, table=pd.concat([rows.table, joined], axis=1))
 
 
 def derive(rows: Rows, wanted: dict[str, str | Derived], findings: Findings, lenient: bool = False) -> Rows:
