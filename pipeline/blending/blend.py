@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipeline.blending.member import Member
+from pipeline.blending.views import Taken, take_whole
 from pipeline.methods.arrays import Array
 from pipeline.methods.blenders import BLENDERS, Blender, Fit
 from pipeline.scoring.evaluation import Evaluator, Prediction, unfitted
 
 VIEWS_BY = "greedy"  # the blender that weights views
 Members = Mapping[str, Prediction]
-Kinds = dict[str, dict[str, Prediction]]  # plain, tta -> the members
+Kinds = dict[str, dict[str, Prediction]]  # plain, tta, where members differ also auto -> the members
 
 
 def blend(
@@ -42,13 +43,14 @@ def blend(
     return evaluator.cross_fit(fit, apply, test, learns, keep=True)
 
 
-def of_views(members: Sequence[Member], evaluator: Evaluator) -> tuple[Kinds, dict[str, Any]]:
-    """Return the members as `plain` and `tta`, and what was found about their views, empty where none were read.
+def of_views(members: Sequence[Member], evaluator: Evaluator) -> tuple[Kinds, dict[str, Any], dict[str, Taken]]:
+    """Return the members as `plain` and `tta`, what was found about their views' weights, and which views are taken.
 
-    Views are weighted only where the interval of their lead over the plain mean excludes 0.
+    Views are weighted only where the interval of their lead over the plain mean excludes 0. Of members that were asked
+    which views to take, and take some, there is also `auto`: each with its own.
     """
     made = {kind: {one.name: unfitted(one.oof[kind], one.test[kind]) for one in members} for kind in ("plain", "tta")}
-    report = {}
+    report, taken = {}, {one.name: one.taken for one in members if one.taken is not None}
     for member in members:
         if not member.each_view:
             continue
@@ -58,9 +60,20 @@ def of_views(members: Sequence[Member], evaluator: Evaluator) -> tuple[Kinds, di
         chosen, found = evaluator.compare(evaluations, "mean")
         if chosen == VIEWS_BY:
             made["tta"][member.name] = weighted
+            if member.name in taken:
+                taken[member.name] = take_whole(made["plain"][member.name], weighted, list(views), evaluator)
         report[member.name] = {
             "weighted": chosen == VIEWS_BY,
             "weights": dict(zip(views, weighted.fits[None].weights_M.tolist(), strict=True)),
             **found[VIEWS_BY],
         }
-    return made, report
+    if len(kinds := {one.kind for one in taken.values()}) > 1 or "auto" in kinds:
+        made["auto"] = {one.name: _taken(one, taken.get(one.name), made) for one in members}
+    return made, report, taken
+
+
+def _taken(member: Member, taken: Taken | None, made: Kinds) -> Prediction:
+    """Return a member with the views that it takes."""
+    if taken is not None and taken.kind == "auto":
+        return unfitted(member.oof["auto"], member.test["auto"])
+    return made["tta" if taken is None else taken.kind][member.name]

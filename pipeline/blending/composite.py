@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline.blending import views
 from pipeline.blending.member import Member, find_runs, views_of
 from pipeline.config.config import Config
 from pipeline.config.run_configs import of_run
@@ -21,6 +22,7 @@ from pipeline.methods.arrays import Array
 from pipeline.methods.tasks import TASKS
 from pipeline.prediction import class_order
 from pipeline.prediction.oof import id_problems, read_run
+from pipeline.scoring.evaluation import Evaluator, unfitted
 
 
 def folders(config: Config) -> dict[str, dict[str, Path]]:
@@ -32,7 +34,7 @@ def folders(config: Config) -> dict[str, dict[str, Path]]:
     return found
 
 
-def read(config: Config, table: FoldTable) -> Member:
+def read(config: Config, table: FoldTable, evaluator: Evaluator) -> Member:
     """Read the runs of every target column and multiply them; several runs of one column are averaged before.
 
     Raises MismatchError with the problems of all runs together: another fold hash, classes other than the column's
@@ -68,7 +70,11 @@ def read(config: Config, table: FoldTable) -> Member:
     classes = class_order.blended(config, table)
     first_three = first.ids, first.fold_N, first.test_ids
     notes = tuple(note for run in every for note in run.notes)
-    return Member("×".join(runs), classes, *first_three, products("oof"), products("test"), notes=notes)
+    oof, test, taken = products("oof"), products("test"), None
+    if config.submission.variant == "auto" and not np.array_equal(oof["plain"], oof["tta"]):
+        plain, tta = (unfitted(oof[kind], test[kind]) for kind in ("plain", "tta"))
+        taken = views.take_whole(plain, tta, ["tta of every run"], evaluator)
+    return Member("×".join(runs), classes, *first_three, oof, test, taken=taken, notes=notes)
 
 
 def described(config: Config) -> list[str]:

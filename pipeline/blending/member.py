@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline.blending import views
+from pipeline.blending.views import Taken
 from pipeline.config.config import Config
 from pipeline.config.run_configs import of_run
 from pipeline.errors import InputError, MismatchError, Problem
@@ -15,6 +17,7 @@ from pipeline.folds.fold_table import FoldTable
 from pipeline.methods.arrays import Array
 from pipeline.prediction import class_order
 from pipeline.prediction.oof import RunPredictions, find_run, read_run
+from pipeline.scoring.evaluation import Evaluator
 
 SUM_TOLERANCE = 1e-3  # of a row of probabilities written with few decimals
 
@@ -28,9 +31,10 @@ class Member:
     ids: Array  # [N] str
     fold_N: Array
     test_ids: Array  # [T] str
-    oof: Mapping[str, Array]  # plain, tta -> [N,C] float64, or a Top where not all classes are kept
-    test: Mapping[str, Array]  # plain, tta -> [T,C], the same
+    oof: Mapping[str, Array]  # plain, tta, of some also auto -> [N,C] float64, or a Top where not all classes are kept
+    test: Mapping[str, Array]  # the same -> [T,C]
     each_view: Mapping[str, tuple[Array, Array]] = field(default_factory=dict)  # OOF and test; where views are chosen
+    taken: Taken | None = None  # which views are submitted, where that is to be found and there are any
     notes: tuple[str, ...] = ()  # what differs from our own files in form alone
 
 
@@ -53,11 +57,11 @@ def find_runs(names: Sequence[str], config: Config, place: str, problems: list[P
 
 def views_of(made: RunPredictions, tta: Sequence[str]) -> tuple[dict[str, Array], dict[str, Array]]:
     """Return a run's OOF and test as `plain` and `tta`."""
-    kinds = {"plain": ["identity"], "tta": tta}
-    return {kind: made.oof(views) for kind, views in kinds.items()}, {k: made.test(views) for k, views in kinds.items()}
+    kinds = {"plain": [views.IDENTITY], "tta": tta}
+    return {kind: made.oof(named) for kind, named in kinds.items()}, {k: made.test(named) for k, named in kinds.items()}
 
 
-def run_member(name: str, folder: Path, config: Config, table: FoldTable) -> Member:
+def run_member(name: str, folder: Path, config: Config, table: FoldTable, evaluator: Evaluator) -> Member:
     """Read a run with the views of its own config; this run's, and that of its seeds, is the one at hand.
 
     Its classes are brought into the task's order; those of heads before they are combined.
@@ -72,8 +76,13 @@ def run_member(name: str, folder: Path, config: Config, table: FoldTable) -> Mem
     each = theirs.tta if config.ensemble.views == "select" and len(theirs.tta) > 1 and made.kept is None else []
     each_view = {view: (made.oof([view]), made.test([view])) for view in each}
     oof, test = views_of(made, theirs.tta)
+    taken = None
+    if config.submission.variant == "auto" and theirs.tta != [views.IDENTITY]:
+        taken = views.take(made.oof, theirs.tta, evaluator)
+        if taken.kind == "auto":
+            oof, test = oof | {"auto": made.oof(taken.views)}, test | {"auto": made.test(taken.views)}
     notes = tuple(f"{name}: {note}" for note in made.notes)
-    return Member(name, made.classes, made.ids, made.fold_N, made.test_ids, oof, test, each_view, notes)
+    return Member(name, made.classes, made.ids, made.fold_N, made.test_ids, oof, test, each_view, taken, notes)
 
 
 def sums_to_one(probs_NC: Array) -> bool:

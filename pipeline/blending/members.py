@@ -12,8 +12,8 @@ from pipeline.config.config import Config
 from pipeline.config.rules import topk_rules
 from pipeline.errors import FoldlineError, InputError, MismatchError, Problem
 from pipeline.folds.fold_table import FoldTable
-from pipeline.prediction import class_order
 from pipeline.prediction.oof import id_problems, other_count, prediction_files
+from pipeline.scoring.evaluation import Evaluator
 
 
 def folders(config: Config) -> dict[str, Path]:
@@ -50,7 +50,9 @@ def files(config: Config, table: FoldTable) -> dict[str, Path]:
     }
 
 
-def read_all(config: Config, table: FoldTable, single_label: bool, uses_ranks: bool) -> Sequence[Member]:
+def read_all(
+    config: Config, table: FoldTable, evaluator: Evaluator, classes: Sequence[str], uses_ranks: bool
+) -> Sequence[Member]:
     """Read every member; raise MismatchError with the problems of all of them together.
 
     All must have the fold table's folds, the task's classes, which are brought into its order, and the same test ids.
@@ -58,18 +60,18 @@ def read_all(config: Config, table: FoldTable, single_label: bool, uses_ranks: b
     """
     problems: list[Problem] = []
     members: list[Member] = []
-    classes, sums = class_order.blended(config, table), single_label and not uses_ranks
+    sums = evaluator.single_label and not uses_ranks
     for name, folder in folders(config).items():
         try:
             if is_run(folder):
-                members.append(run_member(name, folder, config, table))
+                members.append(run_member(name, folder, config, table, evaluator))
             else:
                 members.append(member_tables.read(name, folder, config, table, classes, sums))
         except FoldlineError as error:
             problems += error.problems
     if config.ensemble.compose:
         try:
-            members.append(composite.read(config, table))
+            members.append(composite.read(config, table, evaluator))
         except FoldlineError as error:
             problems += error.problems
     for member in members[1:]:

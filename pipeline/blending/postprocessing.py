@@ -71,14 +71,14 @@ def smooth(
 
 
 def decide(
-    config: Config, classes: Sequence[str], variants: Variants, evaluator: Evaluator
+    config: Config, classes: Sequence[str], on: str, variants: Variants, evaluator: Evaluator
 ) -> tuple[Variants, dict[str, Any] | None]:
     """Return what each variant decides and what was found; nothing where argmax and ½ are all there is to it.
 
-    The kind is chosen on the submitted variant; `auto` takes another than the plain one only where its
+    The kind is chosen on the submitted variant, `on`; `auto` takes another than the plain one only where its
     cross-fitted lead is significant. Every variant has parameters of its own.
     """
-    names, asked, on = decisions.candidates(config), decisions.asked(config), config.submission.variant
+    names, asked = decisions.candidates(config), decisions.asked(config)
     if topk_rules.kept_by(variants[on].cross_NC) is not None:
         names = [name for name in names if name == "new_class"]
     if not names and not decisions.obliges(config):

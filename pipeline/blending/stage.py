@@ -1,4 +1,4 @@
-"""Blend members and write the submission in four variants, each with its cross-fitted OOF score."""
+"""Blend members and write the submission in its variants, each with its cross-fitted OOF score."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ from pipeline.folds import fold_table
 from pipeline.methods.arrays import Array
 from pipeline.methods.blenders import find as find_blender
 from pipeline.methods.tasks import TASKS
+from pipeline.prediction import class_order
 from pipeline.scoring import baseline
 from pipeline.scoring.evaluation import Evaluator
 from pipeline.scoring.scores import scores
@@ -74,17 +75,19 @@ def fields(config: Config, table: fold_table.FoldTable, sample: pd.DataFrame) ->
 
 
 def _blend(config: Config, table: fold_table.FoldTable, sample: pd.DataFrame) -> None:
-    folder, task, submitted = config.run_dir, TASKS[config.data.task], config.submission.variant
-    asked = config.ensemble.blender
-    read = members.read_all(config, table, task.single_label, asked != "auto" and find_blender(asked).uses_ranks)
+    folder, task, asked = config.run_dir, TASKS[config.data.task], config.ensemble.blender
+    classes, valid = class_order.blended(config, table), table.fold >= 0
+    evaluator = Evaluator.of(config, table, table.ids[valid], table.fold[valid], classes)
+    uses_ranks = asked != "auto" and find_blender(asked).uses_ranks
+    read = members.read_all(config, table, evaluator, classes, uses_ranks)
     first = read[0]
     kept = topk_rules.kept_by(first.oof["tta"])
     if problems := topk_rules.problems(config, kept):
         raise InputError(*problems)
-    evaluator = Evaluator.of(config, table, first.ids, first.fold_N, first.classes)
-    if kept is None:  # as large as a member: blenders read cells
+    if kept is None and not isinstance(evaluator.targets_NC, np.ndarray):  # as large as a member: blenders read cells
         evaluator = replace(evaluator, targets_NC=np.asarray(evaluator.targets_NC))
     variants, found = blend_all(config, read, evaluator)
+    submitted = found["submitted"]
     filled = _fill(config, sample, first, variants)
     targets_NC, fold_N, one = evaluator.targets_NC, evaluator.fold_N, variants[submitted]
     constant = baseline.beside(config, table, evaluator, first.classes, one.scored.cross_NC)
@@ -102,7 +105,6 @@ def _blend(config: Config, table: fold_table.FoldTable, sample: pd.DataFrame) ->
             }
             for name, variant in variants.items()
         },
-        "submitted": submitted,
         "baseline": constant,
         "warnings": [
             *baseline.learnt_nothing(config, evaluator.score(one.scored.cross_NC), constant),
@@ -115,6 +117,8 @@ def _blend(config: Config, table: fold_table.FoldTable, sample: pd.DataFrame) ->
         report["notes"] = notes
     for name, rows in filled.items():
         write_table(folder / "submissions" / f"{name}.csv", rows)
+    if "auto" not in filled:  # of an earlier blend
+        (folder / "submissions" / "auto.csv").unlink(missing_ok=True)
     write_table(
         folder / "blend.csv", prediction_tables.table([first.test_ids], ["id"], one.blend.test(), first.classes)
     )

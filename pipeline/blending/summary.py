@@ -71,6 +71,7 @@ def summary(report: dict[str, Any], path: Path) -> list[str]:
     if constant := report.get("baseline"):  # blends of earlier versions have none
         spread = f"{shown(constant['mean'])} ± {shown(constant['std'])}"
         lines.append(f"{CONSTANT:<18}{spread:>17}{shown(constant['pooled']):>9}")
+    lines += views_taken(report)
     if "comparison" in report:
         lines += _comparison(report) + _members(report) + _search(report)
     for one in choices(report):
@@ -82,6 +83,21 @@ def summary(report: dict[str, Any], path: Path) -> list[str]:
         lines.append("?: not to be relied on, as too few groups or rows vary or many resamples lack a class")
     lines += [f"warning: {text}" for text in report.get("warnings", [])]
     return [*lines, f"written: {path}"]
+
+
+def views_taken(report: dict[str, Any]) -> list[str]:
+    """Say of each member which views are submitted and why, where that was to be found (`submission.variant: auto`)."""
+    lines = []
+    members = report.get("auto", {"members": {}})["members"]
+    for name, one in members.items():
+        used = "identity alone is" if one["views"] == ["identity"] else f"{', '.join(one['views'])} are"
+        why = [f"{view} is left out: {_lead(lead)} with it" for view, lead in one["left_out"].items()]
+        if one["over_plain"] is not None:
+            why.append(f"{', '.join(one['tried'])}: {_lead(one['over_plain'])} over identity alone")
+        lines.append(f"views of {name}: {used} submitted; {'; '.join(why)}")
+    if any(one["views"] != one["tta"] for one in members.values()):
+        lines.append("  views were left out by their scores on these rows, which makes the scores a little optimistic")
+    return lines
 
 
 def _comparison(report: dict[str, Any]) -> list[str]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.blending.blend import Members, blend, of_views
+from pipeline.blending.blend import Kinds, Members, blend, of_views
 from pipeline.blending.comparison import MOST_SCORED, compare, correlation, leave_one_out, search, work
 from pipeline.blending.member import Member, sums_to_one
 from pipeline.blending.postprocessing import calibrate, decide, smooth
+from pipeline.blending.views import Taken
 from pipeline.config.config import Config
 from pipeline.config.rules import topk_rules
 from pipeline.methods import topk
@@ -38,13 +39,15 @@ def blend_all(
 ) -> tuple[dict[str, Variant], dict[str, Any]]:
     """Return the variants plain, tta and both smoothed, and what was found on the way, for JSON.
 
-    Everything is chosen and weighted on the submitted one of plain and tta, then applied to both. Members that keep
-    only their most probable classes are averaged, and neither calibrated nor smoothed.
+    Where some views are left out there is one more, auto. Everything is chosen and weighted on the submitted one of
+    plain, tta and auto, then applied to the others. Members that keep only their most probable classes are averaged,
+    and neither calibrated nor smoothed.
     """
     short = topk_rules.kept_by(members[0].oof["tta"]) is not None
-    on = config.submission.variant.removesuffix("_smoothed")
-    views, found_views = of_views(members, evaluator)
-    name, chosen, found = _choose(config, views[on], evaluator)
+    views, found_views, taken = of_views(members, evaluator)
+    submitted = _submitted(config, views, taken)
+    on = submitted.removesuffix("_smoothed")
+    name, chosen, found = _choose(config, on, views[on], evaluator)
     blender, fits = find_blender(name), chosen.fits
     blends = {kind: chosen if kind == on else blend(blender, views[kind], evaluator, fits) for kind in views}
     blends, calibration = calibrate("none" if short else config.ensemble.calibrate, blends, on, evaluator)
@@ -52,10 +55,11 @@ def blend_all(
         smoothed, alphas, smoothing = blends, dict.fromkeys(blends, 0.0), None
     else:
         smoothed, alphas, smoothing = smooth(config.ensemble, blends, on, evaluator)
-    four = blends | {f"{name}_smoothed": one for name, one in smoothed.items()}
+    every = blends | {f"{name}_smoothed": one for name, one in smoothed.items() if name != "auto"}
     alphas = {f"{name}_smoothed": alpha for name, alpha in alphas.items()}
-    decided, decision = decide(config, members[0].classes, four, evaluator)
+    decided, decision = decide(config, members[0].classes, submitted, every, evaluator)
     report = {
+        "submitted": submitted,
         "blender": name,
         "asked": config.ensemble.blender,
         "members": [member.name for member in members],
@@ -69,10 +73,20 @@ def blend_all(
     }
     if short:
         report["notes"] = _left_out(config)
-    return {name: Variant(one, alphas.get(name, 0.0), decided.get(name)) for name, one in four.items()}, report
+    if taken:
+        each = {name: one.report for name, one in taken.items()}
+        report["auto"] = {"taken": submitted, **evaluator.terms, "members": each}
+    return {name: Variant(one, alphas.get(name, 0.0), decided.get(name)) for name, one in every.items()}, report
 
 
-def _choose(config: Config, members: Members, evaluator: Evaluator) -> tuple[str, Prediction, dict[str, Any]]:
+def _submitted(config: Config, views: Kinds, taken: Mapping[str, Taken]) -> str:
+    """Return the variant that is submitted: with `auto` the one that every member takes, else that of their own."""
+    if config.submission.variant != "auto":
+        return config.submission.variant
+    return "auto" if "auto" in views else next((one.kind for one in taken.values()), "tta")
+
+
+def _choose(config: Config, on: str, members: Members, evaluator: Evaluator) -> tuple[str, Prediction, dict[str, Any]]:
     """Return the blender, its blend, and the comparison where there is something to compare."""
     asked = "mean" if _short(members) else config.ensemble.blender
     names, left_out = _candidates(config, members, evaluator)
@@ -83,8 +97,7 @@ def _choose(config: Config, members: Members, evaluator: Evaluator) -> tuple[str
     name, blends, report = compare(asked, names, members, evaluator)
     found = {
         **search(name, blends),
-        "comparison": {"on": config.submission.variant.removesuffix("_smoothed"), **evaluator.terms, **report}
-        | {"left_out": left_out},
+        "comparison": {"on": on, **evaluator.terms, **report} | {"left_out": left_out},
         "correlation": correlation(members),
         "leave_one_out": leave_one_out(name, blends[name], members, evaluator),
     }

@@ -53,6 +53,7 @@ AHEAD = 3  # batches decoded while the networks work
 def predict_new(source: Path, test: str | None, out: Path, settings: list[str]) -> Path:
     """Write the mean over the run's folds and the views of `tta`: id and one column per class; return the path.
 
+    Views that the run's submission left out (`submission.variant: auto`) are left out here too.
     Of a run of several seeds these are the mean over all of them, which must lie beside it; random views are drawn
     by `train.seed`.
     `test` is a folder of images or a table of ids; None means the run's own test below data.root. Where a
@@ -66,11 +67,14 @@ def predict_new(source: Path, test: str | None, out: Path, settings: list[str]) 
     if out.name == "submission.csv" or out.is_dir():
         wanted = "expected a file for the table of probabilities, such as predictions.csv"
         raise InputError(Problem(f"--out {out}", wanted))
+    views = decisions.views_of_run(source, config) or config.tta
     new = find(config, test)
     devices.prepare(config.train, processes.count())
     predictor, meta, count = _predictor(source, config)
     classes, heads = tuple(meta["classes"]), predictor.outputs[0].heads
-    probs_NC, notes = _average(predictor, new, len(classes))
+    probs_NC, notes = _average(predictor, new, views, len(classes))
+    if left_out := [view for view in config.tta if view not in views]:
+        notes.append(f"{', '.join(left_out)}: left out, as in {source / 'submission.csv'} (submission.variant: auto)")
     if heads:
         classes = composite_names(classes, heads, config.submission.composite)
     if not topk.finite(probs_NC):
@@ -85,7 +89,7 @@ def predict_new(source: Path, test: str | None, out: Path, settings: list[str]) 
             write_table(out.with_name("submission.csv"), filled)
             notes[-1] = f"written: {out.with_name('submission.csv')}"
         seconds = time.perf_counter() - begin
-        print(f"{len(new.ids)} images, {count}, views {', '.join(config.tta)}, {seconds:.1f} s")
+        print(f"{len(new.ids)} images, {count}, views {', '.join(views)}, {seconds:.1f} s")
         print("\n".join(notes))
     return out
 
@@ -120,7 +124,7 @@ def _predictor(source: Path, config: Config) -> tuple[Predictor, dict[str, Any],
     return Predictor.of(config, setting, loaded), first, count
 
 
-def _average(predictor: Predictor, new: NewImages, width: int) -> tuple[Array, list[str]]:
+def _average(predictor: Predictor, new: NewImages, views: Sequence[str], width: int) -> tuple[Array, list[str]]:
     """Return the mean over networks, then views, [N,C] float64, and a note on images that were skipped.
 
     Of very many classes the most probable ones, a Top, taken from the mean over networks and views of each image.
@@ -140,7 +144,7 @@ def _average(predictor: Predictor, new: NewImages, width: int) -> tuple[Array, l
     images = _Stream(config, new.images)
     here = config.model_copy(update={"train": config.train.model_copy(update={"workers": 0})})  # threads decode
     rows = Rows(images, new.image_ids)
-    found = replace(predictor, config=here).collect(rows, config.tta, keep, progress="predict")
+    found = replace(predictor, config=here).collect(rows, views, keep, progress="predict")
     notes = []
     if images.skipped:
         notes = [f"{len(images.skipped)} unreadable images are predicted as mid-gray, first {images.skipped[0]}"]

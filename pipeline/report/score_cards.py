@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from html import escape
 from typing import Any
 
 import numpy as np
 
+from pipeline.blending import summary
 from pipeline.methods.arrays import Array
 from pipeline.report import page, plots
 from pipeline.report.files import MOST, Card, Run
@@ -51,7 +53,7 @@ def score(run: Run) -> Card | None:
 
 
 def variants(run: Run) -> Card | None:
-    """The four submission variants with their OOF scores."""
+    """The submission's variants with their OOF scores, and which views are submitted."""
     blend = run.json("ensemble.json")
     if not blend.get("variants"):
         return None
@@ -64,6 +66,7 @@ def variants(run: Run) -> Card | None:
     if len(blend.get("weights", {})) > 1 and "comparison" not in blend:
         html += page.table(["member", "weight"], [[name, float(value)] for name, value in blend["weights"].items()])
     lead = f"submission.csv is {blend.get('submitted')} (bold); blender {blend.get('blender')}."
+    html += "".join(f'<p class="note">{escape(text.strip())}</p>' for text in summary.views_taken(blend))
     return Card("Submission variants", lead, None, html)
 
 

@@ -127,7 +127,7 @@ def _fitted(report: dict[str, Any], mean: float | None) -> tuple[float | None, f
     """
     variant, blender = report["submitted"], report["blender"]
     compared = report.get("comparison", {"blenders": {}})["blenders"].get(blender)
-    weighted = [one for one in report.get("views", {}).values() if one["weighted"] and variant.startswith("tta")]
+    weighted = [one for one in report.get("views", {}).values() if one["weighted"] and not variant.startswith("plain")]
     several = len(report["members"]) > 1  # to one there is nothing to fit
     in_sample: list[float | None] = []
     if weighted or (several and (compared["fitted"] if compared else find_blender(blender).fitted)):

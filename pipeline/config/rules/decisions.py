@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -72,19 +72,37 @@ def of_run(folder: Path, config: Config, classes: Sequence[str], probs_NC: Array
 
     What was fitted to calibrated probabilities, to a blend of several runs or to other classes says nothing here.
     """
-    path = folder / "ensemble.json"
-    if not path.is_file():
+    report = _blended(folder)
+    if report is None:
         return None
-    report = read_json(path)
     found, calibrated = report.get("decision") or {}, report.get("calibration") or {"chosen": "none"}
     alone = len(report["members"]) == 1 and calibrated["chosen"] == "none"
-    params = found.get("params", {}).get("tta")
+    params = found.get("params", {}).get(report["auto"]["taken"] if views_of_run(folder, config) else "tta")
     if params is None or not alone or found["asked"] != asked(config):
         return None
     if len(params.get("thresholds", classes)) != len(classes):
         return None
     step = DECISIONS[found["chosen"]](rules(config, classes))
     return step.apply(probs_NC, params, _task(config).single_label)
+
+
+def views_of_run(folder: Path, config: Config) -> list[str] | None:
+    """Return the views with which the run, or each of its seeds, was submitted where `submission.variant` is auto.
+
+    None: it was not asked, the views are others now, or its seeds differ.
+    """
+    report = _blended(folder) if config.submission.variant == "auto" else None
+    found = [] if report is None else list(report.get("auto", {"members": {}})["members"].values())
+    own = [one.run_dir.name for one in config.per_seed]
+    if report is None or report["members"] not in (own, [folder.resolve().name]):
+        return None
+    views = {tuple(one["views"]) for one in found if set(one["tta"]) == set(config.tta)}
+    return list(views.pop()) if len(views) == 1 and len(found) == len(report["members"]) else None
+
+
+def _blended(folder: Path) -> dict[str, Any] | None:
+    path = folder / "ensemble.json"
+    return read_json(path) if path.is_file() else None
 
 
 def problems(task: Task, config: Config) -> list[Problem]:
