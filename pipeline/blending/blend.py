@@ -61,7 +61,8 @@ def of_views(members: Sequence[Member], evaluator: Evaluator) -> tuple[Kinds, di
         if chosen == VIEWS_BY:
             made["tta"][member.name] = weighted
             if member.name in taken:
-                taken[member.name] = take_whole(made["plain"][member.name], weighted, list(views), evaluator)
+                used = [view for view, weight in zip(views, weighted.fits[None].weights_M, strict=True) if weight]
+                taken[member.name] = take_whole(made["plain"][member.name], weighted, used, evaluator)
         report[member.name] = {
             "weighted": chosen == VIEWS_BY,
             "weights": dict(zip(views, weighted.fits[None].weights_M.tolist(), strict=True)),

@@ -90,11 +90,13 @@ def views_taken(report: dict[str, Any]) -> list[str]:
     lines = []
     members = report.get("auto", {"members": {}})["members"]
     for name, one in members.items():
-        used = "identity alone is" if one["views"] == ["identity"] else f"{', '.join(one['views'])} are"
-        why = [f"{view} is left out: {_lead(lead)} with it" for view, lead in one["left_out"].items()]
-        if one["over_plain"] is not None:
-            why.append(f"{', '.join(one['tried'])}: {_lead(one['over_plain'])} over identity alone")
-        lines.append(f"views of {name}: {used} submitted; {'; '.join(why)}")
+        tried, lead = ", ".join(one["tried"]), _lead(one["over_plain"])
+        if one["views"] != ["identity"]:
+            said = f"{tried} submitted, {lead} over identity alone"
+        else:
+            said = "identity alone is submitted" + (f", as {tried} have {lead} over it" if one["over_plain"] else "")
+        left_out = [f"; {view} is left out: {_lead(lead)} with it" for view, lead in one["left_out"].items()]
+        lines.append(f"views of {name}: {said}{''.join(left_out)}")
     if any(one["views"] != one["tta"] for one in members.values()):
         lines.append("  views were left out by their scores on these rows, which makes the scores a little optimistic")
     return lines
