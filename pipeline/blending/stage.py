@@ -16,7 +16,7 @@ from pipeline.blending.member import Member
 from pipeline.blending.summary import summary
 from pipeline.blending.variants import Variant, blend_all
 from pipeline.competition.metric_warnings import misleading, score_warnings
-from pipeline.competition.sample_submission import read_sample
+from pipeline.competition.sample_submission import read_sample, with_classes
 from pipeline.config import fingerprints
 from pipeline.config.config import Config
 from pipeline.config.keys import affecting
@@ -75,6 +75,7 @@ def fields(config: Config, table: fold_table.FoldTable, sample: pd.DataFrame) ->
 
 
 def _blend(config: Config, table: fold_table.FoldTable, sample: pd.DataFrame) -> None:
+    config = with_classes(config, sample)
     folder, task, asked = config.run_dir, TASKS[config.data.task], config.ensemble.blender
     classes, valid = class_order.blended(config, table), table.fold >= 0
     evaluator = Evaluator.of(config, table, table.ids[valid], table.fold[valid], classes)

@@ -16,8 +16,7 @@ from pipeline.competition.rows import external_rows, train_rows
 from pipeline.competition.rows.external_rows import Extra
 from pipeline.competition.rows.reader import Reader, predicted, sample_column
 from pipeline.competition.rows.rows import SHOWN, Findings, Rows, check_columns, check_sample_ids
-from pipeline.competition.sample_submission import asked_ids, check_sample, notes, to_fill
-from pipeline.competition.samples.columns import held
+from pipeline.competition.sample_submission import asked_ids, check_sample, notes, to_fill, with_classes
 from pipeline.config.rules import topk_rules
 from pipeline.errors import InputError, Problem
 from pipeline.files.tables import texts
@@ -145,12 +144,11 @@ def survey(config: Config) -> tuple[Competition | None, Findings]:
 
 def _named_by(sample: Rows, config: Config, findings: Findings) -> Config:
     """Return the config with the classes that the sample submission's columns are."""
-    columns, named = to_fill(sample.table, config), config.submission.columns or {}
+    columns = to_fill(sample.table, config)
     if len(columns) < 2:
         found = f"{sample.path.name} has {len(columns)} column to fill in"
         findings.add("classes", [Problem("data.classes: sample", found, "a column for each class")])
-    classes = list(dict.fromkeys(name for column in columns for name in held(named.get(column, column))[0]))
-    return config.model_copy(update={"data": config.data.model_copy(update={"classes": classes})})
+    return with_classes(config, sample.table)
 
 
 def _check_sample_ids(sample: Rows, test: Rows | None, ids: Array, config: Config, findings: Findings) -> None:

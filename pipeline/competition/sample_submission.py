@@ -129,6 +129,15 @@ def asked_ids(sample: pd.DataFrame, config: Config) -> list[str]:
     return long_rows.asked(sample, column, config)[0] if readable else sample[column].tolist()
 
 
+def with_classes(config: Config, sample: pd.DataFrame) -> Config:
+    """Return the config with the sample's columns as its classes where `data.classes` says that, else as it is."""
+    if config.data.classes != "sample":
+        return config
+    named = config.submission.columns or {}
+    classes = list(dict.fromkeys(one for name in to_fill(sample, config) for one in held(named.get(name, name))[0]))
+    return config.model_copy(update={"data": config.data.model_copy(update={"classes": classes})})
+
+
 def _cell_problems(wanted: list[str], config: Config, classes: Sequence[str]) -> list[Problem]:
     """Return why `submission.cell` does not go with the task or with so many columns."""
     cell, task = config.submission.cell, TASKS[config.data.task]

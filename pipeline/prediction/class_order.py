@@ -5,7 +5,6 @@ The order is that of the config and the fold table, so that it is known before a
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,6 +12,7 @@ from decimal import Decimal
 
 import numpy as np
 
+from pipeline.competition.cells import NUMBER
 from pipeline.competition.labels import class_names
 from pipeline.config.config import Config
 from pipeline.errors import InputError, Problem, Refused, problems_of, some
@@ -21,11 +21,12 @@ from pipeline.methods import heads
 from pipeline.methods.tasks import TASKS
 from pipeline.prediction.predictions import Predictions
 
-NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)")
-
 
 def predicted(config: Config, table: FoldTable) -> tuple[str, ...]:
-    """Return the classes in the order in which a network of this task predicts them; of heads side by side."""
+    """Return the classes in the order in which a network of this task predicts them; of heads side by side.
+
+    Classes that are the sample's columns are to be in the config by now, see sample_submission.with_classes.
+    """
     return tuple(class_names(TASKS[config.data.task], table.targets, config.data))
 
 

@@ -147,6 +147,23 @@ def test_runs_and_tables_of_different_orders_blend_by_name(tmp_path: Path, order
     )
 
 
+def test_classes_that_the_sample_names_are_those_of_the_blend(tmp_path: Path) -> None:
+    """One of them has no training row, so that neither the folds nor `data.classes` name it."""
+    cell = Cell(
+        {"metric": "accuracy", "data__classes": "sample"},
+        PETS,
+        ("eel", "cat", "ant", "dog"),
+        ["eel", "cat", "ant", "dog"],
+        "named",
+    )
+    config, table = setup(tmp_path, cell)
+    oof, test = (cells_of(config, cell, rows, 1) for rows in (ROWS, 5))
+    folder = mate(tmp_path / "mate", oof, test, ["ant", "cat", "dog", "eel"], table)
+    done = command("ensemble", "-c", tmp_path / "config.yaml", "--members", folder)
+    assert done.returncode == 0, done.stderr
+    assert_equal(read_text_table(config.run_dir / "submission.csv"), submitted(config, cell, test))
+
+
 @pytest.mark.parametrize("template", [None, "{mask}-{age}"])
 def test_the_heads_of_runs_are_combined_in_the_config_s_order(tmp_path: Path, template: str | None) -> None:
     """0, 1, … say nothing of their labels: the heads' own classes are brought into order before they are combined."""
