@@ -16,8 +16,9 @@ from pipeline.blending import stage as ensemble
 from pipeline.blending.member import Member
 from pipeline.config.config import Config
 from pipeline.errors import FoldlineError, MismatchError, Refused
+from pipeline.files import prediction_tables
 from pipeline.files.atomic import read_json
-from pipeline.files.tables import read_text_table
+from pipeline.files.tables import FIXED, read_text_table, write_table
 from pipeline.folds.fold_table import FoldTable
 from pipeline.prediction import class_order
 from pipeline.prediction.predictions import Predictions
@@ -237,6 +238,12 @@ def test_classes_called_like_our_own_columns(tmp_path: Path, names: tuple[str, .
     ):
         cells = pd.concat([pd.DataFrame(first), probs[order]], axis=1)
         cells.to_csv(folder / name, index=False)  # titles stand twice
+    assert_right(made, read(made, folder))
+    for name, first, probs in (
+        ("oof.csv", [made.table.ids, made.table.fold, np.full(30, "truth")], made.oof),
+        ("test.csv", [TEST_IDS], made.test),
+    ):
+        write_table(folder / name, prediction_tables.table(first, FIXED[: len(first)], probs.to_numpy(), classes))
     assert_right(made, read(made, folder))
 
 
