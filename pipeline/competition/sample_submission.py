@@ -133,8 +133,8 @@ def with_classes(config: Config, sample: pd.DataFrame) -> Config:
     """Return the config with the sample's columns as its classes where `data.classes` says that, else as it is."""
     if config.data.classes != "sample":
         return config
-    named = config.submission.columns or {}
-    classes = list(dict.fromkeys(one for name in to_fill(sample, config) for one in held(named.get(name, name))[0]))
+    named, columns = config.submission.columns or {}, to_fill(sample, config)
+    classes = list(dict.fromkeys(one for name in columns for one in sample_columns.held(named.get(name, name))[0]))
     return config.model_copy(update={"data": config.data.model_copy(update={"classes": classes})})
 
 
