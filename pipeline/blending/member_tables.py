@@ -81,7 +81,7 @@ def _cells(
     cells_NC = np.asarray(text.apply(pd.to_numeric, errors="coerce").to_numpy(np.float64))
 
     def at(row: int, column: int) -> str:
-        return f"line {row + 2}, column {titles[column]}"
+        return f"line {columns.lines_N[row]}, column {titles[column]}"
 
     def first(bad_NC: Array) -> str:
         row, column = np.argwhere(bad_NC)[0].tolist()
@@ -119,7 +119,8 @@ def _summed(
     off_N = np.where(fine_N, np.abs(cells_NC.sum(1) - 1), 0)
     if (bad_N := off_N > SUMS).any():
         row = int(bad_N.argmax())
-        found = f"{bad_N.sum():,} rows do not sum to 1 (first line {row + 2}: {cells_NC[row].sum():g}, id '{ids[row]}')"
+        first = f"first line {columns.lines_N[row]}: {cells_NC[row].sum():g}, id '{ids[row]}'"
+        found = f"{bad_N.sum():,} rows do not sum to 1 ({first})"
         problems.append(Problem("", found, remedy="scale them, or blend by rank_mean"))
     if (near_N := (off_N > ROUNDING) & ~bad_N).any():
         scaled = f"{near_N.sum():,} rows off a sum of 1 by at most {off_N[near_N].max():.1g} are scaled"
@@ -135,7 +136,7 @@ def _partition(columns: Columns, ids: Array, table: FoldTable, notes: list[str])
     if (blank_N := cells == "").any():
         row = int(blank_N.argmax())
         text = f"blank for id '{ids[row]}', as in {blank_N.sum():,} rows"
-        return [Problem(f"line {row + 2}, column {columns.titles[columns.folds]}", text, "a fold")]
+        return [Problem(f"line {columns.lines_N[row]}, column {columns.titles[columns.folds]}", text, "a fold")]
     ours_N = table.fold[row_numbers(table.ids, ids)]
     names, theirs_N = np.unique([form(cell) for cell in cells.tolist()], return_inverse=True)
     pairs = np.unique(np.stack([theirs_N, ours_N], axis=1), axis=0).tolist()

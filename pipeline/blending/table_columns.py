@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from pipeline.competition.tables import text_tables
 from pipeline.config.config import Config
 from pipeline.errors import Problem, Refused, some
 from pipeline.files import prediction_tables
-from pipeline.files.tables import FIXED, read_text_table, texts
+from pipeline.files.tables import FIXED, texts
 from pipeline.methods.arrays import Array
 from pipeline.methods.tasks import TASKS
 from pipeline.prediction.class_order import form, places
@@ -41,6 +41,7 @@ class Columns:
     path: Path
     titles: tuple[str, ...]
     cells: pd.DataFrame
+    lines_N: Array  # of each row
     ids: int
     folds: int | None
     classes: tuple[int, ...]  # in the task's order, or the one column of `only`
@@ -59,9 +60,9 @@ def read(
 
     `like` is what oof.csv calls the ids. Raises Refused with all that is wrong with the columns.
     """
-    titles, cells = _open(path)
+    cells, titles, lines_N, own = _open(path)
     titles = prediction_tables.names_of(titles, classes, FIXED)
-    problems, is_oof, own = list[Problem](), known is not None, list[str]()
+    problems, is_oof = list[Problem](), known is not None
     ids, others = _ids(titles, cells, config, classes, known, like)
     folds = _titled(titles, FOLD, classes, needed=is_oof)
     if ids is None:
@@ -85,24 +86,18 @@ def read(
     if problems or ids is None:
         raise Refused(*problems)
     notes += [f"{path.name}: {note}" for note in own]
-    return Columns(path, tuple(titles), cells, ids, folds if is_oof else None, *found)
+    return Columns(path, tuple(titles), cells, lines_N, ids, folds if is_oof else None, *found)
 
 
-def _open(path: Path) -> tuple[list[str], pd.DataFrame]:
-    """Return the titles, trimmed, and the cells by number: pandas would rename a class that is called target."""
+def _open(path: Path) -> tuple[pd.DataFrame, list[str], Array, list[str]]:
+    """Return the cells by number, the titles, each row's line, and what was taken care of."""
     try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            separator = max(",;\t", key=stream.readline().count)
-            stream.seek(0)
-            titles = next(csv.reader(stream, delimiter=separator), [])
-        cells = read_text_table(path, separator)
+        cells, titles, lines_N, notes = text_tables.read_titled(path.read_bytes(), ",")
     except FileNotFoundError:
         remedy = "a member is a run's folder, or one with oof.csv and test.csv"
         raise Refused(Problem("", "missing", remedy=remedy)) from None
-    except ValueError as error:
-        raise Refused(Problem("", f"not readable as CSV: {' '.join(str(error).split())}")) from None
     cells.columns = pd.RangeIndex(cells.shape[1])
-    return [title.strip() for title in titles], cells
+    return cells, titles, lines_N, notes
 
 
 def _titled(titles: Sequence[str], name: str, classes: Sequence[str], needed: bool) -> int | None:

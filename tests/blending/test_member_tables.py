@@ -424,8 +424,18 @@ def test_values_of_one_target_are_those_of_the_only_column(tmp_path: Path) -> No
     assert line == "oof.csv: line 2, column size: '' for id '0000', expected a number"
 
 
-def test_semicolons_and_a_byte_order_mark(three: Made, tmp_path: Path) -> None:
+def test_tables_as_other_programs_write_them(three: Made, tmp_path: Path) -> None:
     assert_right(three, read(three, write(three, tmp_path / "mate", sep=";", encoding="utf-8-sig")))
+    found = read(three, write(three, tmp_path / "mate", sep="\t", encoding="utf-16"))
+    assert_right(three, found)
+    assert found.notes[:2] == (
+        "mate: oof.csv: it is UTF-16, and read as that",
+        "mate: oof.csv: its cells are separated by '\\t'",
+    )
+    folder = write(three, tmp_path / "mate", lambda oof: oof.assign(cat=oof["cat"].where(oof.index != 4)))
+    lines = (folder / "oof.csv").read_text().splitlines()
+    (folder / "oof.csv").write_text("\n".join([*lines[:3], ",,,,", "", *lines[3:], "", ""]))
+    assert refused(three, folder) == ["oof.csv: line 8, column cat: '' for id '0004', expected a probability"]
 
 
 def test_what_was_mended_is_printed_and_kept(three: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,10 +17,12 @@ from pipeline.competition.rows.new_files import id_pattern
 from pipeline.config.config import Config
 from pipeline.config.loading import load as load_config
 from pipeline.errors import InputError, MismatchError
+from pipeline.files.atomic import write_json
 from pipeline.folds import stage as folds
 from pipeline.prediction import new_images
 from pipeline.prediction import stage as predict
 from pipeline.prediction.new_images import predict_new
+from pipeline.prediction.predictions import Predictions
 from pipeline.scoring import stage as score
 from pipeline.training import stage as train
 
@@ -72,6 +74,24 @@ def test_a_moved_run_predicts_a_folder_as_the_stage_did(
     text = capsys.readouterr().out
     assert "12 images, 2 fold models, views identity, hflip, rot90" in text
     assert "1 files are no images and were left out" in text and "no submission.csv: there is no sample" in text
+
+
+def test_views_that_the_submission_left_out_are_left_out_here_too(
+    moved: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tta, taken = ["identity", "hflip", "rot90"], ["identity", "rot90"]
+    report = {"members": ["run"], "auto": {"taken": "auto", "members": {"run": {"tta": tta, "views": taken}}}}
+    write_json(moved / "run/ensemble.json", report)
+    made = [Predictions.load(moved / f"run/fold{fold}/test.npz") for fold in range(2)]
+    both = [pd.DataFrame(one.mean(taken), index=one.ids, columns=one.classes) for one in made]
+    out = predict_new(moved / "run", str(moved / "images"), tmp_path / "out/found.csv", [])
+    found = read(out)
+    np.testing.assert_allclose(found, sum(one.loc[found.index] for one in both) / 2, atol=1e-6)
+    text = capsys.readouterr().out
+    assert "2 fold models, views identity, rot90, " in text
+    assert f"hflip: left out, as in {moved / 'run/submission.csv'} (submission.variant: auto)" in text
+    out = predict_new(moved / "run", str(moved / "images"), tmp_path / "out/all.csv", ["submission.variant=tta"])
+    pd.testing.assert_frame_equal(read(out), read(moved / "run/test.csv"), rtol=0, atol=1e-6)
 
 
 def test_a_table_finds_its_images_beside_it_and_fills_the_sample(moved: Path, tmp_path: Path) -> None:

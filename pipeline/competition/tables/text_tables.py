@@ -24,11 +24,21 @@ LONGEST_CELL = 2**31 - 1
 
 
 def read(content: bytes, separator: str) -> tuple[pd.DataFrame, Array, list[str]]:
-    """Return the cells as text without blanks around them, each row's line [N] int64, and what was taken care of.
+    """Return what `read_titled` does but for the titles; the second column of a title is called 'title.1'."""
+    table, titles, lines_N, notes = read_titled(content, separator)
+    for name in dict.fromkeys(name for name in titles if name and titles.count(name) > 1):
+        notes.append(
+            f"the column '{name}' stands {titles.count(name)} times; the first is taken, others are '{name}.1', …"
+        )
+    return table, lines_N, notes
 
-    Another separator than the file's ending promises is seen by the header. Rows and nameless columns that are
-    blank as a whole are left out. Raises Refused where it is no table, where a line has more cells than the
-    header, and where a quote swallows rows.
+
+def read_titled(content: bytes, separator: str) -> tuple[pd.DataFrame, list[str], Array, list[str]]:
+    """Return the cells as text without blanks around them, titles, each row's line [N] int64, what was taken care of.
+
+    Columns are called as pandas does, the titles are as they are written, a blank one ''. Another separator than the
+    file's ending promises is seen by the header. Rows and nameless columns that are blank as a whole are left out.
+    Raises Refused where it is no table, where a line has more cells than the header, and where a quote swallows rows.
     """
     content, notes = _utf8(content)
     first = 1
@@ -53,8 +63,10 @@ def read(content: bytes, separator: str) -> tuple[pd.DataFrame, Array, list[str]
     if starts is not None and len(starts) == len(table) + 1:
         lines_N = np.asarray(starts[1:], dtype=np.int64)
     table = _trimmed(table, stripped, separator)
-    table.columns = _names([str(name) for name in table.columns], stripped, separator, notes)
+    table.columns = _names([str(name) for name in table.columns])
+    titles = [name.strip() for name in next(cells for *_, cells in _records(stripped, separator) if cells)]
     nameless = [name for name in table.columns if name.startswith("Unnamed: ") and not table[name].any()]
+    titles = [title for title, name in zip(titles, table.columns, strict=True) if name not in nameless]
     table = table.drop(columns=nameless)
     blank_N = ~table.astype(bool).to_numpy().any(1)
     if blank_N.any() and not blank_N.all():
@@ -62,7 +74,7 @@ def read(content: bytes, separator: str) -> tuple[pd.DataFrame, Array, list[str]
         table, lines_N = table.iloc[np.flatnonzero(~blank_N)].reset_index(drop=True), lines_N[~blank_N]
     if table.empty or blank_N.all():
         raise Refused(Problem("", "not readable: it has no rows", "a CSV"))
-    return table, lines_N, notes
+    return table, titles, lines_N, notes
 
 
 def _utf8(content: bytes) -> tuple[bytes, list[str]]:
@@ -164,12 +176,7 @@ def _trimmed(table: pd.DataFrame, content: bytes, separator: str) -> pd.DataFram
     return table.assign(**{name: table[name].str.strip() for name in table.columns})
 
 
-def _names(names: list[str], content: bytes, separator: str, notes: list[str]) -> list[str]:
-    """Return the columns' names without blanks around them; a name that stands twice is said."""
-    given = [name.strip() for name in next(cells for *_, cells in _records(content, separator) if cells)]
-    for name in dict.fromkeys(name for name in given if name and given.count(name) > 1):
-        notes.append(
-            f"the column '{name}' stands {given.count(name)} times; the first is taken, others are '{name}.1', …"
-        )
+def _names(names: list[str]) -> list[str]:
+    """Return the columns' names without blanks around them, where that leaves them apart."""
     trimmed = [name.strip() for name in names]
     return [name if trimmed.count(short) > 1 else short for name, short in zip(names, trimmed, strict=True)]
