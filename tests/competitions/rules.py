@@ -27,6 +27,11 @@ SPECIES = {
 
 
 def validate(name: str, sample_path: Path, submission_path: Path) -> list[str]:
+    """Return everything that is wrong with a listed competition's submission, as `judge` does."""
+    return judge(RULES[name], sample_path, submission_path)
+
+
+def judge(rule: Cells, sample_path: Path, submission_path: Path) -> list[str]:
     """Return everything that is wrong with a submission, cell by cell; nothing: it would be accepted.
 
     Graders join by id; that rows stand in the sample's order, repeated ids too, is our own promise.
@@ -44,7 +49,7 @@ def validate(name: str, sample_path: Path, submission_path: Path) -> list[str]:
     if index and [row[0] for row in submission] != [row[0] for row in sample]:
         defects.append("index column: differs from the sample's")
     for line, row in enumerate(submission[1:], start=2):
-        wrong = "another number of cells" if len(row) != len(sample[0]) else RULES[name](row[key + 1 :])
+        wrong = "another number of cells" if len(row) != len(sample[0]) else rule(row[key + 1 :])
         if wrong:
             defects.append(f"line {line}: {wrong}")
     return defects
@@ -87,7 +92,7 @@ def _several_integers(cells: list[str]) -> str | None:
     return next((wrong for cell in cells[0].split(" ") if (wrong := _integers(0)([cell]))), None)
 
 
-def _names(known: Collection[str]) -> Cells:
+def names(known: Collection[str]) -> Cells:
     return lambda cells: None if cells[0] in known else f"unknown class '{cells[0]}'"
 
 
@@ -119,7 +124,7 @@ RULES: dict[str, Cells] = {
     "petfinder-pawpularity-score": _numbers(1, 100),
     "plant-pathology-2020-fgvc7": _numbers(-1e9, 1e9),
     "plant-pathology-2021-fgvc8": _labels(DISEASES, alone="healthy"),
-    "plant-seedlings-classification": _names(SPECIES),
+    "plant-seedlings-classification": names(SPECIES),
     "ranzcr-clip-catheter-line-classification": _numbers(0, 1),
     "rsna-breast-cancer-detection": _numbers(0, 1),
     "siim-isic-melanoma-classification": _numbers(0, 1),

@@ -23,11 +23,15 @@ LOWER_IS_BETTER = {
 
 def score(name: str, truth: Mapping[str, Any], submission: Path) -> float:
     """Return what the competition's grader would say of a submission."""
+    return SCORES[name](*read(truth, submission))
+
+
+def read(truth: Mapping[str, Any], submission: Path) -> tuple[list[Any], list[Row], Row]:
+    """Return what is true of a submission's rows, their cells and the columns' names, all without ids."""
     with submission.open(encoding="utf-8", newline="") as stream:
         header, *rows = csv.reader(stream)
     key = 1 if header[0] == "" else 0  # an index column
-    known = [truth[row[key]] for row in rows]
-    return SCORES[name](known, [row[key + 1 :] for row in rows], header[key + 1 :])
+    return [truth[row[key]] for row in rows], [row[key + 1 :] for row in rows], header[key + 1 :]
 
 
 def beats(name: str, score: float, other: float) -> bool:
