@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from pathlib import Path
 from typing import Any
 
@@ -69,13 +70,14 @@ def _size_taken(model: Model, outputs: int, in_chans: int) -> tuple[int, int] | 
     """
     if file_of(model.name) is not None:
         return None
-    sizes = []
-    for step in (16, 32, 64, 128):
+    near = set()
+    for step in (14, 16, 32, 48, 64, 128):  # patches, and strides by which they are reduced
         height, width = (-(-side // step) * step for side in model.size_hw)
-        sizes += [(height, width), (max(height, width),) * 2]
+        near |= {(height, width), (max(height, width),) * 2}
+    sizes = sorted(near - {model.size_hw}, key=math.prod)
     usual = timm.get_pretrained_cfg(model.name, allow_unregistered=True) if timm.is_model(model.name) else None
     sizes += [usual.input_size[1:]] if usual is not None else []
-    for size_hw in dict.fromkeys(sizes):
+    for size_hw in sizes:
         try:
             with torch.device("meta"):
                 _build(model.model_copy(update={"pretrained": False, "size": size_hw}), outputs, in_chans)
