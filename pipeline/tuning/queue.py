@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import itertools
 import threading
 import time
 from collections import Counter
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 POLL = 1.0  # seconds between looks at what the other workers do
 LIVE = (*COUNTED, "running")
-MOST_USELESS = 25  # proposals in a row that were tried already: the space is used up
+MOST_USELESS = 25  # proposals in a row, the second half by chance: the space is used up
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class Queue:
 
     def __init__(self, setup: Setup, worker: int) -> None:
         self.setup, self.study, self.worker = setup, setup.study, worker
-        self.useless = 0  # proposals in a row that cannot be tried
+        self.study.sampler = samplers.sampler("random", worker)  # what is tried is proposed before, see _proposed
         self.exhausted = False
 
     def next(self, trials: int, until: float | None) -> Job | None:
@@ -109,8 +110,8 @@ class Queue:
 
     def _ask(self, wanted: int, known: Mapping[int, str]) -> Job | None:
         """Propose one trial; None where it cannot or need not be tried."""
-        so_far = sum(kind not in ("retried", "waiting") for kind in known.values())
-        self.study.sampler = samplers.sampler(self.setup.config.tune.sampler, self._seed(so_far))
+        if "waiting" not in known.values() and not self._proposed(known):
+            return None
         trial = self.study.ask()
         self.setup.storage.record_heartbeat(trial._trial_id)  # first: without one it would seem to run for ever
         try:
@@ -126,19 +127,54 @@ class Queue:
         if same or len(before) >= wanted:
             self._skip(trial, f"the settings of trial {same[0]}" if same else "one more than asked")
             return None
-        self.useless = 0
         return Job(trial, config)
 
-    def _seed(self, so_far: int) -> int:
+    def _proposed(self, known: Mapping[int, str]) -> bool:
+        """Queue the first proposal that can be tried and was not; False, and `exhausted`, where none comes.
+
+        A copy of the study in memory is asked, so that those of no use are stored nowhere: in the database they would
+        be failed trials. Where the sampler insists on what was tried, chance proposes.
+        """
+        import optuna
+        from optuna.trial import TrialState, create_trial
+
+        trials, tune, study = self.setup.trials, self.setup.config.tune, self.study
+        tried = {one.user_attrs.get("settings"): n for n, one in enumerate(trials) if known.get(n) in LIVE}
+        so_far = sum(kind not in ("retried", "waiting") for kind in known.values())
+        asked = optuna.create_study(study_name=study.study_name, directions=study.directions, pruner=study.pruner)
+        asked.add_trials(one for one in trials if one.state != TrialState.WAITING)
+        grid, useless = tune.sampler == "grid", ""
+        for attempt in itertools.count() if grid else range(MOST_USELESS):
+            name = "random" if attempt >= MOST_USELESS // 2 and not grid else tune.sampler
+            asked.sampler = samplers.sampler(name, self._seed(so_far, attempt))
+            trial = asked.ask()
+            try:
+                same = tried.get(trial_config(self.setup.config, suggest(self.setup.space, trial)).run)
+            except InputError as error:
+                useless = f"refused: {'; '.join(error.lines)}"
+            else:
+                if same is None:
+                    found = asked.trials[trial.number]
+                    attributes = {**found.system_attrs, "fixed_params": found.params}
+                    study.add_trial(create_trial(state=TrialState.WAITING, system_attrs=attributes))
+                    return True
+                useless = f"the settings of trial {same}"
+            try:
+                asked.tell(trial, state=TrialState.FAIL)
+            except RuntimeError:  # the grid's sampler stops a study in which all is tried, which `tell` refuses
+                break
+        self.exhausted = True
+        print(f"no further proposal is of use, the last one: {useless}; the space is used up")
+        return False
+
+    def _seed(self, so_far: int, attempt: int) -> int:
         """Derive a sampler's seed: its state is in no database, and a fixed seed would repeat itself."""
-        return int(np.random.SeedSequence([self.setup.config.tune.seed, so_far, self.worker]).generate_state(1)[0])
+        numbers = [self.setup.config.tune.seed, so_far, self.worker, *([attempt] if attempt else [])]
+        return int(np.random.SeedSequence(numbers).generate_state(1)[0])
 
     def _skip(self, trial: Trial, why: str) -> None:
+        """End a trial that another machine made useless between the proposal and the question."""
         self._tell(trial, skipped=why)
-        self.useless += 1
-        if self.useless >= MOST_USELESS:
-            self.exhausted = True
-            print(f"{self.useless} proposals in a row were of no use, the last one: {why}; the space is used up")
 
     def _tell(self, trial: Trial, values: Sequence[float] | None = None, **marks: str) -> None:
         """Store a trial's end, unless others took its worker for dead: they go on with what there is of it."""
@@ -146,16 +182,10 @@ class Queue:
         from optuna.trial import TrialState
 
         state = TrialState.FAIL if values is None else TrialState.COMPLETE
-        try:
+        with contextlib.suppress(UpdateFinishedTrialError):
             for key, text in marks.items():
                 trial.set_user_attr(key, text)
             self.study.tell(trial, values, state, skip_if_finished=True)
-        except UpdateFinishedTrialError:
-            pass
-        except RuntimeError as error:
-            if "Study.stop" not in str(error):  # the grid's sampler stops when all is tried, which `tell` refuses
-                raise
-            self.exhausted = True
 
     def _retry(self) -> None:
         """Fail the trials whose workers are silent, and queue what died or was given back once more."""

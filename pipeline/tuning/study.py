@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 HEARTBEAT, GRACE = 5, 30  # seconds; a worker that is silent for longer is dead
 BUSY = 60  # seconds that SQLite waits for another writer
 ATTRIBUTE = "foldline"  # of the study: what its trials have in common
+SILENT = (  # Optuna's warnings that say nothing to a user: heartbeats are sent by us, targets named by us
+    "Heartbeat of storage is supposed",
+    "PedAnovaImportanceEvaluator computes",
+)
 
 
 @dataclass(frozen=True)
@@ -72,12 +76,26 @@ def opened(config: Config, url: str, create: bool = True) -> Iterator[Setup]:
     if unknown := [fold for fold in config.tune.folds or [] if fold >= table.n]:
         expected = f"numbers from 0 to {table.n - 1} as in {table.path}"
         raise InputError(Problem("tune.folds", f"found {', '.join(map(str, unknown))}", expected))
-    storage = open_storage(url)
-    try:
-        yield Setup(config, space, table, _open_study(config, space, table, storage, create), storage)
-    finally:
-        storage.remove_session()
-        storage.engine.dispose()
+    with quiet():
+        storage = open_storage(url)
+        try:
+            yield Setup(config, space, table, _open_study(config, space, table, storage, create), storage)
+        finally:
+            storage.remove_session()
+            storage.engine.dispose()
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep back what Optuna says of itself: that parts are experimental, or how it falls back to others."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        for text in SILENT:
+            warnings.filterwarnings("ignore", text, UserWarning)
+        yield
 
 
 def default_url(config: Config) -> str:
@@ -94,7 +112,6 @@ def shown(url: str) -> str:
 
 def open_storage(url: str) -> RDBStorage:
     """Connect to the database; raise InputError where it is not there, or its driver is not installed."""
-    from optuna.exceptions import ExperimentalWarning
     from optuna.storages import RDBStorage
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
@@ -111,8 +128,7 @@ def open_storage(url: str) -> RDBStorage:
             why = f"cannot be written: {error.strerror}"
             raise SpaceError(Problem(parsed.database, why, remedy="choose another folder")) from None
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ExperimentalWarning)
+        with quiet():
             connect = {"connect_args": {"timeout": BUSY}} if sqlite else {"pool_pre_ping": True}
             return RDBStorage(url, engine_kwargs=connect, heartbeat_interval=HEARTBEAT, grace_period=GRACE)
     except (ImportError, NoSuchModuleError) as error:
@@ -128,7 +144,6 @@ def _open_study(config: Config, space: Space, table: FoldTable, storage: RDBStor
     import optuna
     from optuna.study import StudyDirection
 
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
     name = config.study_dir.name
     score = StudyDirection.MAXIMIZE if find(config.metric).greater_is_better else StudyDirection.MINIMIZE
     directions = [score, StudyDirection.MINIMIZE][: len(config.tune.objectives)]

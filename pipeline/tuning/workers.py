@@ -11,7 +11,6 @@ import sys
 import textwrap
 import time
 import traceback
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -96,8 +95,6 @@ def work(config: Config, url: str, trials: int, number: int = 0, until: float | 
     the study goes on. What a trial prints goes to trial.log in its folder. Raises TrainingError where nothing
     but failures comes, MismatchError and SpaceError at once: they are no property of the settings.
     """
-    from optuna.exceptions import ExperimentalWarning
-
     from pipeline.batches.inputs import Inputs
 
     parent, inputs, failures = os.getppid(), Inputs(), 0
@@ -106,9 +103,7 @@ def work(config: Config, url: str, trials: int, number: int = 0, until: float | 
         if os.getppid() != parent:  # the command was killed: nobody would know of this worker
             raise KeyboardInterrupt
 
-    with opened(config, url) as setup, warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)
-        warnings.filterwarnings("ignore", "Heartbeat of storage is supposed", UserWarning)
+    with opened(config, url) as setup:
         setup.study.pruner = samplers.pruner(config.tune.pruner, len(setup.folds))
         queue = Queue(setup, number)
         while (job := queue.next(trials, until)) is not None:

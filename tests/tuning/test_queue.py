@@ -168,19 +168,27 @@ def test_a_trial_without_a_first_heartbeat_is_tried_again(config: Config, monkey
     assert kinds_of(queue) == ["retried", "running"]
 
 
-@pytest.mark.parametrize(("worker", "why"), [(0, "the settings of trial 0"), (1, "one more than asked")])
+@pytest.mark.parametrize(
+    ("worker", "slow", "why"),
+    [
+        (0, "add_trial", "the settings of trial 0"),
+        (1, "add_trial", "one more than asked"),
+        (0, "ask", "one more than asked"),
+    ],
+)
 def test_what_another_machine_asked_for_meanwhile_is_not_tried_too(
-    config: Config, monkeypatch: pytest.MonkeyPatch, worker: int, why: str
+    config: Config, monkeypatch: pytest.MonkeyPatch, worker: int, slow: str, why: str
 ) -> None:
+    """It asks between our proposal and our question; a proposal that is waiting is its own then."""
     ours, other = queue_of(config), queue_of(config, worker)
     monkeypatch.setattr("pipeline.tuning.queue.exclusive", lambda _: contextlib.nullcontext())  # each has its own
-    ask = ours.study.ask
+    real = getattr(ours.study, slow)
 
-    def slow() -> Any:
+    def late(*given: Any) -> Any:
         assert other.next(1, None) is not None
-        return ask()
+        return real(*given)
 
-    monkeypatch.setattr(ours.study, "ask", slow)
+    monkeypatch.setattr(ours.study, slow, late)
     assert ours._ask(1, {}) is None
     assert reason(ours.study.trials[1]) == why
 
@@ -194,7 +202,9 @@ def test_a_failed_trial_counts_and_keeps_its_reason(config: Config) -> None:
     assert [reason(trial) for trial in queue.study.trials] == ["out of memory"]
 
 
-def test_settings_are_not_tried_twice_and_a_used_up_space_ends_the_study(tmp_path: Path) -> None:
+def test_settings_are_not_tried_twice_and_a_used_up_space_ends_the_study(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     made = make_config(
         tmp_path, studies_dir=str(tmp_path / "studies"), tune={"space": {"train.batch_size": {"choice": [8, 16, 32]}}}
     )
@@ -204,7 +214,8 @@ def test_settings_are_not_tried_twice_and_a_used_up_space_ends_the_study(tmp_pat
         runs.append(job.config.train.batch_size)
         queue.finish(job.trial, [1.0])
     assert sorted(runs) == [8, 16, 32]
-    assert "settings of trial" in reason(queue.study.trials[-1])
+    assert [trial.state.name for trial in queue.study.trials] == ["COMPLETE"] * 3  # nothing else is stored
+    assert "the settings of trial" in capsys.readouterr().out
 
 
 def test_a_grid_is_tried_once_and_then_ends(tmp_path: Path) -> None:
@@ -233,16 +244,56 @@ def test_every_sampler_moves_on_after_a_resume(tmp_path: Path, sampler: str) -> 
     assert len(set(rates)) == 4
 
 
-def test_settings_that_do_not_fit_together_are_left_out(tmp_path: Path) -> None:
+@pytest.mark.parametrize("sampler", ["tpe", "random", "grid"])
+def test_settings_that_do_not_fit_together_are_left_out(
+    sampler: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     space = {"train.epochs": {"choice": [3, 9]}, "train.warmup_epochs": {"choice": [1, 5]}}
-    made = make_config(tmp_path, studies_dir=str(tmp_path / "studies"), tune={"space": space})
+    tune = {"space": space, "sampler": sampler}
+    made = make_config(tmp_path, studies_dir=str(tmp_path / "studies"), tune=tune)
     make_folds(made, pets())
     queue, found = queue_of(made), []
     while (job := queue.next(4, None)) is not None:
         found.append((job.config.train.epochs, job.config.train.warmup_epochs))
         queue.finish(job.trial, [1.0])
     assert sorted(found) == [(3, 1.0), (9, 1.0), (9, 5.0)]
-    assert any("refused" in reason(trial) for trial in queue.study.trials)
+    assert [trial.state.name for trial in queue.study.trials] == ["COMPLETE"] * 3
+    assert "the space is used up" in capsys.readouterr().out
+
+
+def test_a_grid_of_which_most_is_refused_is_gone_through(tmp_path: Path) -> None:
+    space = {"train.epochs": {"choice": list(range(2, 42))}, "train.warmup_epochs": {"choice": [40.5, 39.5]}}
+    made = make_config(
+        tmp_path, studies_dir=str(tmp_path / "studies"), tune={"space": space, "sampler": "grid"}, train__epochs=60
+    )
+    make_folds(made, pets())
+    queue, found = queue_of(made), []
+    while (job := queue.next(100, None)) is not None:
+        found.append((job.config.train.epochs, job.config.train.warmup_epochs))
+        queue.finish(job.trial, [1.0])
+    assert sorted(found) == [(40, 39.5), (41, 39.5), (41, 40.5)]
+    assert len(queue.study.trials) == 3
+
+
+@pytest.mark.parametrize("sampler", ["gp", "tpe"])
+def test_a_sampler_that_insists_on_the_best_gives_way_to_chance(tmp_path: Path, sampler: str) -> None:
+    made = make_config(tmp_path, studies_dir=str(tmp_path / "studies"), tune={"space": SPACE, "sampler": sampler})
+    make_folds(made, pets())
+    queue, runs = queue_of(made), []
+    while (job := queue.next(20, None)) is not None:
+        runs.append(job.config.run)
+        queue.finish(job.trial, [job.config.train.lr])  # the best lies on the edge, where GP ends
+    assert len(set(runs)) == len(runs) == 20 == len(queue.study.trials)
+
+
+def test_optuna_says_nothing_of_itself(config: Config, capfd: pytest.CaptureFixture[str]) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        queue = queue_of(config)
+        while (job := queue.next(3, None)) is not None:
+            queue.finish(job.trial, [job.config.train.lr])
+        OPENED.close()
+    assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("backend", ["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
