@@ -221,7 +221,9 @@ def parser() -> argparse.ArgumentParser:
     made["tune"].add_argument("--trials", type=int, metavar="N", help="of the study in all, those there are included")
     made["tune"].add_argument("--workers", type=int, default=1, metavar="W", help="trials at a time")
     made["tune"].add_argument("--storage", metavar="URL", help="database; default SQLite at studies/NAME.db")
-    made["tune"].add_argument("--timeout", type=float, metavar="SECONDS", help="begin no trial after this time")
+    made["tune"].add_argument(
+        "--timeout", type=float, metavar="SECONDS", help="for all, the winner's confirmation included"
+    )
     made["tune"].add_argument("--report", action="store_true", help="show the study as it stands, train nothing")
     made["tune"].add_argument("--worker", type=int, help=argparse.SUPPRESS)
     made["tune"].add_argument("--until", type=float, help=argparse.SUPPRESS)

@@ -15,17 +15,19 @@ from pipeline.tuning.identity import hold_data, run_of, trial_config
 from pipeline.tuning.outputs import found_settings
 from pipeline.tuning.queue import exclusive
 from pipeline.tuning.study import Setup
+from pipeline.tuning.time_limit import Limit, fold_seconds
 from pipeline.tuning.trial_results import fold_score, mean_score
 from pipeline.tuning.trial_states import tried
 
 FILE = "fresh.json"
 
 
-def run(setup: Setup) -> None:
+def run(setup: Setup, limit: Limit | None = None) -> None:
     """Train the winner `tune.fresh_seeds` times, each on all folds, at the cost per epoch of a trial.
 
     The best of many trials is the one that was also lucky: with its seed, and with the rows of the folds it was
-    chosen on. Fresh seeds take the first luck away, fresh folds both. What is finished is not repeated.
+    chosen on. Fresh seeds take the first luck away, fresh folds both. What is finished is not repeated, and nothing
+    begun that would not be finished in time.
     """
     from pipeline.batches.inputs import Inputs
     from pipeline.tuning.trial import tidy
@@ -36,6 +38,9 @@ def run(setup: Setup) -> None:
         for made, folds_seed in _jobs(setup):
             if made.run in known:
                 continue
+            if limit is not None and not limit.leaves(setup.table.n * fold_seconds(setup)):
+                print("no time is left to train the winner again: the same command with a longer --timeout does it")
+                return
             what = f"seed {made.train.seed}" + (f", folds of seed {folds_seed}" if folds_seed is not None else "")
             print(f"the winner again, {what} …", flush=True)
             scores = _train(setup, made, folds_seed is not None, inputs)

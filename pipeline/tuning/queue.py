@@ -22,6 +22,7 @@ from pipeline.errors import InputError
 from pipeline.methods import samplers
 from pipeline.tuning.identity import trial_config
 from pipeline.tuning.study import GRACE, HEARTBEAT, Setup
+from pipeline.tuning.time_limit import Limit
 from pipeline.tuning.trial_states import COUNTED, GIVEN_BACK, kinds
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class Queue:
         self.study.sampler = samplers.sampler("random", worker)  # what is tried is proposed before, see _proposed
         self.exhausted = False
 
-    def next(self, trials: int, until: float | None) -> Job | None:
+    def next(self, trials: int, limit: Limit | None = None) -> Job | None:
         """Return a trial to train, or None when `trials` of them are finished or the time is over.
 
         While others run the last ones it waits: one of them may die.
@@ -65,7 +66,7 @@ class Queue:
                 known = kinds(self.setup.trials)
                 count = Counter(known.values())
                 done = sum(count[kind] for kind in COUNTED)
-                if done >= trials or (until is not None and time.time() >= until):
+                if done >= trials or (limit is not None and limit.ends_trials(self.setup)):
                     return None
                 if done + count["running"] < trials and (count["waiting"] or not self.exhausted):
                     if (job := self._ask(trials, known)) is not None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
-import time
 from pathlib import Path
 
 from pipeline.config.config import Config
@@ -16,9 +15,10 @@ from pipeline.config.search_space.resolve import settle
 from pipeline.config.trees import at
 from pipeline.errors import FoldlineError, InputError, Problem, TrainingError
 from pipeline.files.atomic import write_text
-from pipeline.tuning import fresh_seeds, outputs
+from pipeline.tuning import fresh_seeds, outputs, time_limit
 from pipeline.tuning.queue import exclusive
 from pipeline.tuning.study import Setup, default_url, opened, shown
+from pipeline.tuning.time_limit import Limit
 from pipeline.tuning.workers import ENDLESS, run_workers, work
 
 
@@ -29,7 +29,7 @@ def run(
 
     The same command continues a study that was ended in any way: what is finished counts, what died goes on.
     The config's own values, where they lie in the space, are the first trial, so that a study ends at least as well
-    as it began. At the end, also after a timeout, the winner is trained again on fresh seeds.
+    as it began. At the end the winner is trained again on fresh seeds; a timeout includes that.
     Raises InputError on a space that cannot be searched, MismatchError where the study was made with another
     one, another config or other folds, TrainingError where no trial could be finished.
     """
@@ -44,19 +44,19 @@ def run(
         if count is not None and count < 1:
             raise InputError(Problem(name, f"found {count}", "at least 1"))
     with opened(config, url) as setup:
-        _say(setup, trials, url)
+        _say(setup, trials, url, timeout)
         with exclusive(config.study_dir / ".queue.lock"):
             if not setup.trials:
                 _enqueue_base(setup)
         write_text(config.study_dir / "config.yaml", dump(config))
-        until = time.time() + timeout if timeout is not None else None
+        limit = Limit.of(timeout)
         try:
-            run_workers(config, url, trials if trials is not None else ENDLESS, workers, until)
+            run_workers(config, url, trials if trials is not None else ENDLESS, workers, limit)
         finally:
             outputs.write(setup)
         if not setup.ranked:
             raise TrainingError(*(Problem("", line) for line in outputs.summary(setup)))
-        fresh_seeds.run(setup)
+        fresh_seeds.run(setup, limit)
         _report(setup, url)
     return config.study_dir
 
@@ -79,7 +79,8 @@ def main(config: Config, arguments: argparse.Namespace) -> None:
     given = arguments
     try:
         if given.worker is not None:
-            work(config, given.storage, given.trials, given.worker, given.until)
+            limit = None if given.until is None else Limit(given.until, given.timeout)
+            work(config, given.storage, given.trials, given.worker, limit)
         elif given.report:
             report(config, given.storage)
         else:
@@ -102,7 +103,7 @@ def _enqueue_base(setup: Setup) -> None:
         print(f"  the first trial: the config's own values, but for {', '.join(outside)}: outside the space, so drawn")
 
 
-def _say(setup: Setup, trials: int | None, url: str) -> None:
+def _say(setup: Setup, trials: int | None, url: str, timeout: float | None) -> None:
     tune, folder = setup.config.tune, setup.config.study_dir
     budget = [f"{name} {value}" for name in ("epochs", "subset", "size") if (value := getattr(tune, name)) is not None]
     lines = [
@@ -115,7 +116,7 @@ def _say(setup: Setup, trials: int | None, url: str) -> None:
     elif tune.pruner != "none":
         rule = " and, inside a fold, by its curve" if tune.epoch_rule else ""
         lines.append(f"  pruned by {tune.pruner} after a fold{rule}")
-    print("\n".join(lines), flush=True)
+    print("\n".join([*lines, *time_limit.said(setup, timeout)]), flush=True)
 
 
 def _report(setup: Setup, url: str) -> None:

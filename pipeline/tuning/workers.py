@@ -21,6 +21,7 @@ from pipeline.machine.processes import cores
 from pipeline.methods import samplers
 from pipeline.tuning.queue import Job, Queue
 from pipeline.tuning.study import Setup, opened
+from pipeline.tuning.time_limit import Limit
 
 if TYPE_CHECKING:
     from pipeline.batches.inputs import Inputs
@@ -37,7 +38,7 @@ ERRORS: dict[int, type[FoldlineError]] = {
 }
 
 
-def run_workers(config: Config, url: str, trials: int, workers: int, until: float | None) -> None:
+def run_workers(config: Config, url: str, trials: int, workers: int, limit: Limit | None = None) -> None:
     """Run the workers until the study has its trials; raise the error of the first one that fails.
 
     Also a single one is a process of its own: where the system kills it for want of memory, the trial fails at
@@ -50,7 +51,7 @@ def run_workers(config: Config, url: str, trials: int, workers: int, until: floa
         command = [sys.executable, "-m", "pipeline", "tune", "-c", str(config.study_dir / "config.yaml")]
         command += ["--set", f"train.threads={threads}", "--storage", url]
         command += ["--trials", str(trials), "--worker", str(number)]
-        command += ["--until", str(until)] if until is not None else []
+        command += ["--until", str(limit.until), "--timeout", str(limit.seconds)] if limit is not None else []
         return subprocess.Popen(command, env={**os.environ, **_gpu(number)}, start_new_session=True)
 
     processes = {number: start(number) for number in range(workers)}
@@ -88,8 +89,8 @@ def _gpu(number: int) -> dict[str, str]:
     return {"CUDA_VISIBLE_DEVICES": cards[number % len(cards)]} if len(cards) > 1 else {}
 
 
-def work(config: Config, url: str, trials: int, number: int = 0, until: float | None = None) -> None:
-    """Train trials until `trials` of the study are finished or the time `until` (seconds since 1970) is over.
+def work(config: Config, url: str, trials: int, number: int = 0, limit: Limit | None = None) -> None:
+    """Train trials until `trials` of the study are finished or its time is over.
 
     A trial fails with its reason where memory runs out, its loss is not finite or its model cannot be built;
     the study goes on. What a trial prints goes to trial.log in its folder. Raises TrainingError where nothing
@@ -106,7 +107,7 @@ def work(config: Config, url: str, trials: int, number: int = 0, until: float | 
     with opened(config, url) as setup:
         setup.study.pruner = samplers.pruner(config.tune.pruner, len(setup.folds))
         queue = Queue(setup, number)
-        while (job := queue.next(trials, until)) is not None:
+        while (job := queue.next(trials, limit)) is not None:
             failed = _train(setup, queue, job, check, inputs)
             failures = failures + 1 if failed else 0
             if failures >= MOST_FAILURES and not setup.ranked:

@@ -9,6 +9,7 @@ import pytest
 from synthetic import command, make_config, make_folds, pets
 
 from pipeline.cli import main
+from pipeline.config import trees
 from pipeline.config.config import Config
 from pipeline.config.loading import dump, load
 from pipeline.config.search_space import space as spaces
@@ -106,7 +107,7 @@ def test_a_changed_file_of_the_users_own_is_another_trial_and_another_study(tmp_
 def test_the_digits_study_begins_with_the_configs_own_values() -> None:
     config = load([Path(__file__).parents[2] / "configs/digits_untuned.yaml"])
     space, tree = read_space(config), config.model_dump(mode="json")
-    own = spaces.params(space, {entry.key: tune._at(tree, entry.key) for entry in space.all()})
+    own = spaces.params(space, {entry.key: trees.at(tree, entry.key) for entry in space.all()})
     assert {entry.key for entry in space.entries} == set(own)
 
 

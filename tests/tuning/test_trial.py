@@ -26,6 +26,7 @@ from pipeline.methods.metrics import METRICS
 from pipeline.prediction.predictions import Predictions
 from pipeline.tuning import fresh_seeds, outputs, trial, workers
 from pipeline.tuning.study import default_url, opened
+from pipeline.tuning.time_limit import Limit
 from pipeline.tuning.trial_results import find_incumbent, fold_score
 from pipeline.tuning.trial_states import kinds, ranked, reason
 
@@ -254,6 +255,20 @@ def test_fresh_seeds_and_folds_are_trained_once_each(study: Run, monkeypatch: py
     assert lines[3].startswith("  fresh folds, seed 7")
     tables = sorted(path.name for path in setup.config.study_dir.glob("f*"))
     assert len([name for name in tables if name.endswith("-f7")]) == 1 and "folds-7" in tables
+
+
+def test_the_winner_is_not_trained_again_where_no_time_is_left(
+    study: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study(1)
+    setup = study.setup  # type: ignore[attr-defined]
+    calls = len(study.calls)  # type: ignore[attr-defined]
+    monkeypatch.setattr(fresh_seeds, "fold_seconds", lambda _: 10.0)
+    fresh_seeds.run(setup, Limit.of(20))
+    assert len(study.calls) == calls and "no time is left to train the winner again" in capsys.readouterr().out  # type: ignore[attr-defined]
+    assert "not trained again yet" in fresh_seeds.summary(setup)[-1]
+    fresh_seeds.run(setup, Limit.of(3600))
+    assert len(study.calls) > calls  # type: ignore[attr-defined]
 
 
 def test_no_importance_is_drawn_where_all_trials_score_alike_and_it_is_said(study: Run) -> None:

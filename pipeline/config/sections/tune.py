@@ -54,7 +54,9 @@ class Tune(Section):
         3, A.NOTHING, "Trainings of the winner on other seeds, over all folds, as its score was chosen."
     )
     fresh_folds: Seed | None = key(None, A.NOTHING, "Train the winner on folds of this seed too.")
-    timeout: Positive | None = key(None, A.NOTHING, "Seconds; a trial that runs by then is finished.")
+    timeout: Positive | None = key(
+        None, A.NOTHING, "Seconds, `fresh_seeds` included; a trial that runs by then is finished."
+    )
     seed: Seed = key(42, A.NOTHING, "Seed of the sampler.")
 
     @field_validator("folds")
