@@ -94,7 +94,7 @@ def _table_hashes(config: Config) -> dict[str, str]:
     specs = {
         **{f"train {n}" if n > 1 else "train": spec for n, spec in enumerate(data.tables, 1)},
         **({"test": data.test} if data.test is not None else {}),
-        "sample_submission": data.sample_submission,
+        **({"sample_submission": data.sample_submission} if data.sample_submission is not None else {}),
         **{f"join {n}": join.table for n, join in enumerate(data.joins, 1)},
         **{f"extra {n}": extra.table for n, extra in enumerate(data.extra, 1)},
     }

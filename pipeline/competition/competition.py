@@ -16,9 +16,10 @@ from pipeline.competition.rows import external_rows, train_rows
 from pipeline.competition.rows.external_rows import Extra
 from pipeline.competition.rows.reader import Reader, predicted, sample_column
 from pipeline.competition.rows.rows import SHOWN, Findings, Rows, check_columns, check_sample_ids
-from pipeline.competition.sample_submission import asked_ids, check_sample, notes, to_fill, with_classes
+from pipeline.competition.sample_submission import answers, asked_ids, check_sample, notes, to_fill, with_classes
+from pipeline.competition.samples import made
 from pipeline.config.rules import topk_rules
-from pipeline.errors import InputError, Problem
+from pipeline.errors import InputError, Problem, some
 from pipeline.files.tables import texts
 from pipeline.methods.arrays import Array
 from pipeline.methods.tasks import TASKS
@@ -77,7 +78,7 @@ def survey(config: Config) -> tuple[Competition | None, Findings]:
         return None, findings
     reader, sample = Reader(config, root, findings), None
     if data.classes == "sample":
-        sample = reader.table(data.sample_submission, "data.sample_submission")
+        sample = reader.table(data.sample_name, "data.sample_submission")
         if sample is None:
             return None, findings
         config = _named_by(sample, config, findings)
@@ -95,7 +96,8 @@ def survey(config: Config) -> tuple[Competition | None, Findings]:
         train_rows.check_same(train, targets_IC, first_N, rows_I, reader)
     if train is not None:
         fold_columns.check(train, config, findings)
-    sample = sample or reader.table(data.sample_submission, "data.sample_submission")
+    if data.sample_submission is not None:
+        sample = sample or reader.table(data.sample_submission, "data.sample_submission")
     test, test_images = reader.test(sample), None
     if test is not None:
         key = "data.image" if data.test_image is None else "data.test_image"
@@ -103,7 +105,11 @@ def survey(config: Config) -> tuple[Competition | None, Findings]:
         test_images = None if found is None else reader.test_images(test, found)
         findings.add("test images that are training images", _shared(images or [], test_images or [], key))
     test_ids, _, test_rows_J = predicted(test, config, findings)
-    if sample is not None:
+    if data.sample_submission is None and test is not None and classes:
+        sample = Rows(test.path, made.form(test_ids.tolist(), config, answers(config, classes)))
+        columns = some([str(column) for column in sample.table.columns])
+        findings.notes.append(f"there is no sample submission: submission.csv is to have the columns {columns}")
+    elif sample is not None:
         _check_sample_ids(sample, test, test_ids, config, findings)
     if classes:
         extra = external_rows.read(reader, classes)

@@ -11,7 +11,7 @@ from pipeline.competition import tables
 from pipeline.competition.data_root import find_root, no_root
 from pipeline.competition.rows.rows import Rows, id_column
 from pipeline.competition.samples import columns as sample_columns
-from pipeline.competition.samples import long_rows, spelling
+from pipeline.competition.samples import long_rows, made, spelling
 from pipeline.competition.tables.file_names import Missing
 from pipeline.config.rules import decisions
 from pipeline.errors import InputError, Problem, nearest, problems_of, some
@@ -23,17 +23,23 @@ if TYPE_CHECKING:
 
     from pipeline.config.config import Config
 
+NO_SAMPLE = "data.sample_submission: null where there is none"
 UNNAMED = re.compile(r"(Unnamed: \d+)?")  # what pandas calls a column without a name
 
 
 def read_sample(config: Config) -> pd.DataFrame:
-    """Read the sample submission, every cell as text; raise InputError where there is none."""
+    """Read the sample submission, every cell as text; raise InputError where there is none.
+
+    Without rows, of the id column alone, where the config says that the competition has none.
+    """
     root, name = find_root(config.data.root), config.data.sample_submission
+    if name is None:
+        return made.form([], config, []).iloc[:, :1]
     if root is None:
         raise InputError(no_root(config.data.root))
     if (found := find_sample([root], name)) is None:
         why = "data.sample_submission is missing"
-        raise InputError(Problem(str(root / name), why, remedy="the submission copies its form"))
+        raise InputError(Problem(str(root / name), why, remedy=f"the submission copies its form; {NO_SAMPLE}"))
     return found.table
 
 
@@ -64,7 +70,7 @@ def id_name(sample: pd.DataFrame, config: Config) -> str:
 
 def check_sample(sample: pd.DataFrame, config: Config, classes: Sequence[str]) -> list[Problem]:
     """Return why this sample cannot be filled in, before anything is computed."""
-    place, own = config.data.sample_submission, config.submission
+    place, own = config.data.sample_name, config.submission
     columns = [str(column) for column in sample.columns]
     found = []
     if own.id is not None and own.id not in columns:
@@ -149,7 +155,7 @@ def _cell_problems(wanted: list[str], config: Config, classes: Sequence[str]) ->
     elif len(wanted) > 1 and cell in ("class_id", "top"):
         found = f"found {cell}, which is one column; the sample has {some(wanted)}"
     elif len(wanted) == 1 and task.regression and len(classes) > 1 and not known:
-        where = config.data.sample_submission
+        where = config.data.sample_name
         return [Problem(where, f"has one column, '{wanted[0]}', for the values {some(classes)}")]
     elif len(wanted) == 1 and cell == "probability" and len(classes) > 2 and not known:
         found = f"found probability, but '{wanted[0]}' is one column for {len(classes)} classes"

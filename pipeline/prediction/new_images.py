@@ -23,7 +23,7 @@ from pipeline.batches.rows import Images, Rows
 from pipeline.competition.image_paths import Source
 from pipeline.competition.rows.new_images import NewImages, find
 from pipeline.competition.rows.rows import SHOWN
-from pipeline.competition.sample_submission import asked_ids
+from pipeline.competition.sample_submission import asked_ids, read_sample
 from pipeline.config.config import Config
 from pipeline.config.rules import decisions, topk_rules
 from pipeline.config.run_configs import of_run
@@ -223,6 +223,8 @@ def _submission(
 
     A sample beside the images that asks for some of them must fit all of them; others belong to other tests.
     """
+    if config.data.sample_submission is None:
+        return filling.build(read_sample(config), config, classes, new.ids, probs_NC, decided_NC), ""
     if new.sample is None:
         return None, "there is no sample submission beside the test or below data.root"
     sample = new.sample.table

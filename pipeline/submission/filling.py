@@ -1,5 +1,6 @@
 """Turn predictions into the table that the competition accepts: the sample submission, filled in.
 
+Without a sample (`data.sample_submission: null`) the test's ids make one (samples/made.py).
 Columns, rows and their order are the sample's: an id that it repeats is answered in each of its rows, and an
 index column without a name is copied. What stands in a cell (`submission.cell: auto`):
 
@@ -35,7 +36,7 @@ import numpy as np
 
 from pipeline.competition.sample_submission import UNNAMED, answers, asked_ids, check_sample, heads_of, id_name, to_fill
 from pipeline.competition.samples import columns as sample_columns
-from pipeline.competition.samples import long_rows, spelling
+from pipeline.competition.samples import long_rows, made, spelling
 from pipeline.config.rules import decisions
 from pipeline.errors import InputError, MismatchError, Problem, some
 from pipeline.methods import topk
@@ -69,6 +70,8 @@ def build(
     Raises InputError where the sample is wrong, MismatchError where our predictions are: an id missing,
     unknown or twice, a value that is NaN or infinite, a probability outside [0, 1].
     """
+    if config.data.sample_submission is None:
+        sample = made.form(ids.tolist(), config, answers(config, classes))
     if problems := check_sample(sample, config, classes):
         raise InputError(*problems)
     if heads := heads_of(config, classes):
@@ -108,7 +111,7 @@ def _long(
 
 
 def _misfits(asked: list[str], ids: Array, probs_NC: Array, config: Config) -> list[Problem]:
-    place, listed = config.data.sample_submission, ids.tolist()
+    place, listed = config.data.sample_name, ids.tolist()
     known, wanted = set(listed), set(asked)
     bounds = (-np.inf, np.inf) if TASKS[config.data.task].regression else (0, 1)
     held_NX = probs_NC.values_NK if isinstance(probs_NC, topk.Top) else probs_NC
@@ -142,7 +145,7 @@ def _cells(
     if isinstance(shown_NC, topk.Top) and len(shown_NC) * len(columns) > MOST_CELLS:
         found = f"wants {len(shown_NC):,} × {len(columns):,} cells, more than the {MOST_CELLS:,} that are written"
         remedy = "submission.cell: label, class_id or top need one column"
-        raise InputError(Problem(config.data.sample_submission, found, remedy=remedy))
+        raise InputError(Problem(config.data.sample_name, found, remedy=remedy))
     shown = sample_columns.shown(columns, config, classes)
     cells = {column: one.of(partial(_cell, shown_NC, cell)) for column, one in shown.items()}
     if cell != "probability":  # a grader of classes refuses 3.0

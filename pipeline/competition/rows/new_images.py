@@ -11,7 +11,7 @@ from pipeline.competition.image_paths import Source
 from pipeline.competition.rows import new_files
 from pipeline.competition.rows.reader import Reader, predicted, sample_column
 from pipeline.competition.rows.rows import SHOWN, Findings, Rows, check_columns
-from pipeline.competition.sample_submission import find_sample
+from pipeline.competition.sample_submission import asked_ids, find_sample
 from pipeline.competition.tables import columns
 from pipeline.errors import InputError, Problem
 from pipeline.files.archives import NAMED
@@ -65,9 +65,11 @@ def _table(path: Path, config: Config, findings: Findings) -> NewImages:
         raise InputError(*findings.problems(SHOWN))
     column = sample_column(rows.table, config)
     if column is not None and column != data.id and data.id not in rows.table:
-        rows = replace(rows, table=rows.table.rename(columns={column: data.id}))
+        names = asked_ids(rows.table, config) if config.submission.rows is not None else rows.table[column]
+        rows = replace(rows, table=rows.table.assign(**{data.id: names}))
     check_columns(rows, {"data.id": [data.id]}, findings)
-    repeats = data.duplicates != "error" or path.name == Path(data.sample_submission).name
+    repeats = data.duplicates != "error" or path.name == Path(data.sample_name).name
+    repeats |= config.submission.rows is not None
     rows = readers[0].unique(rows, soft=False, repeats=repeats)
     if rows is None:
         raise InputError(*findings.problems(SHOWN))
@@ -90,7 +92,8 @@ def _own_test(config: Config, findings: Findings) -> NewImages:
         remedy = "name the images with --test, or the folder with --set data.root=…"
         raise InputError(replace(no_root(data.root), remedy=remedy))
     reader = Reader(config, root, findings)
-    sample = reader.table(data.sample_submission, "data.sample_submission") if data.test is None else None
+    asks = data.test is None and data.sample_submission is not None
+    sample = reader.table(data.sample_name, "data.sample_submission") if asks else None
     rows = reader.test(sample)
     if sample is not None and rows is None:
         check_columns(sample, {"data.id": [config.submission.id or data.id]}, findings)
@@ -107,6 +110,7 @@ def _named(rows: Rows, images: list[Source], folder: Path, config: Config, findi
     if findings.kinds:
         raise InputError(*findings.problems(SHOWN))
     root, name = find_root(config.data.root), config.data.sample_submission
-    sample = find_sample([folder, *([root] if root is not None else [])], name)
-    is_own = sample is not None and sample.path == folder / name
+    folders = [folder, *([root] if root is not None else [])]
+    sample = find_sample(folders, name) if name is not None else None
+    is_own = sample is not None and name is not None and sample.path == folder / name
     return NewImages(ids, images, rows_J, texts(rows.table[config.data.id]), sample, is_own, tuple(findings.notes))

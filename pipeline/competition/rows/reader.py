@@ -13,7 +13,7 @@ from pipeline.competition import tables
 from pipeline.competition.image_paths import Found, ImagePaths, Source
 from pipeline.competition.rows import where
 from pipeline.competition.rows.rows import Findings, Rows, check_columns, check_ids, id_column
-from pipeline.competition.sample_submission import asked_ids, id_name
+from pipeline.competition.sample_submission import NO_SAMPLE, asked_ids, id_name
 from pipeline.competition.tables import columns, duplicates, json_arrays
 from pipeline.competition.tables.file_names import Missing
 from pipeline.competition.templates import fill
@@ -56,7 +56,9 @@ class Reader:
             self.findings.notes += [f"{spec}: {note}" for note in rows.notes]
             return rows
         except Missing as error:
-            problems = [replace(one, found=f"{key} is {one.found}") for one in error.problems]
+            more = f"; {NO_SAMPLE}" if key == "data.sample_submission" else ""
+            said = error.problems
+            problems = [replace(one, found=f"{key} is {one.found}", remedy=f"{one.remedy}{more}") for one in said]
         except ValueError as error:
             problems = list(problems_of(error))
         except OSError as error:

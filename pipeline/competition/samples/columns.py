@@ -87,6 +87,8 @@ def cell_kind(cells: pd.DataFrame, config: Config, classes: Sequence[str]) -> st
         return config.submission.cell
     if task.regression:
         return "value"
+    if config.data.sample_submission is None and len(cells.columns) > 1 and reads == "labels":
+        return "label"
     if len(cells.columns) > 1 or column in {*classes, *(config.submission.columns or {})}:
         return "probability"
     if reads == "ranking":
@@ -126,7 +128,7 @@ def positive(wanted: pd.DataFrame, config: Config, classes: Sequence[str]) -> st
 
 def problems(wanted: Sequence[str], config: Config, classes: Sequence[str]) -> list[Problem]:
     """Return which columns have no class, which classes no column, and what cannot be summed."""
-    place, named, task = config.data.sample_submission, config.submission.columns or {}, TASKS[config.data.task]
+    place, named, task = config.data.sample_name, config.submission.columns or {}, TASKS[config.data.task]
     found, known = [], f"known: {some(classes)}"
     for column, value in named.items():
         names, _, sums = held(value)

@@ -48,7 +48,7 @@ def problems(
     sample: pd.DataFrame, column: str, wanted: Sequence[str], config: Config, names: Sequence[str]
 ) -> list[Problem]:
     """Return which rows cannot be read, and which id lacks the row of which class."""
-    place, rows = str(config.data.sample_submission), str(config.submission.rows)
+    place, rows = config.data.sample_name, str(config.submission.rows)
     if "{" not in rows and rows not in sample:
         there = some([str(name) for name in sample.columns])
         return [Problem("submission.rows", f"'{rows}' is no column of {place}", remedy=f"it has {there}")]

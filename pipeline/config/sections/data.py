@@ -31,7 +31,11 @@ class Data(Section):
         "train.csv", A.ROWS | A.FOLDS, "Training table; several stand one below the other."
     )
     test: str | None = key(None, A.ROWS, "Test table; null: the ids come from the sample submission.")
-    sample_submission: str = key("sample_submission.csv", A.ROWS, "The sample submission, whose form is copied.")
+    sample_submission: str | None = key(
+        "sample_submission.csv",
+        A.ROWS,
+        "The sample submission, whose form is copied; null: there is none, and the test's ids make one.",
+    )
     joins: list[Join] = key([], A.ROWS, "Further tables whose columns are added by a key.")
     derive: TextKeys[dict[str, str | Derived]] = key(
         {}, A.ROWS, "New column -> template over columns, or how it comes from one; in order."
@@ -119,7 +123,17 @@ class Data(Section):
         if self.test_where and self.test is None:
             remedy = "name the table that holds the test rows, which may be data.train's"
             raise Refused(Problem("test_where", "chooses rows of data.test, which is null", remedy=remedy))
+        if self.sample_submission is None and self.classes == "sample":
+            raise Refused(Problem("classes", "found sample, but data.sample_submission is null", "a list"))
+        if self.sample_submission is None and self.test is None:
+            remedy = "name the table or the folder of the test"
+            raise Refused(Problem("test", "null takes the ids of data.sample_submission, which is null", remedy=remedy))
         return self
+
+    @property
+    def sample_name(self) -> str:
+        """Return how messages call the sample submission."""
+        return self.sample_submission or "submission.csv"
 
     @property
     def targets(self) -> list[str]:
