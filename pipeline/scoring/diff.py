@@ -22,6 +22,7 @@ from pipeline.folds.fold_table import FoldTable
 from pipeline.methods.arrays import Array
 from pipeline.methods.metrics import find
 from pipeline.methods.resampling import Interval
+from pipeline.prediction import class_order
 from pipeline.prediction.oof import find_run, id_problems, other_classes, read_run
 from pipeline.prediction.predictions import Predictions
 from pipeline.scoring.evaluation import LEVEL, ROUNDS, Evaluator
@@ -75,9 +76,10 @@ def between(folders: Sequence[Path], config: Config) -> list[str]:
 def _compared(folders: Sequence[Path], scored: Sequence[Config], by: Config) -> tuple[Found, list[str]]:
     _same_folds(folders)
     table, sides, problems = fold_table.read(by), list[Side](), list[Problem]()
+    order = class_order.predicted(by, table) if by.data.heads else None
     for folder, config in zip(folders, scored, strict=True):
         try:
-            sides.append(_read(folder, config, table))
+            sides.append(_read(folder, config, table, order))
         except FoldlineError as error:
             problems += error.problems
     if problems:
@@ -134,10 +136,11 @@ def _same_folds(folders: Sequence[Path]) -> None:
         raise MismatchError(Problem("different folds", f"{one}, {other}", remedy=remedy))
 
 
-def _read(folder: Path, config: Config, table: FoldTable) -> Side:
-    """Read a run's folds, those it has, or a blend's OOF rows."""
+def _read(folder: Path, config: Config, table: FoldTable, order: Sequence[str] | None) -> Side:
+    """Read a run's folds, those it has, with heads in this order, or a blend's OOF rows."""
     if any(folder.glob("fold*/valid.npz")):
-        made = read_run(folder, table, composite=config.submission.composite, partial=True, test=False)
+        names = config.submission.composite
+        made = read_run(folder, table, classes=order, composite=names, partial=True, test=False)
         return Side(folder.name, made.classes, made.ids, made.fold_N, made.oof(config.tta))
     path = folder / "blend_oof.csv"
     if not path.is_file():

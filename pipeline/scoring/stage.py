@@ -22,7 +22,8 @@ from pipeline.folds import fold_table
 from pipeline.methods.arrays import Array
 from pipeline.methods.metrics import METRICS, find, per_class
 from pipeline.methods.tasks import TASKS
-from pipeline.prediction.oof import predicted_folds, prediction_files, read_run
+from pipeline.prediction import class_order
+from pipeline.prediction.oof import RunPredictions, predicted_folds, prediction_files, read_run
 from pipeline.scoring import baseline
 from pipeline.scoring.evaluation import Evaluator
 from pipeline.scoring.scores import scores, shown, truth
@@ -70,7 +71,7 @@ def fields(config: Config, folds: Sequence[int]) -> fingerprints.Fields:
 def _score(
     config: Config, table: fold_table.FoldTable, partial: bool
 ) -> tuple[dict[str, Any], pd.DataFrame, pd.DataFrame]:
-    made = read_run(config.run_dir, table, composite=config.submission.composite, partial=partial)
+    made = _read(config, config.run_dir, table, partial)
     task, metric = TASKS[config.data.task], find(config.metric)
     evaluator = Evaluator.of(config, table, made.ids, made.fold_N, made.classes)
     targets_NC, tta_NC = evaluator.targets_NC, made.oof(config.tta)
@@ -118,10 +119,18 @@ def _score(
     return report, oof, prediction_tables.table([made.test_ids], FIXED[:1], made.test(config.tta), made.classes)
 
 
+def _read(
+    config: Config, folder: Path, table: fold_table.FoldTable, partial: bool, test: bool = True
+) -> RunPredictions:
+    """Read a run; heads in the order of the truth, as combinations called 0, 1, … do not say which they are."""
+    classes = class_order.predicted(config, table) if config.data.heads else None
+    names = config.submission.composite
+    return read_run(folder, table, classes=classes, composite=names, partial=partial, test=test)
+
+
 def _last_epoch(config: Config, table: fold_table.FoldTable, partial: bool) -> dict[str, Any]:
     """Score the last epoch, which was not chosen on these rows, on the views it was predicted with."""
-    names = config.submission.composite
-    made = read_run(config.run_dir / "last", table, composite=names, partial=partial, test=False)
+    made = _read(config, config.run_dir / "last", table, partial, test=False)
     views = config.tta if set(config.tta) <= set(made.views) else ["identity"]
     targets_NC = truth(config, table, made.ids, made.classes)
     task = TASKS[config.data.task]

@@ -12,6 +12,7 @@ from synthetic import CLASSES, TEST_IDS, command, make_config, make_folds, make_
 
 from pipeline.config.config import Config
 from pipeline.config.loading import dump
+from pipeline.files.atomic import read_json
 from pipeline.files.tables import read_text_table
 from pipeline.folds.fold_table import FoldTable
 from pipeline.prediction.predictions import Predictions
@@ -194,5 +195,11 @@ def test_the_heads_of_runs_are_combined_in_the_config_s_order(tmp_path: Path, te
     assert found.columns.tolist() == ["id", *cell.classes]
     wanted = pd.concat(parts["valid"]).loc[table.ids, list(FOUR)]
     np.testing.assert_allclose(found[list(cell.classes)].astype(float), wanted, atol=1e-6)
+    done = command("score", "-c", tmp_path / "config.yaml", "--set", "run=turned")
+    assert done.returncode == 0, done.stderr
+    scored = read_text_table(run.run_dir / "oof.csv")
+    np.testing.assert_allclose(scored[list(cell.classes)].astype(float), wanted, atol=1e-6)
+    right = wanted.to_numpy().argmax(1) == (HEADS["mask"] == "on") * 2 + (HEADS["age"] == "b")
+    assert read_json(run.run_dir / "scores.json")["variants"]["tta"]["pooled"] == pytest.approx(right.mean())
     test = (sum(one.loc[TEST_IDS] for one in parts["test"]) / table.n)[list(FOUR)].set_axis(list(cell.classes), axis=1)
     assert_equal(read_text_table(config.run_dir / "submission.csv"), submitted(config, cell, test))
