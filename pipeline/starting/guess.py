@@ -28,6 +28,7 @@ GROUPS = (  # the clearest first
     *("lesion", "group", "seq", "sequence", "session", "specimen", "plot", "field", "family"),
 )
 FEWEST_GROUPS = 10  # of which five folds can still be made
+MOST_FOLDS = 20  # values of a column of folds
 FOLDS = {"fold", "folds", "kfold", "split", "subset", "partition", "set", "usage"}
 INSTEAD = {"f1": {"multiclass": "f1_macro", "ordinal": "f1_macro", "multilabel": "f1_micro"}}  # where one says F1 alone
 
@@ -67,6 +68,7 @@ def guess(folder: Folder) -> tuple[list[Guess], list[str], int]:
         _by_rule(rule, guesses, sample, notes)
     _repeats(train.table, id_, [name for name in target.columns if name in train.table], guesses)
     _group(train, test, {id_, *target.columns}, guesses, notes)
+    _own_folds(train, test_columns, {id_, *target.columns}, guesses)
     if test is not None:
         unused = [str(column) for column in train.table.columns if column not in test.columns]
         absent = [column for column in unused if column not in (*target.columns, "path", "file")]
@@ -222,6 +224,17 @@ def _test_pictures(
     guesses += _together(guesses, sources.explained(found))
     if found.template != own:
         guesses.append(("data.test_image", found.template, f"reaches {found.count} pictures of {found.rows} rows"))
+
+
+def _own_folds(train: Train, test_columns: Sequence[str], used: set[str], guesses: list[Guess]) -> None:
+    """Take a column called fold that holds few whole numbers as the table's own folds."""
+    for column in map(str, train.table.columns):
+        values = set(train.table[column])
+        named = {"fold", "folds", "kfold"} & set(words(column)) and column not in used and column not in test_columns
+        if named and 2 <= len(values) <= MOST_FOLDS and all(re.fullmatch(r"-?\d+(\.0)?", value) for value in values):
+            guesses[:] = [guess for guess in guesses if guess[0] != "folds.rare"]
+            guesses.append(("folds.column", column, f"the table's own {len(values)} folds"))
+            return
 
 
 def _reached(folder: Folder, rows: pd.DataFrame, template: str, id_: str) -> Found | None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pipeline.competition.cells import COMMA, decimal_points, recast, truth_values
 from pipeline.competition.labels import natural
 from pipeline.errors import InputError, Problem
 from pipeline.methods.metrics import find
@@ -19,13 +20,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Guess = tuple[str, Any, str]  # dotted key, value, why
-TRUTH = {
-    form: value
-    for word, value in (("False", "0"), ("No", "0"), ("True", "1"), ("Yes", "1"))
-    for form in (word, word.lower(), word.upper())
-}
 INTEGER, NUMBER = re.compile(r"-?\d+"), re.compile(r"-?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
-COMMA, AMOUNT = re.compile(r"-?\d+,\d+"), re.compile(r"-?[\d.,]+([eE][-+]?\d+)?")
+AMOUNT = re.compile(r"-?[\d.,]+([eE][-+]?\d+)?")
 WHOLE = re.compile(r"-?\d+(\.0*)?")
 GRADES = {"diagnosis", "grade", "level", "severity", "stage", "rating", "score", "quality", "degree", "kl"}
 CATEGORIES = {"category", "class", "label", "species", "id", "type", "kind", "breed"}
@@ -68,7 +64,8 @@ def one(train: pd.DataFrame, column: str, sample: pd.DataFrame, metric: str | No
     asked = str(sample.columns[0])
     same = asked.lower() == column.lower()
     why = "as the sample submission" if same else f"not in the test table; the sample submission asks for '{asked}'"
-    cells = [cell.strip() for cell in train[column] if not meaning.is_blank(cell)]
+    read = recast(train[column], decimal_points(train[column]))
+    cells = [cell.strip() for cell in read if not meaning.is_blank(cell)]
     wanted = [cell.strip() for cell in sample[asked] if not meaning.is_blank(cell)]
     guesses: list[Guess] = [("data.target", column, why)]
     separator = _separator(cells)
@@ -91,8 +88,8 @@ def one(train: pd.DataFrame, column: str, sample: pd.DataFrame, metric: str | No
             guesses.append(("decision.min_labels", 1, "every row has a label in training"))
         return guesses + LABELS
     if not numeric and all(COMMA.fullmatch(kind) for kind in kinds):
-        found = f"its cells are numbers with a decimal comma, as '{kinds[0]}'"
-        raise InputError(Problem(f"column '{column}'", found, "a decimal point", "replace the commas in the table"))
+        found = f"its cells are numbers with commas, as '{kinds[0]}', which may part thousands"
+        raise InputError(Problem(f"column '{column}'", found, "numbers without", "take them out of the table"))
     if len(cells) < len(train):
         guesses += unlabelled(len(train) - len(cells), len(train))
     if len(kinds) == 2 and (are_classes or not numeric):
@@ -116,8 +113,8 @@ def one(train: pd.DataFrame, column: str, sample: pd.DataFrame, metric: str | No
 
 def several(train: pd.DataFrame, columns: list[str]) -> list[Guess]:
     """Return the guesses for several target columns, which are those of the sample submission."""
-    cells_NC = train[columns].map(lambda cell: "" if meaning.is_blank(cell) else cell.strip().lower())
-    values_NC = cells_NC.replace({"true": "1", "false": "0", "yes": "1", "no": "0"})
+    cells_NC = train[columns].map(lambda cell: "" if meaning.is_blank(cell) else cell.strip())
+    values_NC = cells_NC.apply(lambda cells: recast(cells, truth_values(cells) | decimal_points(cells)))
     texts = [cell for column in columns for cell in set(values_NC[column]) if cell and not NUMBER.fullmatch(cell)]
     guesses: list[Guess] = [("data.target", columns, "the columns of the sample submission")]
     if texts:
@@ -126,9 +123,6 @@ def several(train: pd.DataFrame, columns: list[str]) -> list[Guess]:
             ("data.task", "multiclass", f"several columns of labels, as {texts[0]}"),
             ("data.heads", True, "a head for each"),
         ]
-    if words_of := sorted({cell for name in columns for cell in set(train[name])} & TRUTH.keys()):
-        derive = {name: {"column": name, "values": {cell: TRUTH[cell] for cell in words_of}} for name in columns}
-        guesses.append(("data.derive", derive, f"{' and '.join(words_of)} are 1 and 0"))
     known = values_NC.replace({"": "nan"}).to_numpy(np.float64)
     blank = int(np.isnan(known).any(1).sum())
     found = set(known[~np.isnan(known)].tolist())

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from pipeline.competition.cells import is_nothing
 from pipeline.starting.folder import words
 
-BLANK = {"", "nan", "<na>", "null", "n/a", "na"}
 POSITIVE = {
     *("yes", "true", "positive", "abnormal", "malignant", "sick", "diseased", "infected", "defective", "defect"),
     *("present", "fake", "anomaly", "damaged"),
@@ -32,7 +32,7 @@ SCALES = (  # ordered words, of which some may be absent
 
 def is_blank(cell: str) -> bool:
     """Tell whether a cell holds no label: nothing, or what a program wrote for nothing."""
-    return cell.strip().lower() in BLANK
+    return is_nothing(cell.strip())
 
 
 def is_negative(label: str) -> bool:

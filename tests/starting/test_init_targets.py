@@ -121,16 +121,18 @@ def test_a_metric_of_values_makes_amounts_of_few_whole_numbers() -> None:
 
 def test_columns_of_truth_values_of_uncertain_cells_and_of_gaps() -> None:
     found = guessed({"cat": turns(["True", "False"]), "dog": turns(["False", "True"])}, {"cat": [0], "dog": [1]})
-    assert found["data.derive"]["cat"] == {"column": "cat", "values": {"False": "0", "True": "1"}}
+    assert found["data.task"] == "multiclass" and "data.heads" not in found
     found = guessed({"a": turns(["1.0", "0.0", "-1.0", ""]), "b": turns(["", "1.0"])}, {"a": [0.5], "b": [0.5]})
     assert found["data.task"] == "multilabel" and found["data.derive"]["a"]["values"] == {"": "0", "-1.0": "0.5"}
     found = guessed({"h": turns(["0.2", "0.7", ""]), "w": turns(["0.1", "0.9", "0.5"])}, {"h": [0.5], "w": [0.5]})
-    assert found["data.task"] == "regression" and "data.heads" not in found
+    assert found["data.task"] == "regression" and found["data.unlabelled"] == "skip"
 
 
-def test_a_decimal_comma_is_named() -> None:
-    with pytest.raises(InputError, match=r"column 'score': its cells are numbers with a decimal comma, as '50,5'"):
-        guessed({"score": [f"{50 + n},5" for n in range(40)]}, {"score": [0.5]})
+def test_commas_in_numbers_are_decimal_or_asked() -> None:
+    found = guessed({"score": [f"{50 + n},5" for n in range(40)]}, {"score": [0.5]})
+    assert (found["data.task"], found["data.range"]) == ("regression", [50.5, 89.5])
+    with pytest.raises(InputError, match=r"column 'score': its cells are numbers with commas, as '1,100'"):
+        guessed({"score": [f"1,{100 + n}" for n in range(40)]}, {"score": [0.5]})
 
 
 @pytest.mark.parametrize(
