@@ -13,7 +13,7 @@ from pipeline.competition.tables import read_table
 from pipeline.competition.templates import fill
 from pipeline.errors import InputError, Problem, some
 from pipeline.methods.metrics import find as find_metric
-from pipeline.starting import description, searching, sources, targets
+from pipeline.starting import description, pictures, sources, targets
 from pipeline.starting.class_folders import TEST
 from pipeline.starting.folder import Folder, words
 from pipeline.starting.kinds import Guess
@@ -41,6 +41,7 @@ def guess(folder: Folder) -> tuple[list[Guess], list[str], int]:
     path, sample, columns = sources.sample(folder)
     sample_id = str(sample.columns[0])
     train = sources.train(folder, path, sample)
+    sample = sample if train.sample is None else train.sample
     guesses: list[Guess] = list(train.guesses)
     notes = list(folder.notes)
     if folder.links:
@@ -192,8 +193,8 @@ def _test_pictures(
         return
     rows = sample.rename(columns={sample.columns[0]: id_}).iloc[:, :1] if test is None else test
     derive = {name: how for name, how in train.found.derive.items() if how["column"] in rows and name not in rows}
-    rows, own = searching.widened(rows, derive), train.found.template
-    taken = set(folder.resolve(searching.widened(train.table, train.found.derive), own).images)
+    rows, own = pictures.widened(rows, derive), train.found.template
+    taken = set(folder.resolve(pictures.widened(train.table, train.found.derive), own).images)
     moved = re.sub("train(ing)?", "test", own)
     found = None
     for template in dict.fromkeys((moved, own) if moved != own else (own,)):  # test rows may lie in one sub-folder
@@ -203,7 +204,7 @@ def _test_pictures(
             found = candidate
             break
     else:
-        found = searching.find(rows, folder, "test", [*derive, train.found.column, id_])
+        found = pictures.find(rows, folder, "test", [*derive, train.found.column, id_])
         if found is not None and not found.derive and taken & set(folder.resolve(rows, found.template).images):
             found = None
         partly = [_reached(folder, rows, template, id_) for template in (moved, own)]

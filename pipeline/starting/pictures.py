@@ -1,12 +1,16 @@
-"""Find the template that leads from a table's rows to the pictures: train_images/{patient_id}/{image_id}.png."""
+"""Find the template that leads from a table's rows to the pictures: train_images/{patient_id}/{image_id}.png.
+
+Where no column of the table names the files, one is derived from it.
+"""
 
 from __future__ import annotations
 
 import itertools
 import os
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from pipeline.competition.image_folders import ARRAYS, FLOAT
@@ -22,6 +26,12 @@ MOST = 0.9  # share of the rows that a part of a path must fit
 RAW = {".dcm", ".dicom", *ARRAYS}  # pictures come first where both lie there
 BESIDE = {"mask", "masks", "segmentation", "segmentations", "seg", "annotations", "thumbnails", "depth"}
 SLICES = ("[0]", "[1]", "[2]", "[:1]", "[:2]", "[:3]", "[-1]", "[-2:]")  # sub-folders by an id's characters
+FEWEST = 0.9  # share of the rows' pictures below which further ways are tried
+DERIVED = {  # name of the new column -> the pattern that finds it in a cell
+    "inner": "/(.+)",  # an archive may lack the top folder that the table names
+    "name": r"[^/\\]+$",  # absolute paths, paths of another machine, backslashes
+    "stem": r"([^/\\]+?)(?:\.[^./\\]*)?$",  # an ending that the files do not have, 1000.0
+}
 
 
 @dataclass(frozen=True)
@@ -41,6 +51,24 @@ class Found:
 
 
 def find(table: pd.DataFrame, folder: Folder, part: str, prefer: Sequence[str]) -> Found | None:
+    """Return how the rows' pictures are found: by a template, else by one over a column that is derived."""
+    best = by_template(table, folder, part, prefer)
+    if best is not None and best.share >= FEWEST:
+        return best
+    found = _derived(table, folder, part, prefer)
+    return found if found is not None and found.count > (best.count if best else 0) else best
+
+
+def widened(table: pd.DataFrame, derive: dict[str, dict[str, str]]) -> pd.DataFrame:
+    """Return the table with derived columns; a cell that gives none is blank."""
+    new = {}
+    for name, how in derive.items():
+        found = [re.search(how["pattern"], cell) for cell in table[how["column"]]]
+        new[name] = [match[match.re.groups] if match else "" for match in found]
+    return table.assign(**new)
+
+
+def by_template(table: pd.DataFrame, folder: Folder, part: str, prefer: Sequence[str]) -> Found | None:
     """Return the template that reaches most pictures, or None where none reaches half.
 
     `part` is train or test: a folder called so comes first, one called like the other last; `prefer` are columns
@@ -132,3 +160,29 @@ def _same(names: Iterable[str]) -> str:
     """Return what names begin with."""
     letters = itertools.takewhile(lambda letters: len(set(letters)) == 1, zip(*names, strict=False))
     return "".join(letter[0] for letter in letters)
+
+
+def _derived(table: pd.DataFrame, folder: Folder, part: str, prefer: Sequence[str]) -> Found | None:
+    """Return the template over a column that is derived from another one."""
+    rows = table.iloc[:: max(1, len(table) // LOOKED_AT)]
+    for column in sorted(map(str, table.columns), key=lambda column: column not in prefer):
+        if rows[column].nunique() * 2 <= len(rows):
+            continue
+        for name, pattern in DERIVED.items():
+            derive = {_free(name, table): {"column": column, "pattern": pattern}}
+            (new,) = derive
+            narrow = widened(rows[[column]], derive)
+            if narrow[new].nunique() * 4 <= len(rows) or (narrow[new] == narrow[column]).all():
+                continue
+            if by_template(narrow[[new]], folder, part, []) is None:
+                continue
+            found = by_template(widened(table, derive), folder, part, [new])
+            if found is not None and f"{{{new}" in found.template:
+                return replace(found, column=column, derive=derive)
+    return None
+
+
+def _free(name: str, table: pd.DataFrame) -> str:
+    """Return a name that no column has."""
+    taken = {str(column).lower() for column in table.columns}
+    return next(one for one in (name, *(f"{name}_{n}" for n in range(2, 1000))) if one not in taken)

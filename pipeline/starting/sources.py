@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.competition.tables import read_table
 from pipeline.errors import InputError, Problem, problems_of
-from pipeline.starting import class_folders, searching
+from pipeline.starting import class_folders, long_rows, pictures
 from pipeline.starting.class_folders import TEST, VALID
 from pipeline.starting.folder import Folder, words
 from pipeline.starting.kinds import Guess
@@ -30,6 +30,7 @@ class Train:
     found: Found | None  # None: arrays in records
     guesses: list[Guess]
     paired: bool = False  # the same file names stand in every class
+    sample: pd.DataFrame | None = None  # with a row per id, where the sample has one per id and class
 
 
 def sample(folder: Folder) -> tuple[str, pd.DataFrame, list[str]]:
@@ -65,8 +66,13 @@ def train(folder: Folder, taken: str, sample: pd.DataFrame) -> Train:
         except (ValueError, OSError) as error:
             unread.append(f"{path} {_reason(error)}")
             continue
+        for long in long_rows.of_sample(sample):
+            if (wide := long_rows.of_train(table, long)) is not None:
+                found = pictures.find(wide[0], folder, "train", ["image"])
+                if found is not None:
+                    return _long(path, wide, found, long)
         prefer = [name for name in table.columns if name.lower() == str(sample.columns[0]).lower()]
-        if (found := searching.find(table, folder, "train", prefer)) is not None:
+        if (found := pictures.find(table, folder, "train", prefer)) is not None:
             return _with_others(folder, [other for other in tables if other != path], path, table, found)
         if path.endswith(".json") and (arrays := _arrays(folder, path)):
             return Train(table, None, [("data.train", path, "records that hold their images"), *arrays])
@@ -80,6 +86,15 @@ def train(folder: Folder, taken: str, sample: pd.DataFrame) -> Train:
     wanted = f"a table whose cells lead to pictures ({there}), a folder per class, or labels in file names"
     remedy = "; ".join([*unread[:3], *folder.notes]) or "write the config by hand, as those in configs/competitions"
     raise InputError(Problem(str(folder.root), "no training rows found", wanted, remedy))
+
+
+def _long(path: str, wide: tuple[pd.DataFrame, list[Guess]], found: Found, long: long_rows.Long) -> Train:
+    """Return training rows of which each class has a row in the sample, and perhaps in the table."""
+    table, guesses = wide
+    rows: Guess = ("submission.rows", "{id}_{class}", "the sample has a row per id and class")
+    image: Guess = ("data.image", found.template, f"reaches {found.count} pictures of {found.rows} rows")
+    train: Guess = ("data.train", path, "its cells lead to pictures")
+    return Train(table, found, [train, *guesses, *explained(found), image, rows], sample=long.sample)
 
 
 def _reason(error: Exception) -> str:

@@ -205,6 +205,36 @@ def test_tables_in_archives_and_what_lies_beside_them(tmp_path: Path) -> None:
     assert len(competition.images) == 24
 
 
+@pytest.mark.parametrize("long", [True, False])
+def test_a_sample_with_a_row_per_id_and_class(long: bool, tmp_path: Path) -> None:
+    root, kinds = tmp_path / "scans", ["bleed", "old_bleed", "any"]
+    for n in range(24):
+        picture(root / f"train/im{n}.png", n)
+    for n in range(6):
+        picture(root / f"test/te{n}.png", n)
+    truth = {(n, kind): (n >> k) % 2 for n in range(24) for k, kind in enumerate(kinds)}
+    if long:
+        table(root / "train.csv", {"ID": [f"im{n}_{kind}" for n, kind in truth], "Label": truth.values()})
+    else:
+        columns = {kind: [truth[n, kind] for n in range(24)] for kind in kinds}
+        table(root / "train.csv", {"ID": [f"im{n}" for n in range(24)], **columns})
+    asked = [f"te{n}_{kind}" for n in range(6) for kind in kinds]
+    table(root / "sample_submission.csv", {"ID": asked, "Label": [0.5] * 18})
+    config, competition = guessed(root)
+    assert config.submission.rows == "{id}_{class}" and config.data.task == "multilabel"
+    assert competition.classes == tuple(kinds) and competition.test_ids.tolist() == [f"te{n}" for n in range(6)]
+    names = [Path(image).stem for (image,) in competition.images]
+    known = dict(zip(names, competition.targets_NC.tolist(), strict=True))
+    assert known == {f"im{n}": [truth[n, kind] for kind in kinds] for n in range(24)}
+
+
+def test_a_column_of_folds_is_taken_as_it_stands(tmp_path: Path) -> None:
+    root = tabled(tmp_path / "pets", lambda part, n: f"{part}/{PART[part]}{n}.png")
+    rows = {"id": [f"im{n}" for n in range(24)], "kfold": [n // 8 for n in range(24)]}
+    table(root / "train.csv", {**rows, "label": [n % 2 for n in range(24)]})
+    assert guessed(root)[0].folds.column == "kfold"
+
+
 def test_folders_of_arrays_come_with_channels_and_one_window(tmp_path: Path) -> None:
     root, rng = tmp_path / "signals", np.random.default_rng(0)
     for part, count in {"train": 24, "test": 6}.items():
