@@ -49,21 +49,24 @@ def run(config: Config, images: bool = True, inputs: Inputs | None = None, wrong
     read = affecting(Affects.ROWS | Affects.IMAGES | Affects.FOLDS | Affects.CHECK)
     found = fingerprints.fields(config, read, **_table_hashes(config), images=str(images))
     known = path.is_file() and fingerprints.is_done(config.run_dir, "check", found)
-    decoded, skipped = _fill_cache(config, competition, inputs) if images else (None, {})
+    decoded, skipped, notes = _fill_cache(config, competition, inputs) if images else (None, {}, [])
     if known:
         print(f"check {config.name}: tables and config are those of the last check{_cache_text(decoded, skipped)}")
+        print("".join(f"  note: {note}\n" for note in notes), end="")
         return path
     summary = summarize(config, competition, peek=images)
+    summary["notes"] += notes
     write_json(path, summary)
     fingerprints.stamp(config.run_dir, "check", found)
     print(_text(config, summary, decoded, skipped))
     return path
 
 
-def _fill_cache(config: Config, competition: Competition, inputs: Inputs | None) -> tuple[int, dict[str, str]]:
+def _fill_cache(config: Config, competition: Competition, inputs: Inputs | None) -> tuple[int, dict[str, str], list[str]]:
     """Open every image at each size that it is wanted at, so that all unreadable ones are told together.
 
-    Returns how many were decoded, and where data.missing is skip: which cannot be read, and why.
+    Returns how many were decoded, where data.missing is skip: which cannot be read, and why; and what decoding took
+    for granted.
     """
     from pipeline.batches.inputs import Inputs
 
@@ -84,7 +87,8 @@ def _fill_cache(config: Config, competition: Competition, inputs: Inputs | None)
     if problems:
         raise InputError(*dict.fromkeys(problems))
     every = [one for images in opened for one in (images, *images.others)]
-    return sum(one.decoded for one in every), {path: why for one in every for path, why in one.skipped.items()}
+    skipped = {path: why for one in every for path, why in one.skipped.items()}
+    return sum(one.decoded for one in every), skipped, [note for images in opened for note in images.notes]
 
 
 def _table_hashes(config: Config) -> dict[str, str]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.images.remarks import Remark
 from pipeline.methods.arrays import Array
 
 Window = tuple[float, float]  # the values that are black and white
@@ -16,22 +17,25 @@ MAGIC = (b"\x93NUMPY", b"PK\x03\x04")  # npy; npz is a zip file
 MOST = 16  # channels; a longer side is height or width
 
 
-def read(content: bytes, channels: int) -> Array:
-    """Return the array of an npy file, or the first of an npz file, as HxW or HxWxC.
+def read(content: bytes, channels: int) -> tuple[Array, Remark]:
+    """Return the array of an npy file, or the first of an npz file, as HxW or HxWxC, and what a reader must know.
 
     An array of three axes is HxWxC or CxHxW: the one that has `channels`, else the one that has few. Raises
     ValueError where it is damaged or no image.
     """
+    remark = Remark.NONE
     try:
         found: Any = np.load(io.BytesIO(content), allow_pickle=False)
         values: Array = found if isinstance(found, np.ndarray) else found[found.files[0]]
+        if not isinstance(found, np.ndarray) and len(found.files) > 1:
+            remark = Remark.FIRST_FRAME
     except IndexError:
         raise ValueError("damaged or truncated: an npz file without an array") from None
     except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
         if "pickle" in str(error):
             raise ValueError("an array of Python objects, which is not read; store plain numbers") from None
         raise damaged(error) from None
-    return _channels_last(values, channels)
+    return _channels_last(values, channels), remark
 
 
 def damaged(error: Exception) -> ValueError:

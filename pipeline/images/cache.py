@@ -22,10 +22,11 @@ from pipeline.competition.image_paths import Source
 from pipeline.config.config import Config
 from pipeline.config.sections.data_items import Cache
 from pipeline.errors import InputError, MismatchError, Problem
-from pipeline.files import archives
-from pipeline.images import filling
-from pipeline.images.arrays import Window
-from pipeline.images.decoding import as_source, blank, decode, spread
+from pipeline.files import archives, parts
+from pipeline.images import filling, remarks
+from pipeline.images.decoding import USUAL, as_source, blank, decode, decode_source, spread
+from pipeline.images.read_as import ReadAs
+from pipeline.images.remarks import READ_ANEW, Remark
 from pipeline.images.store import JOIN, File, Store, unknown
 from pipeline.machine.processes import cores, is_main
 from pipeline.methods.arrays import Array
@@ -40,36 +41,36 @@ def size_for(config: Config) -> tuple[int, int]:
 
 
 def open_config(config: Config, sources: Sequence[Source], label: str = "", *, progress: bool = True) -> ImageSet:
-    """Open images as a config asks for them: its size, channels, window, and what `data.missing` says."""
+    """Open images as a config asks for them: their size, how they are read, and what `data.missing` says."""
     data = config.data
     return open_images(
         sources,
         size_for(config),
         data.cache,
-        channels=data.in_chans,
-        window=data.window,
+        how=ReadAs.of(data),
         skip=data.missing == "skip",
         progress=progress,
         label=label,
     )
 
 
-def decode_config(config: Config, source: Source) -> Array:
+def decode_config(config: Config, source: Source) -> tuple[Array, Remark]:
     """Decode one image as `open_config` would, past the cache; raise ValueError where it cannot be read."""
-    return decode(source, size_for(config), config.data.in_chans, config.data.window)
+    return decode_source(source, size_for(config), ReadAs.of(config.data))
 
 
 class ImageSet:
     """Hold images of one size: `len(images)`, `images[i] -> HxWxC` uint8 or uint16, a fresh array each time.
 
     Images that are not there, or that `skip` passed over, are mid-gray; `absent_N` tells which, `skipped` why.
-    Small when pickled: arrays, no pixels; another process maps the cache itself.
+    `notes` say what decoding took for granted, a line for each kind. Small when pickled: arrays, no pixels; another process maps the cache itself.
     """
 
     def __init__(self, store: Store, token: str, places_N: Array, sources: Sequence[Source]) -> None:
         self.store, self.absent_N = store, places_N["kind"] < 0
         self.decoded = 0  # by opening them
         self.skipped: dict[str, str] = {}  # path -> why it cannot be read
+        self.notes: list[str] = []
         self.others: tuple[ImageSet, ...] = ()  # the same images at the sizes that training begins with
         self._token, self._places_N = token, places_N
         self._sources = sources if store.folder is None else ()
@@ -85,11 +86,11 @@ class ImageSet:
         if self.store.folder is None:
             source = self._sources[number]
             try:
-                return decode(source, (height, width), channels, self.store.window)
+                return decode(source, (height, width), self.store.how)
             except ValueError as error:
                 found = f"{error}; it was readable when the job began"
                 raise InputError(Problem(", ".join(source), found)) from None
-        kind, slot, _ = self._places_N[number]
+        kind, slot = (int(self._places_N[name][number]) for name in ("kind", "slot"))
         if kind not in self._maps:
             try:
                 self._maps[kind] = self.store.map(kind, self._token)
@@ -107,13 +108,15 @@ class ImageSet:
         return taken
 
     def digest(self, ids: Iterable[str]) -> str:
-        """Return the SHA-256 over the sorted (id, hash of its file's content), channels and window.
+        """Return the SHA-256 over the sorted (id, hash of its file's content) and how they are read.
 
-        Neither the order of the rows nor the files' names matter; two ids that swap their images do.
+        Neither the order of the rows nor the files' names matter; two ids that swap their images do. Files that an
+        earlier version read otherwise are told apart.
         """
-        pairs = zip(map(str, ids), self._places_N["hash"], strict=True)
-        lines = sorted(json.dumps([name, content.tobytes().hex()]) for name, content in pairs)
-        read_as = self.store.read_as
+        anew_N = self._places_N["remark"] & int(READ_ANEW)
+        rows = zip(map(str, ids), self._places_N["hash"], anew_N.tolist(), strict=True)
+        lines = sorted(json.dumps([name, hash_.tobytes().hex(), *([anew] if anew else [])]) for name, hash_, anew in rows)
+        read_as = self.store.how.name
         return hashlib.sha256("\n".join([read_as, *lines] if read_as else lines).encode()).hexdigest()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -125,8 +128,7 @@ def open_images(
     size_hw: tuple[int, int],
     cache: Cache,
     *,
-    channels: int = 3,
-    window: Window | None = None,
+    how: ReadAs = USUAL,
     skip: bool = False,
     workers: int | None = None,
     progress: bool = True,
@@ -142,7 +144,7 @@ def open_images(
     every = [as_source(source) for source in sources]
     there = np.flatnonzero([bool(source) for source in every])
     files, defects = _stat([every[n] for n in there])
-    store = Store.at(cache.dir, size_hw, channels, window)
+    store = Store.at(cache.dir, size_hw, how)
     token, found = store.lookup(files)
     decoded = 0
     if filling.lacking(found, defects):
@@ -153,12 +155,12 @@ def open_images(
             raise _remade(store)
     reasons = {", ".join(every[there[n]]): reason for n, reason in sorted(defects.items())}
     if reasons and not skip:
-        remedy = "replace the file or take its row out of the table"
-        raise InputError(*(Problem(path, reason, remedy=remedy) for path, reason in reasons.items()))
+        raise InputError(*(Problem(path, reason, remedy=_remedy(reason)) for path, reason in reasons.items()))
     places_N = unknown(len(every))
     places_N[there] = found
     images = ImageSet(store, token, places_N, every)
     images.decoded, images.skipped = decoded, reasons
+    images.notes = remarks.notes(places_N["remark"], every, label or "images")
     return images
 
 
@@ -168,8 +170,14 @@ def lacking(config: Config, sources: Sequence[Source | Path | str]) -> list[Sour
     there = [source for source in map(as_source, sources) if source]
     if data.cache.dir is None:
         return there
-    _, found = Store.at(data.cache.dir, size_for(config), data.in_chans, data.window).lookup(_stat(there)[0])
+    store = Store.at(data.cache.dir, size_for(config), ReadAs.of(data))
+    _, found = store.lookup(_stat(there)[0])
     return [source for source, kind in zip(there, found["kind"].tolist(), strict=True) if kind < 0]
+
+
+def _remedy(reason: str) -> str:
+    remedy = "replace the file or take its row out of the table"
+    return f"{remedy}; data.truncated=decode reads it as far as it goes" if "truncated" in reason else remedy
 
 
 def _remade(store: Store) -> MismatchError:
@@ -185,7 +193,7 @@ def _stat(sources: Sequence[Source]) -> tuple[list[File], dict[int, str]]:
         names = [path if path.startswith("/") else os.path.abspath(path) for path in source]
         size = newest = -1
         try:
-            found = [_status(name) for name in names]
+            found = [_status(parts.file_of(name)) for name in names]
             size, newest = sum(one.st_size for one in found), max(one.st_mtime_ns for one in found)
         except OSError as error:
             defects[number] = f"cannot be read: {error.strerror}"

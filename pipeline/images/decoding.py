@@ -1,43 +1,52 @@
 """Decode images: one contract for training and prediction.
 
 The result has the channels that are asked for, upright (EXIF orientation 1-8 applied), the first frame of an
-animation, at the source's depth (uint8 or uint16). With three channels transparency is dropped, the stored
-colours are kept, gray is repeated; one channel is gray; other numbers take what the file or files hold: RGBA,
-the samples or pages of a TIFF, an array's planes, a file per plane. Pillow reads most pictures; OpenCV reads
-16-bit colour, which Pillow cuts to 8 bits. A damaged or truncated file is refused, never padded.
+animation, at the source's depth (uint8 or uint16). With three channels gray is repeated and what has transparency
+is shown on white; one channel is gray; other numbers take what the file or files hold: RGBA, the samples or pages
+of a TIFF, an array's planes, a file per plane. Pages of gray that are as many as the channels are these channels.
+Pillow reads most pictures; OpenCV reads 16-bit colour, which Pillow cuts to 8 bits. A damaged or truncated file is
+refused, or read as far as it goes where `data.truncated` says so. What was taken for granted is told by a Remark.
 """
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from pipeline.competition.image_paths import Source
-from pipeline.files import archives
-from pipeline.images import arrays, dicom, pictures
-from pipeline.images.arrays import Window
+from pipeline.files import archives, parts
+from pipeline.images import arrays, dicom, layout, pictures
+from pipeline.images.layout import Box
+from pipeline.images.read_as import ReadAs
+from pipeline.images.remarks import Remark
 from pipeline.methods.arrays import Array
 
-DECODE_VERSION = 1  # raised when the same file would give other pixels; part of a cache's name
+DECODE_VERSION = 1  # raised when every file would give other pixels; for some of them see remarks.READ_ANEW
+USUAL = ReadAs()
 PLANES = 3  # that are resized and warped at once: OpenCV refuses five, and rounds two and four otherwise than RGB
 
 
-def decode(
-    source: Source | Path | str, size_hw: tuple[int, int] | None, channels: int = 3, window: Window | None = None
-) -> Array:
+def decode(source: Source | Path | str, size_hw: tuple[int, int] | None, how: ReadAs = USUAL) -> Array:
     """Read an image as HxWxC uint8 or uint16, resized to exactly `size_hw`; None keeps its own size.
 
-    A source without a path is mid-gray. Floats become uint16 by `window`, the values that are black and white.
+    A source without a path is mid-gray. Floats become uint16 by the window, the values that are black and white.
     Raises ValueError with the reason where a file is missing, empty, truncated, no image or of other channels.
     """
-    paths = as_source(source)
-    if not paths:
-        return blank(size_hw or (1, 1), channels)
-    return spread(decode_planes([read_bytes(path) for path in paths], size_hw, channels, window), channels)
+    return decode_source(as_source(source), size_hw, how)[0]
+
+
+def decode_source(source: Source, size_hw: tuple[int, int] | None, how: ReadAs) -> tuple[Array, Remark]:
+    """Read an image as `decode` does; return also what was taken for granted."""
+    if not source:
+        return blank(size_hw or (1, 1), how.channels), Remark.NONE
+    pixels, remark = decode_files([read_bytes(path) for path in source], boxes(source), size_hw, how)
+    return spread(pixels, how.channels), remark
 
 
 def as_source(source: Source | Path | str) -> Source:
@@ -53,13 +62,16 @@ def blank(size_hw: tuple[int, int], channels: int = 3) -> Array:
 def read_bytes(path: Path | str) -> bytes:
     """Return the content of a file, which may lie in an archive; raise ValueError with the reason where there is none.
 
-    A path runs through an archive as through a folder.
+    A path runs through an archive as through a folder. A row of a stack is what it would be as a file of its own.
     """
+    path = parts.without_box(os.fspath(path))[0]
+    if (row := parts.row_of(path)) is not None:
+        return parts.read_row(*row)
     try:
         with open(path, "rb") as stream:
             content = stream.read()
     except NotADirectoryError as error:
-        inside = archives.split(os.fspath(path))
+        inside = archives.split(path)
         if inside is None:
             raise ValueError(f"cannot be read: {error.strerror}") from None
         content = archives.read(*inside)
@@ -70,41 +82,84 @@ def read_bytes(path: Path | str) -> bytes:
     return content
 
 
-def decode_planes(
-    contents: Sequence[bytes], size_hw: tuple[int, int] | None, channels: int = 3, window: Window | None = None
-) -> Array:
-    """Decode the content of one file as `decode_bytes` does, or that of several as planes side by side.
+def boxes(source: Source) -> list[Box | None]:
+    """Return the box that each path names; None: the whole picture."""
+    return [layout.box_of(parts.without_box(path)[1]) for path in source]
 
-    P files make P channels, each read as gray, or 3P of colour; two make three with their mean as the third,
-    for networks made for RGB. An image of 8 bits beside one of 16 is stretched to 16.
+
+def decode_files(
+    contents: Sequence[bytes], boxes: Sequence[Box | None], size_hw: tuple[int, int] | None, how: ReadAs = USUAL
+) -> tuple[Array, Remark]:
+    """Decode the content of one file as `decode_file` does, or that of several as planes or as panels.
+
+    P planes make P channels, each read as gray, or 3P of colour; two make three with their mean as the third,
+    for networks made for RGB. Panels lie beside or below each other. An image of 8 bits beside one of 16 is
+    stretched to 16.
     """
     if len(contents) == 1:
-        return decode_bytes(contents[0], size_hw, channels, window)
-    each = 3 if channels == 3 * len(contents) else 1
-    if each == 1 and (len(contents), channels) != (2, 3) and channels != len(contents):
-        count = len(contents)
-        raise ValueError(f"{count} files for {channels} channels; set data.channels={count}, or {3 * count} for colour")
-    planes = [spread(decode_bytes(content, size_hw, each, window), each) for content in contents]
+        return decode_file(contents[0], size_hw, how, boxes[0])
+    count, channels = len(contents), how.channels
+    if how.panels != "channels":
+        return _panels(contents, boxes, size_hw, how)
+    each = 3 if channels == 3 * count else 1
+    if each == 1 and (count, channels) != (2, 3) and channels != count:
+        remedy = f"set data.channels={count}, {3 * count} for colour, or data.panels to lay them side by side"
+        raise ValueError(f"{count} files for {channels} channels; {remedy}")
+    planes, remark = _alike(contents, boxes, [size_hw] * count, replace(how, channels=each))
     if len({plane.shape for plane in planes}) > 1:
         raise ValueError(f"planes of different sizes: {', '.join(f'{p.shape[0]}x{p.shape[1]}' for p in planes)}")
-    if len({plane.dtype for plane in planes}) > 1:
-        planes = [plane if plane.dtype == np.uint16 else plane.astype(np.uint16) * np.uint16(257) for plane in planes]
-    return _fit(np.concatenate(planes, axis=2), channels)
+    return _fit(np.concatenate(planes, axis=2), channels), remark
 
 
-def decode_bytes(
-    content: bytes, size_hw: tuple[int, int] | None, channels: int = 3, window: Window | None = None
-) -> Array:
+def _panels(
+    contents: Sequence[bytes], boxes: Sequence[Box | None], size_hw: tuple[int, int] | None, how: ReadAs
+) -> tuple[Array, Remark]:
+    """Decode each file at the size of its cell, or all at the first one's own size, and lay them out."""
+    count = len(contents)
+    own = [None] * count if size_hw is None else [cell[2:] for cell in layout.cells(count, how.panels, size_hw)]
+    pictures, remark = _alike(contents, boxes, own, how)
+    if size_hw is None:
+        one_hw = pictures[0].shape[:2]
+        pictures, size_hw = [resize(one, one_hw) for one in pictures], layout.around(count, how.panels, one_hw)
+    return layout.together(pictures, how.panels, size_hw), remark
+
+
+def _alike(
+    contents: Sequence[bytes], boxes: Sequence[Box | None], sizes: Sequence[tuple[int, int] | None], how: ReadAs
+) -> tuple[list[Array], Remark]:
+    """Decode several files to HxWxC of one depth."""
+    found = [decode_file(*one, how, box) for *one, box in zip(contents, sizes, boxes, strict=True)]
+    images, remark = [spread(pixels, how.channels) for pixels, _ in found], Remark.NONE
+    for _, more in found:
+        remark |= more
+    if len({image.dtype for image in images}) > 1:
+        images = [image if image.dtype == np.uint16 else image.astype(np.uint16) * np.uint16(257) for image in images]
+    return images, remark
+
+
+def decode_file(
+    content: bytes, size_hw: tuple[int, int] | None, how: ReadAs = USUAL, box: Box | None = None
+) -> tuple[Array, Remark]:
     """Decode a file's content as `decode` does, but leave gray images as HxW."""
+    needed_hw = size_hw  # below which a JPEG is not reduced
+    if size_hw is not None and how.center is not None:
+        needed_hw = (math.ceil(size_hw[0] / how.center), math.ceil(size_hw[1] / how.center))
     with pictures.quiet():
         if dicom.is_dicom(content):
-            pixels = dicom.read(content, window)
+            pixels, remark = dicom.read(content, how.window)
         elif content.startswith(arrays.MAGIC):
-            pixels = arrays.to_depth(arrays.read(content, channels), window)
+            values, remark = arrays.read(content, how.channels)
+            pixels = arrays.to_depth(values, how.window)
         else:
-            pixels = arrays.to_depth(pictures.read(content, size_hw, channels), window)
-    pixels = _fit(pixels, channels)
-    return pixels if size_hw is None else resize(pixels, size_hw)
+            values, remark = pictures.read(content, needed_hw if box is None else None, how.channels, how.truncated)
+            pixels = arrays.to_depth(values, how.window)
+    pixels = _fit(pixels, how.channels)
+    if how.center is not None:
+        pixels = layout.center(pixels, how.center)
+    if box is not None:
+        pixels, clipped = layout.box(pixels, box, how.margin)
+        remark |= Remark.CLIPPED if clipped else Remark.NONE
+    return pixels if size_hw is None else resize(pixels, size_hw), remark
 
 
 def resize(image: Array, size_hw: tuple[int, int]) -> Array:
@@ -136,7 +191,7 @@ def spread(image: Array, channels: int = 3) -> Array:
     return cv2.cvtColor(image, cv2.COLOR_GRAY2RGB) if channels == 3 else np.repeat(image[..., None], channels, axis=2)
 
 
-def stored_bytes(contents: Sequence[bytes], channels: int = 3) -> int:
+def stored_bytes(contents: Sequence[bytes], how: ReadAs = USUAL) -> int:
     """Return the bytes per pixel that an image will take decoded, from its header: 1, 2, 3 or 6 for RGB and gray.
 
     An unreadable one counts as 8-bit colour: the decoder says later what is wrong with it.
@@ -145,7 +200,7 @@ def stored_bytes(contents: Sequence[bytes], channels: int = 3) -> int:
         deep, gray = True, False
     else:
         deep, gray = pictures.depth(contents[0])
-    return (1 + deep) * (1 if gray and len(contents) == 1 and channels == 3 else channels)
+    return (1 + deep) * (1 if gray and len(contents) == 1 and how.channels == 3 else how.channels)
 
 
 def _fit(pixels: Array, channels: int) -> Array:

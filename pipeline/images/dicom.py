@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.images.arrays import Window, one_line, sixteen_bits
+from pipeline.images.remarks import Remark
 from pipeline.methods.arrays import Array
 
 
@@ -16,8 +17,8 @@ def is_dicom(content: bytes) -> bool:
     return content[128:132] == b"DICM"
 
 
-def read(content: bytes, window: Window | None) -> Array:
-    """Return the first frame: HxW uint8 or uint16 (more than 8 bits stored), or HxWx3 where it is colour.
+def read(content: bytes, window: Window | None) -> tuple[Array, Remark]:
+    """Return the first frame, and whether there are more: HxW uint8 or uint16 (more than 8 bits stored), or HxWx3 where it is colour.
 
     Gray values are rescaled (to Hounsfield units in CT), then cut at `window`, else at the file's first VOI
     window or by its VOI table, else at the image's own extremes; MONOCHROME1 is inverted. Rules: DICOM PS3.3
@@ -33,10 +34,11 @@ def read(content: bytes, window: Window | None) -> Array:
         file = pydicom.dcmread(io.BytesIO(content))
         pixels: Array = pixel_array(file, index=0)
         kind = str(file.PhotometricInterpretation)
+        remark = Remark.FIRST_FRAME if int(file.get("NumberOfFrames") or 1) > 1 else Remark.NONE
         if kind == "PALETTE COLOR":
-            return _eight_bits(apply_color_lut(pixels, file))
+            return _eight_bits(apply_color_lut(pixels, file)), remark
         if pixels.ndim == 3:
-            return _eight_bits(pixels)
+            return _eight_bits(pixels), remark
         share = _share(file, np.asarray(apply_modality_lut(pixels, file)), window)
     except Exception as error:  # pydicom, its decoders and missing elements fail in many ways
         reason = one_line(error)
@@ -45,7 +47,7 @@ def read(content: bytes, window: Window | None) -> Array:
         raise ValueError(f"a DICOM file that cannot be decoded: {reason}{hint}") from None
     if kind == "MONOCHROME1":
         share = 1 - share
-    return sixteen_bits(share) if file.BitsStored > 8 else np.rint(share * 255).astype(np.uint8)
+    return sixteen_bits(share) if file.BitsStored > 8 else np.rint(share * 255).astype(np.uint8), remark
 
 
 def _share(file: Any, values: Array, window: Window | None) -> Array:

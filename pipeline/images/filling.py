@@ -19,9 +19,12 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
+from pipeline.competition.image_paths import Source
 from pipeline.errors import Problem, SpaceError
 from pipeline.files.atomic import UNWRITABLE
-from pipeline.images.decoding import decode_planes, read_bytes, stored_bytes
+from pipeline.images.decoding import boxes, decode_files, read_bytes, stored_bytes
+from pipeline.images.read_as import ReadAs
+from pipeline.images.remarks import Remark
 from pipeline.images.store import JOIN, File, Store, Writer, locked
 from pipeline.methods.arrays import Array
 
@@ -37,6 +40,7 @@ class Decoded(NamedTuple):
     number: int
     content_hash: bytes
     image: Array | None
+    remark: Remark
     reason: str
 
 
@@ -57,13 +61,13 @@ def fill(
         hidden = label is None or not missing
         try:
             with tqdm(total=len(missing), desc=label, unit=" images", disable=hidden, mininterval=interval) as bar:
-                for number, content_hash, image, reason in _decode_all(store, files, missing, known, workers):
+                for number, content_hash, image, remark, reason in _decode_all(store, files, missing, known, workers):
                     if reason:
                         defects[number] = reasons[content_hash] = reason
                     else:
                         writer.name(files[number], content_hash)
                     if image is not None:
-                        writer.add(content_hash, image)
+                        writer.add(content_hash, image, int(remark))
                         decoded += 1
                     elif not reason:
                         copies[number] = content_hash
@@ -104,16 +108,18 @@ def _decode_all(
     def one(number: int) -> Decoded:
         content_hash = b""
         try:
-            contents = _read(files[number])
-            content_hash = _hash(contents)
+            source = _source(files[number])
+            contents = [read_bytes(path) for path in source]
+            content_hash = _hash(contents, source)
             with guard:
                 new = content_hash not in known
                 known.add(content_hash)
-            height, width, channels = store.shape_HWC
-            image = _slim(decode_planes(contents, (height, width), channels, store.window)) if new else None
-            return Decoded(number, content_hash, image, "")
+            if not new:
+                return Decoded(number, content_hash, None, Remark.NONE, "")
+            image, remark = decode_files(contents, boxes(source), store.size_hw, store.how)
+            return Decoded(number, content_hash, _slim(image), remark, "")
         except ValueError as error:
-            return Decoded(number, content_hash, None, str(error))
+            return Decoded(number, content_hash, None, Remark.NONE, str(error))
 
     with ThreadPoolExecutor(workers, "decode") as pool:
         pending: deque[Future[Decoded]] = deque()
@@ -128,15 +134,16 @@ def _decode_all(
             pool.shutdown(cancel_futures=True)
 
 
-def _read(file: File) -> list[bytes]:
-    """Return the contents of an image's files; raise ValueError with the reason where there is none."""
-    return [read_bytes(path) for path in file[0].split(JOIN)]
+def _source(file: File) -> Source:
+    """Return the paths of an image."""
+    return tuple(file[0].split(JOIN))
 
 
-def _hash(contents: Sequence[bytes]) -> bytes:
-    """Return the SHA-256 of a file's content; of several files, that of their hashes in order."""
+def _hash(contents: Sequence[bytes], source: Source) -> bytes:
+    """Return the SHA-256 of a file's content; of several files, or of boxes in them, that of their hashes in order."""
     hashes = [hashlib.sha256(content).digest() for content in contents]
-    return hashes[0] if len(hashes) == 1 else hashlib.sha256(b"".join(hashes)).digest()
+    texts = [f"{box}".encode() for box in boxes(source) if box is not None]
+    return hashes[0] if len(hashes) == 1 and not texts else hashlib.sha256(b"".join([*hashes, *texts])).digest()
 
 
 def _slim(image: Array) -> Array:
@@ -155,9 +162,9 @@ def _check_space(
     """Return the bytes that may be added; raise SpaceError where a sample says that the files need more."""
     if store.folder is None:
         return math.inf
-    height, width, channels = store.shape_HWC
+    height, width = store.size_hw
     sampled = [files[n] for n in np.linspace(0, len(files) - 1, min(SAMPLE, len(files))).astype(int)]
-    needed = float(np.mean([_pixel_bytes(file, channels, known) for file in sampled])) * height * width * len(files)
+    needed = float(np.mean([_pixel_bytes(file, store.how, known) for file in sampled])) * height * width * len(files)
     disk, cache = shutil.disk_usage(store.folder), store.folder.parent
     allowed = disk.free - min(RESERVE_GB * GB, disk.total / 20)
     if max_gb is not None:
@@ -170,17 +177,18 @@ def _check_space(
     return allowed
 
 
-def _pixel_bytes(file: File, channels: int, known: set[bytes]) -> int:
+def _pixel_bytes(file: File, how: ReadAs, known: set[bytes]) -> int:
     """Return the bytes per pixel that a file will add to the store."""
+    source = _source(file)
     try:
-        contents = _read(file)
+        contents = [read_bytes(path) for path in source]
     except ValueError:
         return 0
-    return 0 if _hash(contents) in known else stored_bytes(contents, channels)
+    return 0 if _hash(contents, source) in known else stored_bytes(contents, how)
 
 
 def _too_large(store: Store, needed: float, allowed: float, count: int) -> SpaceError:
-    (height, width, _), folder = store.shape_HWC, store.folder or Path()
+    (height, width), folder = store.size_hw, store.folder or Path()
     found = (
         f"{count:,} images at {height}x{width} need about {needed / GB:.3f} GB, {max(0.0, allowed) / GB:.3f} GB may "
         "be added"

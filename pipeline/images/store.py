@@ -1,6 +1,6 @@
 """Keep decoded images of one size on disk: data files that only grow, and an SQLite index of their slots.
 
-A folder holds images of one height, width, number of channels and window: `index.sqlite` and, per kind of pixels,
+A folder holds images of one size that are read in one way (`ReadAs`): `index.sqlite` and, per kind of pixels,
 `<kind>-<token>.bin`, where slot i begins at i times the slot's bytes. Pixels are flushed before the index names
 their slot, so a kill leaves at most bytes that nobody refers to and that the next writer overwrites. The token,
 made with the index, keeps an open set from reading the slots of a store that was remade in the meantime.
@@ -27,21 +27,26 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.images.arrays import Window
-from pipeline.images.decoding import DECODE_VERSION
+from pipeline.images.read_as import ReadAs
+from pipeline.images.remarks import Remark
 from pipeline.methods.arrays import Array
 
 File = tuple[str, int, int]  # absolute paths, joined by JOIN; their size, the newest mtime_ns
 Shape = tuple[int, int, int]  # height, width, channels of a store's images
 
 JOIN = "\0"  # no path holds it
+VERSION = 2  # of the folder: its index, and the pixels that decoding gives; an older folder is left as it is
 KINDS = (("uint8", False), ("uint8", True), ("uint16", False), ("uint16", True))  # with all channels, or gray
-PLACE = np.dtype([("kind", np.int8), ("slot", np.int64), ("hash", "V32")])  # kind −1: unknown; SHA-256 of the content
+PLACE = np.dtype(  # kind −1: unknown; SHA-256 of the content; what decoding took for granted
+    [("kind", np.int8), ("slot", np.int64), ("hash", "V32"), ("remark", np.uint8)]
+)
 ROW = np.dtype([("number", np.int64), *PLACE.descr])
 SCHEMA = """
 CREATE TABLE about (token TEXT NOT NULL);
 CREATE TABLE slots (pixels BLOB PRIMARY KEY, kind INTEGER NOT NULL, slot INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE contents (hash BLOB PRIMARY KEY, kind INTEGER NOT NULL, slot INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE contents (
+    hash BLOB PRIMARY KEY, kind INTEGER NOT NULL, slot INTEGER NOT NULL, remark INTEGER NOT NULL
+) WITHOUT ROWID;
 CREATE TABLE files (path TEXT PRIMARY KEY, size INTEGER, mtime_ns INTEGER, hash BLOB NOT NULL) WITHOUT ROWID;
 """
 WANTED = """
@@ -49,7 +54,9 @@ DROP TABLE IF EXISTS temp.wanted;
 CREATE TEMP TABLE wanted (n INTEGER PRIMARY KEY, path TEXT, size INTEGER, mtime_ns INTEGER);
 """
 FOUND = """
-SELECT n, kind, slot, hash FROM wanted CROSS JOIN files USING (path, size, mtime_ns) CROSS JOIN contents USING (hash)
+SELECT n, kind, slot, hash, remark
+FROM wanted CROSS JOIN files USING (path, size, mtime_ns) CROSS JOIN contents USING (hash)
+WHERE remark & ? = 0
 """
 DAMAGE = (sqlite3.Error, TypeError, ValueError, IndexError, OSError)  # what reading a damaged or missing store raises
 WAIT_SECONDS = 60  # for another process's commit
@@ -59,27 +66,28 @@ _checked: dict[str, sqlite3.Connection] = {}  # indexes of what this process dec
 
 @dataclass(frozen=True)
 class Store:
-    """Say where images of one shape and window are kept; without a folder only which files could be decoded is."""
+    """Say where images of one size, read in one way, are kept; without a folder only which could be decoded is."""
 
     folder: Path | None
-    shape_HWC: Shape
-    window: Window | None = None
+    size_hw: tuple[int, int]
+    how: ReadAs = ReadAs()
 
     @classmethod
-    def at(
-        cls, cache_dir: str | None, size_hw: tuple[int, int], channels: int = 3, window: Window | None = None
-    ) -> Store:
-        """Return the store of one size, number of channels and window below a cache's folder."""
-        store = cls(None, (int(size_hw[0]), int(size_hw[1]), channels), window)
-        name = "-".join(filter(None, [f"{size_hw[0]}x{size_hw[1]}-v{DECODE_VERSION}", store.read_as]))
+    def at(cls, cache_dir: str | None, size_hw: tuple[int, int], how: ReadAs = ReadAs()) -> Store:  # noqa: B008
+        """Return the store of one size and way of reading below a cache's folder."""
+        store = cls(None, (int(size_hw[0]), int(size_hw[1])), how)
+        name = "-".join(filter(None, [f"{size_hw[0]}x{size_hw[1]}-v{VERSION}", how.name]))
         return store if cache_dir is None else replace(store, folder=Path(cache_dir).absolute() / name)
 
     @property
-    def read_as(self) -> str:
-        """Name channels and window where they are not the usual ones, which old caches and digests do not name."""
-        channels, window = self.shape_HWC[2], self.window
-        names = [f"c{channels}" if channels != 3 else "", f"w{window[0]:g}_{window[1]:g}" if window else ""]
-        return "-".join(filter(None, names))
+    def shape_HWC(self) -> Shape:
+        """Return height, width and channels of each image."""
+        return (*self.size_hw, self.how.channels)
+
+    @property
+    def refused(self) -> int:
+        """Return the remarks of what is there by another way of reading and is an error by this one."""
+        return 0 if self.how.truncated else int(Remark.TRUNCATED)
 
     def map(self, kind: int, token: str) -> Array:
         """Map a data file read-only as an array of images; raise OSError or ValueError where there is none."""
@@ -106,7 +114,7 @@ class Store:
                 token = _token(index)
                 index.executescript(WANTED)
                 index.executemany("INSERT INTO wanted VALUES (?,?,?,?)", ((n, *file) for n, file in enumerate(files)))
-                rows = np.fromiter(index.execute(FOUND), ROW)
+                rows = np.fromiter(index.execute(FOUND, (self.refused,)), ROW)
             for kind in np.unique(rows["kind"]).tolist() if self.folder else ():
                 self.map(kind, token)[rows["slot"][rows["kind"] == kind].max()]  # IndexError where the file was cut
         except DAMAGE:
@@ -118,7 +126,7 @@ class Store:
     @contextlib.contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
         if self.folder is None:
-            yield memory(self.read_as)
+            yield memory(self.how.name)
             return
         address = f"{(self.folder / 'index.sqlite').resolve().as_uri()}?mode=ro"
         with contextlib.closing(sqlite3.connect(address, WAIT_SECONDS, uri=True)) as index:
@@ -152,22 +160,23 @@ class Writer:
     def __init__(self, store: Store) -> None:
         self.appended_bytes = 0
         self._store, self._data, self._written_at = store, dict[int, Any](), time.monotonic()
-        self._index = memory(store.read_as) if store.folder is None else _open(store, store.folder)
+        self._index = memory(store.how.name) if store.folder is None else _open(store, store.folder)
         self._token = _token(self._index)
 
     def hashes(self) -> set[bytes]:
         """Return the hashes of all contents that are stored."""
-        return {row[0] for row in self._index.execute("SELECT hash FROM contents")}
+        wanted = "SELECT hash FROM contents WHERE remark & ? = 0"
+        return {row[0] for row in self._index.execute(wanted, (self._store.refused,))}
 
     def name(self, file: File, content_hash: bytes) -> None:
         """Remember what a file holds, whether or not its content can be decoded."""
         self._index.execute("INSERT OR REPLACE INTO files VALUES (?,?,?,?)", (*file, content_hash))
 
-    def add(self, content_hash: bytes, image: Array) -> None:
+    def add(self, content_hash: bytes, image: Array, remark: int) -> None:
         """Store the image of a content, unless its pixels are there already."""
         kind = KINDS.index((image.dtype.name, image.ndim == 3))
         slot = 0 if self._store.folder is None else self._slot(kind, image)
-        self._index.execute("INSERT OR REPLACE INTO contents VALUES (?,?,?)", (content_hash, kind, slot))
+        self._index.execute("INSERT OR REPLACE INTO contents VALUES (?,?,?,?)", (content_hash, kind, slot, remark))
 
     def _slot(self, kind: int, image: Array) -> int:
         pixels = hashlib.sha256(image.data).digest() + bytes([kind])
@@ -204,11 +213,11 @@ class Writer:
             self._index.close()
 
 
-def memory(read_as: str) -> sqlite3.Connection:
-    """Return the index of what this process decoded of so many channels through this window."""
-    if read_as not in _checked:
-        _checked[read_as] = _created(":memory:")
-    return _checked[read_as]
+def memory(name: str) -> sqlite3.Connection:
+    """Return the index of what this process decoded in the way that has this name."""
+    if name not in _checked:
+        _checked[name] = _created(":memory:")
+    return _checked[name]
 
 
 def _open(store: Store, folder: Path) -> sqlite3.Connection:

@@ -30,7 +30,9 @@ from pipeline.config.run_configs import of_run
 from pipeline.errors import InputError, MismatchError, Problem
 from pipeline.files import prediction_tables
 from pipeline.files.tables import write_table
+from pipeline.images import remarks
 from pipeline.images.cache import decode_config
+from pipeline.images.remarks import Remark
 from pipeline.machine import devices, processes
 from pipeline.machine.processes import cores
 from pipeline.methods import topk
@@ -148,6 +150,7 @@ def _average(predictor: Predictor, new: NewImages, views: Sequence[str], width: 
     notes = []
     if images.skipped:
         notes = [f"{len(images.skipped)} unreadable images are predicted as mid-gray, first {images.skipped[0]}"]
+    notes += remarks.notes(np.asarray(images.remarks, np.uint8), images.given, "images")
     if count is not None:
         return pool_tops(Top(found[0], found[1], width), new.rows_J, len(new.ids)), notes
     if not several:
@@ -180,6 +183,8 @@ class _Stream(Images):
         self.config, self.sources = config, sources
         self.decoded = self._decoded(sources[processes.rank() :: processes.count()])
         self.skipped: list[Problem] = []
+        self.given: list[Source] = []  # so far, with what decoding took for granted
+        self.remarks: list[int] = []
 
     def __len__(self) -> int:
         return len(self.sources)
@@ -187,24 +192,26 @@ class _Stream(Images):
     def __getitem__(self, index: int, /) -> Array:
         image = next(self.decoded)
         if not isinstance(image, Problem):
-            return image
+            self.given.append(self.sources[index])
+            self.remarks.append(int(image[1]))
+            return image[0]
         if self.config.data.missing == "skip":
             self.skipped.append(image)
-            return decode_config(self.config, ())
+            return decode_config(self.config, ())[0]
         problems = [image, *(one for one in self.decoded if isinstance(one, Problem))]
-        problems = [replace(one, remedy="replace the file or leave it out") for one in problems]
+        problems = [replace(one, remedy=_remedy(one.found)) for one in problems]
         more = len(problems) - SHOWN
         raise InputError(*problems[:SHOWN], *[Problem("", f"… and {more} more unreadable images")][: max(0, more)])
 
-    def _decoded(self, sources: Sequence[Source]) -> Iterator[Array | Problem]:
-        def one(source: Source) -> Array | Problem:
+    def _decoded(self, sources: Sequence[Source]) -> Iterator[tuple[Array, Remark] | Problem]:
+        def one(source: Source) -> tuple[Array, Remark] | Problem:
             try:
                 return decode_config(self.config, source)
             except ValueError as error:
                 return Problem(", ".join(source), str(error))
 
         with ThreadPoolExecutor(cores(), "decode") as threads:
-            pending: deque[Future[Array | Problem]] = deque()
+            pending: deque[Future[tuple[Array, Remark] | Problem]] = deque()
             try:
                 for source in sources:
                     pending.append(threads.submit(one, source))
@@ -214,6 +221,11 @@ class _Stream(Images):
                     yield pending.popleft().result()
             finally:
                 threads.shutdown(cancel_futures=True)
+
+
+def _remedy(reason: str) -> str:
+    remedy = "replace the file or leave it out"
+    return f"{remedy}; --set data.truncated=decode reads it as far as it goes" if "truncated" in reason else remedy
 
 
 def _submission(

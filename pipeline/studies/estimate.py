@@ -12,6 +12,7 @@ from pipeline.config.config import Config
 from pipeline.folds.fold_table import FoldTable
 from pipeline.images.cache import size_for
 from pipeline.images.decoding import read_bytes, stored_bytes
+from pipeline.images.read_as import ReadAs
 
 Uncached = tuple[Config, Sequence[Source]]  # at this config's size the cache lacks these images
 
@@ -115,7 +116,7 @@ def _cached_bytes(config: Config, sources: Sequence[Source]) -> float:
     some, depth = sources[:: -(-len(sources) // HEADERS)], 0
     for source in some:
         try:
-            depth += stored_bytes([read_bytes(path) for path in source], config.data.in_chans)
+            depth += stored_bytes([read_bytes(path) for path in source], ReadAs.of(config.data))
         except ValueError:  # check will say what is wrong with it
             continue
     height, width = size_for(config)

@@ -122,7 +122,7 @@ def test_the_cache_is_filled_for_every_size_that_is_trained_at(
         raise AssertionError("it was decoded before")
 
     if made.data.cache.dir is not None:
-        monkeypatch.setattr(filling, "decode_planes", refuse)
+        monkeypatch.setattr(filling, "decode_files", refuse)
     images = progressive_resizing.open_all(made, fold_rows.sources(load_competition(made)))
     assert images.decoded == 0 and [other.decoded for other in images.others] == [0, 0]
 

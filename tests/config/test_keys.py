@@ -147,6 +147,7 @@ BY_CONTENT = (
     *("data.root", "data.train", "data.test", "data.sample_submission", "data.joins", "data.derive", "data.where"),
     *("data.test_where", "data.pivot"),
     *("data.id", "data.predict_id", "data.image", "data.test_image", "data.channels", "data.window", "data.group"),
+    *("data.crop", "data.panels", "data.truncated"),
     *("data.target", "data.heads", "data.separator", "data.empty", "data.range", "data.weight", "data.extra"),
     *("distill.teacher", "distill.weight", "pseudo.teacher", "pseudo.threshold", "pseudo.images", "pseudo.weight"),
     *("pseudo.soft", "ensemble.compose", "submission.composite", "decision.min_labels", "decision.max_labels"),

@@ -243,11 +243,11 @@ from pipeline.config.sections.data_items import Cache
 from pipeline.images import filling as fill
 from pipeline.images.cache import open_images
 fill.COMMIT_SECONDS = 0.01
-decode = fill.decode_planes
+decode = fill.decode_files
 def slow(*arguments):
     time.sleep(float(sys.argv[2]))
     return decode(*arguments)
-fill.decode_planes = slow
+fill.decode_files = slow
 paths = sorted(Path(sys.argv[3]).glob("*.png"))
 print("decoded", open_images(paths, (12, 16), Cache(dir=sys.argv[1]), workers=2, progress=False).decoded)
 """

@@ -17,6 +17,7 @@ from pipeline.errors import InputError
 from pipeline.images import filling as fill_module
 from pipeline.images.cache import ImageSet, open_images
 from pipeline.images.decoding import decode
+from pipeline.images.read_as import ReadAs
 from pipeline.images.store import Store
 
 SIZE = (12, 16)
@@ -40,10 +41,10 @@ def planes(tmp_path: Path) -> list[Source]:
 
 @pytest.mark.parametrize("cached", [True, False])
 def test_planes_are_read_side_by_side(planes: list[Source], tmp_path: Path, cached: bool) -> None:
-    images = opened(planes, tmp_path / "cache" if cached else None, channels=2)
-    again = pickle.loads(pickle.dumps(opened(planes, tmp_path / "cache" if cached else None, channels=2)))
+    images = opened(planes, tmp_path / "cache" if cached else None, how=ReadAs(2))
+    again = pickle.loads(pickle.dumps(opened(planes, tmp_path / "cache" if cached else None, how=ReadAs(2))))
     for number, source in enumerate(planes):
-        expected = decode(source, SIZE, 2)
+        expected = decode(source, SIZE, ReadAs(2))
         assert images[number].shape == (*SIZE, 2) and (images[number] == expected).all()
         assert (again[number] == expected).all()
 
@@ -51,20 +52,20 @@ def test_planes_are_read_side_by_side(planes: list[Source], tmp_path: Path, cach
 def test_a_second_open_reads_no_file_unless_one_plane_changed(
     planes: list[Source], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = opened(planes, tmp_path / "cache", channels=2)
+    first = opened(planes, tmp_path / "cache", how=ReadAs(2))
     assert first.decoded == 4
     with monkeypatch.context() as patch:
         patch.setattr(fill_module, "read_bytes", lambda path: pytest.fail(f"{path} was read"))
-        assert opened(planes, tmp_path / "cache", channels=2).digest("abcd") == first.digest("abcd")
+        assert opened(planes, tmp_path / "cache", how=ReadAs(2)).digest("abcd") == first.digest("abcd")
     Image.new("L", (30, 20), 7).save(planes[0][1])
-    later = opened(planes, tmp_path / "cache", channels=2)
+    later = opened(planes, tmp_path / "cache", how=ReadAs(2))
     assert later.decoded == 2 and later.digest("abcd") != first.digest("abcd")  # two images hold that file
     assert (later[1][..., 0] == 7).all()
 
 
 def test_the_order_of_planes_is_part_of_the_content(planes: list[Source], tmp_path: Path) -> None:
     one, other = planes[0], planes[0][::-1]
-    images = opened([one, other], tmp_path / "cache", channels=2)
+    images = opened([one, other], tmp_path / "cache", how=ReadAs(2))
     assert (images[0] == images[1][..., ::-1]).all() and not (images[0] == images[1]).all()
     assert images.take([0]).digest("a") != images.take([1]).digest("a")
 
@@ -72,28 +73,28 @@ def test_the_order_of_planes_is_part_of_the_content(planes: list[Source], tmp_pa
 def test_channels_and_windows_have_stores_and_digests_of_their_own(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.linspace(-40, 0, 600, dtype=np.float32).reshape(20, 30))
     source = (str(tmp_path / "a.npy"),)
-    options = [{"window": (-40, 0)}, {"window": (-20, 0)}, {"window": (-40, 0), "channels": 1}]
-    sets = [opened([source], tmp_path / "cache", **one) for one in options]
+    options = [ReadAs(window=(-40, 0)), ReadAs(window=(-20, 0)), ReadAs(1, (-40, 0))]
+    sets = [opened([source], tmp_path / "cache", how=one) for one in options]
     assert len({images.digest("a") for images in sets}) == 3
     assert [images[0].shape[2] for images in sets] == [3, 3, 1]
     for images, one in zip(sets, options, strict=True):
-        assert images[0].dtype == np.uint16 and (images[0] == decode(source, SIZE, **{"channels": 3, **one})).all()
+        assert images[0].dtype == np.uint16 and (images[0] == decode(source, SIZE, one)).all()
     folders = sorted(path.name for path in (tmp_path / "cache").iterdir())
-    assert folders == ["12x16-v1-c1-w-40_0", "12x16-v1-w-20_0", "12x16-v1-w-40_0"]
+    assert folders == ["12x16-v2-c1-w-40_0", "12x16-v2-w-20_0", "12x16-v2-w-40_0"]
     usual = Store.at("c", SIZE).folder
-    assert usual is not None and usual.name == "12x16-v1"  # as it was before there were channels
+    assert usual is not None and usual.name == "12x16-v2"
 
 
 def test_one_channel_keeps_its_axis(tmp_path: Path) -> None:
     colour = RNG.integers(0, 256, (20, 30, 3), dtype=np.uint8)
     Image.fromarray(colour).save(tmp_path / "a.png")
-    images = opened([(str(tmp_path / "a.png"),)], tmp_path / "cache", channels=1)
-    assert images[0].shape == (*SIZE, 1) and (images[0] == decode(tmp_path / "a.png", SIZE, 1)).all()
+    images = opened([(str(tmp_path / "a.png"),)], tmp_path / "cache", how=ReadAs(1))
+    assert images[0].shape == (*SIZE, 1) and (images[0] == decode(tmp_path / "a.png", SIZE, ReadAs(1))).all()
 
 
 @pytest.mark.parametrize("cached", [True, False])
 def test_an_image_that_is_not_there_is_mid_gray(planes: list[Source], tmp_path: Path, cached: bool) -> None:
-    images = opened([planes[0], (), planes[1]], tmp_path / "cache" if cached else None, channels=2)
+    images = opened([planes[0], (), planes[1]], tmp_path / "cache" if cached else None, how=ReadAs(2))
     assert images.absent_N.tolist() == [False, True, False] and images.skipped == {}
     assert (images[1] == 128).all() and images[1].shape == (*SIZE, 2) and images[1].dtype == np.uint8
     some = images.take([1, 2])
@@ -108,18 +109,18 @@ def test_skip_passes_over_unreadable_files_and_lists_them(planes: list[Source], 
     os.unlink(planes[3][1])
     cache_dir = tmp_path / "cache" if cached else None
     with pytest.raises(InputError) as caught:
-        opened(planes, cache_dir, channels=2)
+        opened(planes, cache_dir, how=ReadAs(2))
     assert len(caught.value.lines) == 2
-    images = opened(planes, cache_dir, channels=2, skip=True)
+    images = opened(planes, cache_dir, how=ReadAs(2), skip=True)
     assert list(images.skipped) == [", ".join(planes[0]), ", ".join(planes[3])]
     assert "truncated" in images.skipped[", ".join(planes[0])]
     assert images.absent_N.tolist() == [True, False, False, True]
     assert (images[0] == 128).all() and (images[3] == 128).all()
-    assert (images[1] == decode(planes[1], SIZE, 2)).all()
+    assert (images[1] == decode(planes[1], SIZE, ReadAs(2))).all()
     before = images.digest("abcd")
     Path(planes[0][0]).write_bytes(whole)
-    later = opened(planes, cache_dir, channels=2, skip=True)
-    assert (later[0] == decode(planes[0], SIZE, 2)).all() and later.digest("abcd") != before
+    later = opened(planes, cache_dir, how=ReadAs(2), skip=True)
+    assert (later[0] == decode(planes[0], SIZE, ReadAs(2))).all() and later.digest("abcd") != before
 
 
 def test_members_of_an_archive_are_cached_by_the_archives_status(tmp_path: Path) -> None:

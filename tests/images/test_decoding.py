@@ -16,12 +16,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageFile, ImageOps
 
-from pipeline.images.decoding import decode, decode_bytes, resize
+from pipeline.images.decoding import decode, decode_files, resize
 from pipeline.images.pictures import upright
 
 RNG = np.random.default_rng(0)
 SMOOTH = cv2.resize(RNG.integers(0, 256, (6, 9, 3), dtype=np.uint8), (96, 64), interpolation=cv2.INTER_CUBIC)
 DEEP = RNG.integers(0, 65536, (20, 30, 3), dtype=np.uint16)
+
+
+def decode_bytes(content: bytes, size_hw: tuple[int, int] | None) -> np.ndarray:
+    return decode_files([content], [None], size_hw)[0]
 
 
 def save(path: Path, image: Image.Image, **options: object) -> Path:
@@ -53,18 +57,35 @@ def test_pillow_modes_become_rgb(tmp_path: Path, mode: str) -> None:
     assert (pixels == np.asarray(image.convert("RGB"))).all()
 
 
-def test_transparent_palette_keeps_its_colours(tmp_path: Path) -> None:
+def on_white(colour: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """Return what a viewer shows, in whole numbers: the colour's share and white's."""
+    top = np.iinfo(colour.dtype).max
+    share = alpha[..., None].astype(float) / top
+    return np.rint(colour * share + top * (1 - share)).astype(colour.dtype)
+
+
+def test_transparent_palette_is_shown_on_white(tmp_path: Path) -> None:
     image = Image.frombytes("P", (2, 2), bytes([0, 1, 2, 1]))
     image.putpalette([255, 0, 0, 0, 255, 0, 0, 0, 255])
     path = save(tmp_path / "a.png", image, transparency=bytes([0, 128, 255]))
-    expected = [[[255, 0, 0], [0, 255, 0]], [[0, 0, 255], [0, 255, 0]]]
+    expected = [[[255, 255, 255], [127, 255, 127]], [[0, 0, 255], [127, 255, 127]]]
     assert decode(path, None).tolist() == expected
 
 
-def test_transparency_is_dropped_not_blended(tmp_path: Path) -> None:
-    alpha = RNG.integers(0, 256, SMOOTH.shape[:2], dtype=np.uint8)
-    path = save(tmp_path / "a.png", Image.fromarray(np.dstack([SMOOTH, alpha])))
-    assert (decode(path, None) == SMOOTH).all()
+@pytest.mark.parametrize("name", ["a.png", "a.tif", "a.webp"])
+def test_transparency_is_shown_on_white(tmp_path: Path, name: str) -> None:
+    alpha = RNG.integers(1, 256, SMOOTH.shape[:2], dtype=np.uint8)
+    path = save(tmp_path / name, Image.fromarray(np.dstack([SMOOTH, alpha])), **{"lossless": True})
+    assert (decode(path, None) == on_white(SMOOTH, alpha)).all()
+
+
+@pytest.mark.parametrize("alpha", [0, 128, 255])
+@pytest.mark.parametrize("mode", ["LA", "RGBA"])
+def test_alpha_of_one_value_leaves_the_stored_colours(tmp_path: Path, mode: str, alpha: int) -> None:
+    image = Image.fromarray(SMOOTH).convert(mode)
+    image.putalpha(alpha)
+    found = decode(save(tmp_path / "a.png", image), None)
+    assert (found == np.asarray(Image.fromarray(SMOOTH).convert(mode[:-1]).convert("RGB"))).all()
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "a.tif"])
@@ -97,6 +118,8 @@ def test_sixteen_bits_stay(tmp_path: Path, name: str, channels: int) -> None:
     path = write_cv2(tmp_path / name, pixels.squeeze())
     found = decode(path, None)
     expected = np.repeat(DEEP[..., :1], 3, 2) if channels == 1 else DEEP[..., ::-1]
+    if name == "a.png" and channels == 4:  # OpenCV calls the fourth band of its TIFF nothing, so that it is no alpha
+        expected = on_white(expected, DEEP[..., 0])
     assert found.dtype == np.uint16 and (found == expected).all()
 
 

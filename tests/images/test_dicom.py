@@ -14,6 +14,7 @@ from pydicom.pixels.processing import apply_voi_lut
 from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
 
 from pipeline.images.decoding import decode
+from pipeline.images.read_as import ReadAs
 
 GRAY = np.random.default_rng(0).integers(0, 4096, (20, 30), dtype=np.uint16)
 
@@ -53,7 +54,7 @@ def write(path: Path, file: Dataset) -> Path:
 @pytest.mark.parametrize("center, width", [(2000, 1000), ([1500, 9], [700, 8])])
 def test_the_files_window_is_that_of_pydicom(tmp_path: Path, function: str, center: Any, width: Any) -> None:
     file = dataset(GRAY, WindowCenter=center, WindowWidth=width, VOILUTFunction=function)
-    found = decode(write(tmp_path / "a.dcm", file), None, 1)[..., 0]
+    found = decode(write(tmp_path / "a.dcm", file), None, ReadAs(1))[..., 0]
     assert found.dtype == np.uint16
     assert np.abs(found / 65535 - apply_voi_lut(GRAY, file) / 4095).max() < 1e-4
 
@@ -69,7 +70,7 @@ def test_values_are_rescaled_before_the_window(tmp_path: Path) -> None:
     """A CT's numbers become Hounsfield units, which data.window is in."""
     values = np.arange(-1000, 1000, dtype=np.int16).reshape(40, 50)
     file = dataset(values, stored=16, RescaleSlope="2", RescaleIntercept="-24", WindowCenter=0, WindowWidth=10)
-    found = decode(write(tmp_path / "a.dcm", file), None, 1, (-100, 300))[..., 0]
+    found = decode(write(tmp_path / "a.dcm", file), None, ReadAs(1, (-100, 300)))[..., 0]
     assert np.abs(found / 65535 - ((values * 2.0 - 24 + 100) / 400).clip(0, 1)).max() < 1e-4
 
 

@@ -54,7 +54,7 @@ def test_before_anything_exists(competition: Path, monkeypatch: pytest.MonkeyPat
         raise AssertionError("a dry run decodes nothing")
 
     monkeypatch.setattr(decoding, "decode_bytes", refuse)
-    monkeypatch.setattr("pipeline.images.filling.decode_planes", refuse)
+    monkeypatch.setattr("pipeline.images.filling.decode_files", refuse)
     found = plan(competition, "tta=[identity, hflip]", "train.epochs=3", "train.keep=best")
     assert files(competition.parent) == before
     assert found["check"] == ["reads the tables; 60 of 60 images are to be decoded"]

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from pipeline.config.sections.data_items import Arrays, Cache, Derived, Extra, Images, Join, Pivot, Where
+from pipeline.config.sections.data_items import Arrays, Cache, Crop, Derived, Extra, Images, Join, Pivot, Where
 from pipeline.config.sections.section import Affects, Section, TextKeys, key
 from pipeline.errors import Problem, Refused
 from pipeline.methods import heads
@@ -78,6 +78,18 @@ class Data(Section):
     window: tuple[float, float] | None = key(
         None, A.IMAGES, "Values that are black and white, beyond 8 bits; floating point images need it."
     )
+    crop: Crop | None = key(
+        None, A.ROWS | A.IMAGES, "The part of each picture that is kept: its middle, or a row's box.", later=True
+    )
+    panels: Literal["channels", "row", "column", "grid"] = key(
+        "channels",
+        A.IMAGES,
+        "How several images of a row make one: channels, or side by side, one below the other, in a grid.",
+        later=True,
+    )
+    truncated: Literal["error", "decode"] = key(
+        "error", A.IMAGES, "Files that end too early: refused, or read as far as they go.", later=True
+    )
     task: Literal["binary", "multiclass", "multilabel", "ordinal", "regression"] = key(
         "multiclass", LABELS | A.NETWORK, "What kind of target it is."
     )
@@ -110,6 +122,12 @@ class Data(Section):
     follow_links: bool = key(False, A.ROWS, "Follow links that lead out of root, to the disk where the images are.")
     solution: str | None = key(None, A.NOTHING, "Held-back labels of an example, read at the very end alone.")
     cache: Cache = Cache()
+
+    @model_validator(mode="after")
+    def _several(self) -> Data:
+        if self.panels != "channels" and not isinstance(self.image, list):
+            raise Refused(Problem("panels", f"found {self.panels}", "several templates in data.image"))
+        return self
 
     @field_validator("window")
     @classmethod
@@ -152,6 +170,6 @@ class Data(Section):
     @property
     def in_chans(self) -> int:
         """Return the channels of the network's input."""
-        if self.channels is not None or isinstance(self.image, str):
+        if self.channels is not None or isinstance(self.image, str) or self.panels != "channels":
             return self.channels or 3
-        return len(self.image.columns if isinstance(self.image, Arrays) else self.image)
+        return self.image.channels if isinstance(self.image, Arrays) else len(self.image)

@@ -1,4 +1,4 @@
-"""Entries of lists and values of keys in section `data`: joins, derived columns, images in arrays, extra tables."""
+"""Entries of lists and values of keys in section `data`: joins, derived columns, images in arrays, crops, extra tables."""
 
 from __future__ import annotations
 
@@ -47,9 +47,10 @@ class Pivot(Item):
 
 
 class Derived(Item):
-    """How a new column comes from another one: exactly one of pattern, edges and values."""
+    """How a new column comes from another one, by exactly one of pattern, edges and values, or from the rows' order."""
 
-    column: str = Field(description="The column that it comes from.")
+    column: str | None = Field(None, description="The column that it comes from.")
+    count_from: int | None = Field(None, description="The rows are numbered from here on; no column is needed.")
     pattern: str | None = Field(
         None, description="Regular expression that finds the value: its first group, or all that it matches."
     )
@@ -64,12 +65,15 @@ class Derived(Item):
 
     @model_validator(mode="after")
     def _one_way(self) -> Derived:
-        ways = [name for name in ("pattern", "edges", "values") if getattr(self, name) is not None]
+        ways = [name for name in ("pattern", "edges", "values", "count_from") if getattr(self, name) is not None]
         problems = []
         if len(ways) != 1:
             problems.append(
-                Problem("", f"found {' and '.join(ways) or 'none of them'}", "one of pattern, edges, values")
+                Problem("", f"found {' and '.join(ways) or 'none of them'}", "one of pattern, edges, values, count_from")
             )
+        if (self.column is None) == (self.count_from is None):
+            found = "no column" if self.column is None else f"column: {self.column} beside count_from"
+            problems.append(Problem("", f"found {found}", "a column, or count_from alone"))
         if self.pattern is not None:
             try:
                 re.compile(self.pattern)
@@ -85,12 +89,53 @@ class Derived(Item):
 
 
 class Arrays(Item):
-    """Images that are flat lists of numbers inside the records of a JSON file, one plane per column."""
+    """Images that are numbers in the rows of a table: lists in a JSON file's records, or cells of a CSV.
+
+    A column holds a plane, all its numbers in one cell; `pixel*` are the columns that are called so, one number
+    in each, ordered by the numbers in their names.
+    """
 
     columns: Annotated[list[str], Field(min_length=1, max_length=16)] = Field(
-        description="Columns, one for each plane."
+        description="Columns, one for each plane; pixel*: one for each number."
     )
-    shape: tuple[Count, Count] = Field(description="Height and width.")
+    shape: Annotated[tuple[Count, ...], Field(min_length=2, max_length=3)] = Field(
+        description="Height and width; a third number: the channels that a column holds, pixel by pixel."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_column(cls, value: Any) -> Any:
+        """Take a single column that is no list."""
+        one = isinstance(value, dict) and isinstance(value.get("columns"), str)
+        return {**value, "columns": [value["columns"]]} if one else value
+
+    @property
+    def channels(self) -> int:
+        """Return the planes that all columns make."""
+        return len(self.columns) * (self.shape[2] if len(self.shape) > 2 else 1)
+
+
+class Crop(Item):
+    """The part of each picture that is kept, in training, validation and prediction: center or columns."""
+
+    center: Annotated[float, Field(gt=0, le=1)] | None = Field(
+        None, description="Share of height and width that is kept around the centre."
+    )
+    columns: Annotated[list[str], Field(min_length=4, max_length=4)] | None = Field(
+        None, description="Columns of a box: left, top, width, height in pixels; blank: the whole picture."
+    )
+    margin: Annotated[float, Field(ge=0)] = Field(
+        0.0, description="Added on each side of a box, as a share of its width and height."
+    )
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Crop:
+        if (self.center is None) == (self.columns is None):
+            found = "neither" if self.center is None else "both"
+            raise Refused(Problem("", f"found {found}", "center or columns"))
+        if self.margin and self.columns is None:
+            raise Refused(Problem("margin", f"found {self.margin:g}", "columns, which it goes around"))
+        return self
 
 
 class Extra(Item):
