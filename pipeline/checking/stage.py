@@ -62,7 +62,9 @@ def run(config: Config, images: bool = True, inputs: Inputs | None = None, wrong
     return path
 
 
-def _fill_cache(config: Config, competition: Competition, inputs: Inputs | None) -> tuple[int, dict[str, str], list[str]]:
+def _fill_cache(
+    config: Config, competition: Competition, inputs: Inputs | None
+) -> tuple[int, dict[str, str], list[str]]:
     """Open every image at each size that it is wanted at, so that all unreadable ones are told together.
 
     Returns how many were decoded, where data.missing is skip: which cannot be read, and why; and what decoding took

@@ -1,4 +1,4 @@
-"""Name a part of a file by its path: `X.npy[5]` is row 5 of a stack of arrays, `a.jpg#xywh=1,2,30,40` a box of a picture.
+"""Name a part of a file by its path: `X.npy[5]`, a row of a stack of arrays; `a.jpg#xywh=1,2,30,40`, a box.
 
 So an image is a path wherever it is one: in the cache's index, in messages, in `predict --from`.
 """

@@ -24,8 +24,8 @@ from pipeline.config.sections.data_items import Cache
 from pipeline.errors import InputError, MismatchError, Problem
 from pipeline.files import archives, parts
 from pipeline.images import filling, remarks
-from pipeline.images.decoding import USUAL, as_source, blank, decode, decode_source, spread
-from pipeline.images.read_as import ReadAs
+from pipeline.images.decoding import as_source, blank, decode, decode_source, spread
+from pipeline.images.read_as import USUAL, ReadAs
 from pipeline.images.remarks import READ_ANEW, Remark
 from pipeline.images.store import JOIN, File, Store, unknown
 from pipeline.machine.processes import cores, is_main
@@ -63,7 +63,8 @@ class ImageSet:
     """Hold images of one size: `len(images)`, `images[i] -> HxWxC` uint8 or uint16, a fresh array each time.
 
     Images that are not there, or that `skip` passed over, are mid-gray; `absent_N` tells which, `skipped` why.
-    `notes` say what decoding took for granted, a line for each kind. Small when pickled: arrays, no pixels; another process maps the cache itself.
+    `notes` say what decoding took for granted, a line for each kind. Small when pickled: arrays, no pixels; another
+    process maps the cache itself.
     """
 
     def __init__(self, store: Store, token: str, places_N: Array, sources: Sequence[Source]) -> None:
@@ -115,7 +116,9 @@ class ImageSet:
         """
         anew_N = self._places_N["remark"] & int(READ_ANEW)
         rows = zip(map(str, ids), self._places_N["hash"], anew_N.tolist(), strict=True)
-        lines = sorted(json.dumps([name, hash_.tobytes().hex(), *([anew] if anew else [])]) for name, hash_, anew in rows)
+        lines = sorted(
+            json.dumps([name, hash_.tobytes().hex(), *([anew] if anew else [])]) for name, hash_, anew in rows
+        )
         read_as = self.store.how.name
         return hashlib.sha256("\n".join([read_as, *lines] if read_as else lines).encode()).hexdigest()
 
@@ -177,7 +180,7 @@ def lacking(config: Config, sources: Sequence[Source | Path | str]) -> list[Sour
 
 def _remedy(reason: str) -> str:
     remedy = "replace the file or take its row out of the table"
-    return f"{remedy}; data.truncated=decode reads it as far as it goes" if "truncated" in reason else remedy
+    return f"{remedy}; data.truncated=decode reads it as far as it goes" if "is truncated" in reason else remedy
 
 
 def _remade(store: Store) -> MismatchError:

@@ -23,12 +23,11 @@ from pipeline.competition.image_paths import Source
 from pipeline.files import archives, parts
 from pipeline.images import arrays, dicom, layout, pictures
 from pipeline.images.layout import Box
-from pipeline.images.read_as import ReadAs
+from pipeline.images.read_as import USUAL, ReadAs
 from pipeline.images.remarks import Remark
 from pipeline.methods.arrays import Array
 
 DECODE_VERSION = 1  # raised when every file would give other pixels; for some of them see remarks.READ_ANEW
-USUAL = ReadAs()
 PLANES = 3  # that are resized and warped at once: OpenCV refuses five, and rounds two and four otherwise than RGB
 
 
@@ -128,7 +127,7 @@ def _alike(
     contents: Sequence[bytes], boxes: Sequence[Box | None], sizes: Sequence[tuple[int, int] | None], how: ReadAs
 ) -> tuple[list[Array], Remark]:
     """Decode several files to HxWxC of one depth."""
-    found = [decode_file(*one, how, box) for *one, box in zip(contents, sizes, boxes, strict=True)]
+    found = [decode_file(one, size, how, box) for one, size, box in zip(contents, sizes, boxes, strict=True)]
     images, remark = [spread(pixels, how.channels) for pixels, _ in found], Remark.NONE
     for _, more in found:
         remark |= more

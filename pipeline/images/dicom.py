@@ -18,7 +18,7 @@ def is_dicom(content: bytes) -> bool:
 
 
 def read(content: bytes, window: Window | None) -> tuple[Array, Remark]:
-    """Return the first frame, and whether there are more: HxW uint8 or uint16 (more than 8 bits stored), or HxWx3 where it is colour.
+    """Return the first frame, HxW uint8 or uint16 (more than 8 bits stored), HxWx3 in colour; and if there are more.
 
     Gray values are rescaled (to Hounsfield units in CT), then cut at `window`, else at the file's first VOI
     window or by its VOI table, else at the image's own extremes; MONOCHROME1 is inverted. Rules: DICOM PS3.3

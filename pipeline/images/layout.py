@@ -50,7 +50,9 @@ def cells(count: int, panels: str, size_hw: tuple[int, int]) -> list[tuple[int, 
     `row`: from left to right; `column`: from top to bottom; `grid`: row by row, as square as their number allows.
     """
     rows, across = _table(count, panels)
-    tops, lefts = ([size * n // parts for n in range(parts + 1)] for size, parts in zip(size_hw, (rows, across), strict=True))
+    tops, lefts = (
+        [size * n // parts for n in range(parts + 1)] for size, parts in zip(size_hw, (rows, across), strict=True)
+    )
     places = [divmod(number, across) for number in range(count)]
     return [(tops[r], lefts[c], tops[r + 1] - tops[r], lefts[c + 1] - lefts[c]) for r, c in places]
 

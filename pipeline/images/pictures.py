@@ -47,9 +47,7 @@ def read(
         raise arrays.damaged(error) from None
 
 
-def _read(
-    content: bytes, size_hw: tuple[int, int] | None, channels: int, truncated: bool
-) -> tuple[Array, Remark]:
+def _read(content: bytes, size_hw: tuple[int, int] | None, channels: int, truncated: bool) -> tuple[Array, Remark]:
     try:
         image = _open(content)
     except ValueError:
@@ -81,7 +79,7 @@ def _read(
     except OSError as error:
         if not truncated or "truncated" not in str(error) or image.format in {"JPEG", "MPO"}:
             raise
-        image.tile = []  # what was decoded until here is there
+        image.tile = []  # type: ignore[attr-defined]  # what was decoded until here is there
         remark |= Remark.TRUNCATED
     pixels, more = _pixels(image, channels)
     return _something(pixels) if remark & Remark.TRUNCATED else pixels, remark | more
@@ -145,7 +143,9 @@ def _open(content: bytes) -> Image.Image:
     if content[4:8] == b"ftyp":
         brands = {content[at : at + 4] for at in range(8, min(len(content), int.from_bytes(content[:4])), 4)}
         if brands & {*HEIC}:
-            raise ValueError("a HEIC picture, which Pillow does not read; convert it, as with: heif-convert FILE FILE.png")
+            raise ValueError(
+                "a HEIC picture, which Pillow does not read; convert it, as with: heif-convert FILE FILE.png"
+            )
         if b"avif" in brands and not AVIF:
             raise ValueError("an AVIF picture, which Pillow reads since 11.3: pip install 'pillow>=11.3'")
     try:

@@ -46,3 +46,6 @@ class ReadAs:
             self.panels if self.panels != "channels" else "",
         ]
         return "-".join(filter(None, parts))
+
+
+USUAL = ReadAs()

@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.images.read_as import ReadAs
+from pipeline.images.read_as import USUAL, ReadAs
 from pipeline.images.remarks import Remark
 from pipeline.methods.arrays import Array
 
@@ -70,10 +70,10 @@ class Store:
 
     folder: Path | None
     size_hw: tuple[int, int]
-    how: ReadAs = ReadAs()
+    how: ReadAs = USUAL
 
     @classmethod
-    def at(cls, cache_dir: str | None, size_hw: tuple[int, int], how: ReadAs = ReadAs()) -> Store:  # noqa: B008
+    def at(cls, cache_dir: str | None, size_hw: tuple[int, int], how: ReadAs = USUAL) -> Store:
         """Return the store of one size and way of reading below a cache's folder."""
         store = cls(None, (int(size_hw[0]), int(size_hw[1])), how)
         name = "-".join(filter(None, [f"{size_hw[0]}x{size_hw[1]}-v{VERSION}", how.name]))

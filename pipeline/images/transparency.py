@@ -31,8 +31,6 @@ def flatten(colour: Array, alpha: Array) -> tuple[Array, bool]:
     drawn = colour[alpha > 0]
     one_colour = bool((drawn == drawn[0]).all())
     ground = 0 if one_colour and drawn[0].mean() > LIGHT * top else top
-    exact = np.float32 if colour.dtype == np.uint8 else np.float64
-    share = alpha.astype(exact) / exact(top)
-    share = share if colour.ndim == 2 else share[..., None]
-    shown = np.rint(ground + (colour.astype(exact) - ground) * share)
-    return shown.astype(colour.dtype), True
+    share, whole = (alpha if colour.ndim == 2 else alpha[..., None]).astype(np.uint32), np.uint32(top)
+    shown = colour * share + np.uint32(ground) * (whole - share)  # 65535² fits into 32 bits
+    return ((shown + whole // 2) // whole).astype(colour.dtype), True

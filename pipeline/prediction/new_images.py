@@ -225,7 +225,7 @@ class _Stream(Images):
 
 def _remedy(reason: str) -> str:
     remedy = "replace the file or leave it out"
-    return f"{remedy}; --set data.truncated=decode reads it as far as it goes" if "truncated" in reason else remedy
+    return f"{remedy}; --set data.truncated=decode reads it as far as it goes" if "is truncated" in reason else remedy
 
 
 def _submission(

@@ -1,4 +1,4 @@
-"""What a viewer shows is what is read: transparency, pages, frames, formats, files that end too early; and it is said."""
+"""What a viewer shows is what is read: transparency, pages, frames, formats, files that end too early."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def test_avif_is_read_under_any_name() -> None:
 
 @pytest.mark.parametrize("brands", [b"heic\0\0\0\0mif1", b"mif1\0\0\0\0heic", b"msf1\0\0\0\0hevc"])
 def test_heic_is_named(brands: bytes) -> None:
-    with pytest.raises(ValueError, match="a HEIC picture, .* convert it"):
+    with pytest.raises(ValueError, match=r"a HEIC picture, .* convert it"):
         of((8 + len(brands)).to_bytes(4) + b"ftyp" + brands + bytes(100))
 
 

@@ -53,7 +53,7 @@ def test_before_anything_exists(competition: Path, monkeypatch: pytest.MonkeyPat
     def refuse(*_: object) -> None:
         raise AssertionError("a dry run decodes nothing")
 
-    monkeypatch.setattr(decoding, "decode_bytes", refuse)
+    monkeypatch.setattr(decoding, "decode_file", refuse)
     monkeypatch.setattr("pipeline.images.filling.decode_files", refuse)
     found = plan(competition, "tta=[identity, hflip]", "train.epochs=3", "train.keep=best")
     assert files(competition.parent) == before

@@ -75,9 +75,12 @@ def derive(rows: Rows, wanted: dict[str, str | Derived], findings: Findings, len
             if isinstance(how, str):
                 table[name] = fill(how, table)
                 continue
+            if how.count_from is not None:
+                table[name] = [str(number) for number in range(how.count_from, how.count_from + len(table))]
+                continue
             if how.column not in table:
                 found = f"'{how.column}' is no column"
-                raise Refused(Problem("", found, remedy=nearest(how.column, list(map(str, table)))))
+                raise Refused(Problem("", found, remedy=nearest(str(how.column), list(map(str, table)))))
         except Refused as error:
             if not lenient:
                 place = f"{rows.path}: data.derive.{name}"

@@ -1,4 +1,4 @@
-"""Entries of lists and values of keys in section `data`: joins, derived columns, images in arrays, crops, extra tables."""
+"""Entries and values of keys in section `data`: joins, derived columns, images in arrays, crops, extra tables."""
 
 from __future__ import annotations
 
@@ -69,7 +69,9 @@ class Derived(Item):
         problems = []
         if len(ways) != 1:
             problems.append(
-                Problem("", f"found {' and '.join(ways) or 'none of them'}", "one of pattern, edges, values, count_from")
+                Problem(
+                    "", f"found {' and '.join(ways) or 'none of them'}", "one of pattern, edges, values, count_from"
+                )
             )
         if (self.column is None) == (self.count_from is None):
             found = "no column" if self.column is None else f"column: {self.column} beside count_from"
