@@ -15,7 +15,7 @@ from pipeline.competition.metric_warnings import misleading
 from pipeline.competition.sample_submission import to_fill
 from pipeline.competition.samples.columns import positive
 from pipeline.config.rules import recipe_rules
-from pipeline.files import archives
+from pipeline.files import archives, parts
 from pipeline.folds.strata import strata
 from pipeline.methods import topk
 from pipeline.methods.arrays import Array
@@ -96,7 +96,7 @@ def _values(targets_NC: Array, classes: tuple[str, ...]) -> dict[str, dict[str, 
 
 
 def _ending(path: str) -> str:
-    return os.path.splitext(path)[1]
+    return os.path.splitext(parts.file_of(path))[1]
 
 
 def _peek(images: list[Source]) -> dict[str, int]:
@@ -108,8 +108,13 @@ def _peek(images: list[Source]) -> dict[str, int]:
 def _header(path: str) -> str:
     from PIL import Image
 
+    stacked = parts.row_of(path)
+    path = parts.file_of(path)
     inside = archives.split(path)
     try:
+        if stacked is not None:
+            array = parts.stack(stacked[0])
+            return f"{'×'.join(map(str, array.shape[1:]))} {array.dtype}"
         if path.lower().endswith(".npy") and inside is None:
             array = np.load(path, mmap_mode="r", allow_pickle=False)
             return f"{'×'.join(map(str, array.shape))} {array.dtype}"

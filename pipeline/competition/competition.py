@@ -20,6 +20,7 @@ from pipeline.competition.sample_submission import answers, asked_ids, check_sam
 from pipeline.competition.samples import made
 from pipeline.config.rules import topk_rules
 from pipeline.errors import InputError, Problem, some
+from pipeline.files.parts import without_box
 from pipeline.files.tables import texts
 from pipeline.methods.arrays import Array
 from pipeline.methods.tasks import TASKS
@@ -186,7 +187,8 @@ def _mean(weights_I: Array, rows_I: Array, count: int) -> Array:
 
 def _notes(images: list[Source], classes: Sequence[str], targets_NC: Array) -> list[str]:
     notes = list[str]()
-    if repeated := len(images) - len(set(images)):
+    pictures = {tuple(without_box(path)[0] for path in source) for source in images}
+    if repeated := len(images) - len(pictures):
         notes.append(f"{repeated} training rows show an image of another row; name a group to keep them in one fold")
     totals = dict(zip(classes, targets_NC.sum(0).round().astype(int).tolist(), strict=False))
     notes += near_names({name: total for name, total in totals.items() if total})

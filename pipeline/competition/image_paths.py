@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline.competition import image_stacks
 from pipeline.competition.image_folders import ARRAYS, FLOAT, SUFFIXES, Folders
 from pipeline.competition.rows.rows import RowProblem
 from pipeline.competition.templates import fill
@@ -48,6 +49,7 @@ class ImagePaths:
 
     def __init__(self, root: Path, follow_links: bool = False) -> None:
         self.root, self.folders = str(root), Folders(root, follow_links)
+        self.stacks = image_stacks.Stacks(self.root, self._file)
 
     def resolve(self, table: pd.DataFrame, templates: Sequence[str]) -> Found:
         """Return each row's image, one path per template, and what is absent or refused, by row number.
@@ -58,6 +60,9 @@ class ImagePaths:
         problems: list[Problem] = []
         planes: list[list[str]] = []
         for template in templates:
+            if (wrong := image_stacks.hint(template)) is not None:
+                problems.append(wrong)
+                continue
             try:
                 planes.append(fill(template, table))
             except Refused as error:
@@ -68,8 +73,9 @@ class ImagePaths:
         ways, first = Counter[str](), dict[str, str]()
         for names, template in zip(planes, templates, strict=True):
             says = os.path.splitext(template)[1].lower() in SUFFIXES | ARRAYS
-            for row, name in self._unknown(names, "*" in template):
-                found = self._find(name, "*" in template)
+            stacked = image_stacks.is_stack(template)
+            for row, name in self._unknown(names, "*" in template or stacked):
+                found = self.stacks.find(name) if stacked else self._find(name, "*" in template)
                 if isinstance(found, Problem):
                     (absent if found.found.startswith("missing") else refused).append((row, found.below(name)))
                     continue

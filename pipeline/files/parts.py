@@ -33,7 +33,7 @@ def without_box(path: str) -> tuple[str, str]:
 
 def row_of(path: str) -> tuple[str, int] | None:
     """Return the stack and the row that a path names, or None; `x.npz/name[5]` names an array of several."""
-    match = ROW.fullmatch(path)
+    match = ROW.fullmatch(without_box(path)[0])
     return None if match is None else (match["file"], int(match["row"]))
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import tarfile
@@ -12,6 +13,7 @@ import pytest
 from pipeline.competition.rows.new_images import NewImages, find
 from pipeline.config.loading import load as load_config
 from pipeline.errors import InputError
+from pipeline.images.decoding import read_bytes
 
 
 def new(root: Path, test: Path | None, *settings: str) -> NewImages:
@@ -104,6 +106,6 @@ def test_records_that_hold_images(competition: Path, elsewhere: Path) -> None:
     (elsewhere / "new.json").write_text(json.dumps([{"image_id": "x", "a": [1, 2, 3, 4]}]))
     image = "data.image={columns: [a], shape: [2, 2]}"
     ((path,),) = new(competition, elsewhere / "new.json", image).images
-    assert np.load(path, allow_pickle=False)[..., 0].tolist() == [[1, 2], [3, 4]]
-    with pytest.raises(InputError, match="expected a JSON file"):
+    assert np.load(io.BytesIO(read_bytes(path)))[..., 0].tolist() == [[1, 2], [3, 4]]
+    with pytest.raises(InputError, match="expected a table"):
         new(competition, elsewhere / "images", image)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import zipfile
 from pathlib import Path
@@ -14,6 +15,8 @@ from pipeline.competition.competition import Competition, load
 from pipeline.competition.rows.new_images import find
 from pipeline.config.loading import load as load_config
 from pipeline.errors import InputError
+from pipeline.files import parts
+from pipeline.images.decoding import read_bytes
 
 
 def with_settings(root: Path, *settings: str) -> Competition:
@@ -208,16 +211,17 @@ def test_arrays_in_records_are_written_once(competition: Path) -> None:
     (competition / "sample_submission.csv").write_text("id,y\nt,0.5\n")
     settings = {
         **{"train": "train.json", "test": "test.json", "id": "id", "target": "y", "group": None},
-        "image": {"columns": ["a", "b"], "shape": [2, 3]},
+        **{"image": {"columns": ["a", "b"], "shape": [2, 3]}, "window": [-3, 10]},
     }
     found = read(competition, **settings)
-    image = np.load(found.images[7][0], allow_pickle=False)
+    image = np.load(io.BytesIO(read_bytes(found.images[7][0])), allow_pickle=False)
     assert image.shape == (2, 3, 2) and image.dtype == np.float32
     assert np.allclose(image[..., 0].ravel(), records[7]["a"]) and (image[..., 1] == 7).all()
     assert found.table["angle"].tolist()[:2] == ["4.5", "na"] and found.table["id"].tolist() == found.ids.tolist()
-    written = Path(found.images[7][0]).stat().st_mtime_ns
+    stack = Path(parts.file_of(found.images[7][0]))
+    written = stack.stat().st_mtime_ns
     assert read(competition, **settings).images == found.images
-    assert Path(found.images[7][0]).stat().st_mtime_ns == written
+    assert stack.stat().st_mtime_ns == written
     records[3]["b"] = [1] * 5
     (competition / "train.json").write_text(json.dumps(records))
     text = defects(competition, **settings)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline.competition import image_stacks
 from pipeline.competition.image_folders import SUFFIXES
 from pipeline.competition.image_paths import Source
 from pipeline.competition.rows.reader import NO_IMAGE
@@ -17,7 +18,7 @@ from pipeline.competition.tables.file_names import walk
 from pipeline.competition.templates import BRACES
 from pipeline.config.sections.data_items import Arrays
 from pipeline.errors import InputError, Problem, problems_of
-from pipeline.files import archives
+from pipeline.files import archives, parts
 
 if TYPE_CHECKING:
     from pipeline.config.config import Config
@@ -56,7 +57,9 @@ def read(folder: Path, config: Config, findings: Findings) -> tuple[Rows, list[S
     data, place = config.data, f"--test {folder}"
     images = data.test_image or data.image
     if isinstance(images, Arrays):
-        raise InputError(Problem(place, "a folder", "a JSON file, since data.image are arrays in records"))
+        raise InputError(Problem(place, "a folder", "a table, since data.image are numbers in its rows"))
+    if data.crop is not None and data.crop.columns is not None:
+        raise InputError(Problem(place, "a folder", f"a table with {', '.join(data.crop.columns)} (data.crop.columns)"))
     templates = [images] if isinstance(images, str) else images
     patterns = [(id_pattern(template, data.id), BRACES.findall(template)) for template in templates]
     planes: dict[str, dict[int, str]] = {}
@@ -84,6 +87,28 @@ def read(folder: Path, config: Config, findings: Findings) -> tuple[Rows, list[S
         findings.notes.append(f"{other} files are no images and were left out")
     sources = [tuple(planes[name][n] for n in range(len(templates))) for name in planes]
     return _rows(folder, cells, config), sources
+
+
+def read_stack(path: Path, config: Config, findings: Findings) -> tuple[Rows, list[Source]]:
+    """Return a row for each image of an npy file; their ids are their numbers unless data.derive makes others.
+
+    Raises InputError where the config's images are no rows of such a file.
+    """
+    import pandas as pd
+
+    data, place = config.data, f"--test {path}"
+    images = data.test_image or data.image
+    if not isinstance(images, str) or not image_stacks.is_stack(images):
+        raise InputError(Problem(place, "an array", "a folder or a table, since data.image is no row of an array"))
+    try:
+        shape = parts.stack(str(path)).shape
+    except (OSError, ValueError) as error:
+        raise InputError(Problem(place, f"cannot be read: {error}")) from None
+    if len(shape) < 3:
+        raise InputError(Problem(place, f"holds an array of shape {shape}", "images: N×H×W, N×H×W×C or N×C×H×W"))
+    numbers = [str(number) for number in range(shape[0])]
+    rows = Rows(path, pd.DataFrame({data.id: numbers}, dtype=str), (Origin(path, "image", 0),))
+    return columns.derive(rows, data.derive, findings, lenient=True), [(f"{path}[{number}]",) for number in numbers]
 
 
 def _rows(folder: Path, cells: dict[str, dict[str, str]], config: Config) -> Rows:

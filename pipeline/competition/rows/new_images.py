@@ -40,7 +40,7 @@ class NewImages:
 def find(config: Config, test: str | None) -> NewImages:
     """Return the images that `test` names; raise InputError with every defect of ids and paths.
 
-    `test` is a folder or an archive of images, a table of data.test's kinds, or None: the run's own test.
+    `test` is a folder, an archive or an npy stack of images, a table of data.test's kinds, or None: the run's own test.
     """
     findings = Findings()
     if test is None:
@@ -49,6 +49,9 @@ def find(config: Config, test: str | None) -> NewImages:
     if path.is_dir() or (path.is_file() and NAMED.search(path.name)):
         rows, images = new_files.read(path, config, findings)
         return _named(rows, images, path if path.is_dir() else path.parent, config, findings)
+    if path.suffix.lower() == ".npy" and path.is_file():
+        rows, images = new_files.read_stack(path, config, findings)
+        return _named(rows, images, path.parent, config, findings)
     if path.is_file():
         return _table(path, config, findings)
     wanted = f"a folder of images or a CSV with the column {config.data.id}"
@@ -67,6 +70,8 @@ def _table(path: Path, config: Config, findings: Findings) -> NewImages:
     if column is not None and column != data.id and data.id not in rows.table:
         names = asked_ids(rows.table, config) if config.submission.rows is not None else rows.table[column]
         rows = replace(rows, table=rows.table.assign(**{data.id: names}))
+    if data.id in data.derive and data.id not in rows.table:
+        rows = columns.derive(rows, data.derive, findings, lenient=True)
     check_columns(rows, {"data.id": [data.id]}, findings)
     repeats = data.duplicates != "error" or path.name == Path(data.sample_name).name
     repeats |= config.submission.rows is not None

@@ -11,10 +11,10 @@ import numpy as np
 
 from pipeline.competition import tables
 from pipeline.competition.image_paths import Found, ImagePaths, Source
-from pipeline.competition.rows import where
+from pipeline.competition.rows import boxes, where
 from pipeline.competition.rows.rows import Findings, Rows, check_columns, check_ids, id_column
 from pipeline.competition.sample_submission import NO_SAMPLE, asked_ids, id_name
-from pipeline.competition.tables import columns, duplicates, json_arrays
+from pipeline.competition.tables import columns, duplicates, number_images
 from pipeline.competition.tables.file_names import Missing
 from pipeline.competition.templates import fill
 from pipeline.config.sections.data_items import Arrays
@@ -47,13 +47,14 @@ class Reader:
         return self.complete(Rows.below(whole), kind) if len(whole) == len(found) else None
 
     def table(self, spec: str, key: str, images: Images | None = None) -> Rows | None:
-        """Return one table as it is; where its images are arrays in records, they are written once."""
+        """Return one table as it is; where its images are numbers in it, they are written once."""
         path = self.root / spec
         try:
             if isinstance(images, Arrays):
-                return json_arrays.read(path, images, self.config, self.findings)
-            rows = tables.read(self.root, spec, self.data.separator, labelled=key != "data.test")
-            self.findings.notes += [f"{spec}: {note}" for note in rows.notes]
+                rows = number_images.read(self.root, spec, images, self.config, self.findings)
+            else:
+                rows = tables.read(self.root, spec, self.data.separator, labelled=key != "data.test")
+            self.findings.notes += [f"{spec}: {note}" for note in (rows.notes if rows is not None else ())]
             return rows
         except Missing as error:
             more = f"; {NO_SAMPLE}" if key == "data.sample_submission" else ""
@@ -109,15 +110,17 @@ class Reader:
 
     def images(self, rows: Rows, images: Images, key: str) -> Found | None:
         """Return the rows' images; None where the template does not fit the table, which is told."""
-        if isinstance(images, Arrays):
-            return Found([(path,) for path in rows.table[json_arrays.PATHS].tolist()], [], [])
         try:
-            found = self.paths.resolve(rows.table, [images] if isinstance(images, str) else images)
-            self.findings.notes += [f"{rows.path.name}: {note}" for note in found.notes]
-            return found
+            if isinstance(images, Arrays):
+                found = Found([(path,) for path in rows.table[number_images.PATHS].tolist()], [], [])
+            else:
+                found = self.paths.resolve(rows.table, [images] if isinstance(images, str) else images)
         except Refused as error:
             self.findings.add("templates", (one.below(f"{rows.path}: {key}") for one in error.problems))
             return None
+        self.findings.notes += [f"{rows.path.name}: {note}" for note in found.notes]
+        crop = self.data.crop
+        return found if crop is None or crop.columns is None else boxes.add(rows, found, crop.columns, self.findings)
 
     def test_images(self, rows: Rows, found: Found) -> list[Source]:
         """Return the images to predict; where absent ones may be, they are () and shown as mid-gray.

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.competition.rows.rows import Origin, Rows, numbered
-from pipeline.competition.tables import file_names, parquet, text_tables
+from pipeline.competition.tables import file_names, label_arrays, parquet, text_tables
 from pipeline.competition.tables.file_names import Missing
 from pipeline.competition.tables.json_records import read_json
 from pipeline.errors import Problem, Refused, nearest
@@ -52,6 +52,8 @@ def read(root: Path, spec: str, separator: str | None = None, labelled: bool = T
     has no rows.
     """
     path = root / spec
+    if label_arrays.is_array(spec) and label_arrays.file_of(path).is_file():
+        return Rows(path, label_arrays.read(path), (Origin(path, "entry", 0),))
     where, inside, notes = _locate(path)
     if file_names.is_listing(spec) or path.is_dir() or (inside is not None and not is_table(inside[1])):
         table, more = file_names.read(root, spec, labelled)
@@ -82,6 +84,8 @@ def read(root: Path, spec: str, separator: str | None = None, labelled: bool = T
 def digest(root: Path, spec: str) -> str:
     """Return the SHA-256 of what `read` depends on, or `missing`; of a listing: of its files' names."""
     path = root / spec
+    if label_arrays.is_array(spec):
+        return file_hash(label_arrays.file_of(path))
     try:
         where, inside, _ = _locate(path)
         if file_names.is_listing(spec) or path.is_dir() or (inside is not None and not is_table(inside[1])):
