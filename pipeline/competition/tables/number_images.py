@@ -147,9 +147,9 @@ def _cells(rows: Rows, writer: _Writer) -> Rows:
         planes.append((column, names))
     for start in range(0, len(rows.table), ROWS):
         part = rows.table.iloc[start : start + ROWS]
-        found = [_plane(part, column, names, writer, start) for column, names in planes]
+        images = [_plane(part, column, names, writer, start) for column, names in planes]
         if not writer.wrong:
-            writer.add(found)
+            writer.add(images)
     return Rows(rows.path, rows.table.drop(columns=sorted(used)), rows.origins, rows.origin_N2, rows.notes)
 
 
