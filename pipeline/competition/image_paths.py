@@ -153,7 +153,7 @@ class ImagePaths:
             return
         if plain.startswith("/") or not os.path.isdir(os.path.join(self.root, parts[0])):
             for count in range(0 if plain.startswith(("/", "./")) else 1, len(parts)):
-                yield "/".join(parts[count:]), f"without '{'/'.join(parts[:count])}/'"
+                yield "/".join(parts[count:]), f"leaving out '{'/'.join(parts[:count])}/'"
 
     def _hint(self, name: str, told: Problem) -> Problem:
         """Add what the file is called that a number with other zeros before it names."""

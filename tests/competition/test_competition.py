@@ -204,6 +204,17 @@ def test_a_kind_of_defect_is_capped_and_counted(competition: Path) -> None:
     assert len(collected.problems()) == 60
 
 
+def test_problems_that_one_remedy_mends_are_shown_three_times() -> None:
+    collected = Findings()
+    collected.add("a", [Problem(f"a{i}", "links", remedy="follow it") for i in range(9)])
+    collected.add("a", [Problem("b", "links", remedy="copy it"), *(Problem(f"c{i}", "missing") for i in range(5))])
+    assert [str(one) for one in collected.problems(SHOWN)] == [
+        *(f"a{i}: links; follow it" for i in range(3)), "b: links; copy it", *(f"c{i}: missing" for i in range(5)),
+        "… and 6 more: a",
+    ]  # fmt: skip
+    assert len(collected.problems()) == 15
+
+
 def test_defects_of_one_kind_do_not_hide_another() -> None:
     collected = Findings()
     collected.add("a", [Problem(f"a{i // 2}", "wrong") for i in range(60)])  # each once

@@ -72,11 +72,11 @@ def test_other_ways_to_write_a_path(tmp_path: Path) -> None:
     files(tmp_path, "train/im0.jpg", "train/7.jpg", f"train/{unicodedata.normalize('NFD', accent)}.jpg")
     for cell, actual, way in (
         ("train\\im0.jpg", "train/im0.jpg", "with slashes for backslashes"),
-        (f"{tmp_path}/train/im0.jpg", "train/im0.jpg", f"without '{str(tmp_path)[1:]}/'"),
-        ("/kaggle/input/x/train/im0.jpg", "train/im0.jpg", "without 'kaggle/input/x/'"),
-        ("D:\\data\\train\\im0.jpg", "train/im0.jpg", "without 'D:/data/'"),
+        (f"{tmp_path}/train/im0.jpg", "train/im0.jpg", f"leaving out '{str(tmp_path)[1:]}/'"),
+        ("/kaggle/input/x/train/im0.jpg", "train/im0.jpg", "leaving out 'kaggle/input/x/'"),
+        ("D:\\data\\train\\im0.jpg", "train/im0.jpg", "leaving out 'D:/data/'"),
         ("./train/im0.jpg", "train/im0.jpg", ""),
-        ("input/train/im0.jpg", "train/im0.jpg", "without 'input/'"),
+        ("input/train/im0.jpg", "train/im0.jpg", "leaving out 'input/'"),
         ("train/7.0.jpg", "train/7.jpg", "as whole numbers"),
         (f"train/{accent}.jpg", f"train/{unicodedata.normalize('NFD', accent)}.jpg", "in another Unicode form"),
     ):

@@ -137,6 +137,9 @@ def test_parquet_is_read_as_its_csv_would_be(tmp_path: Path) -> None:
         {"id": "b", "n": "2", "x": "", "is": "false", "l": ""},
     ]
     assert found.place(1) == f"{tmp_path}/t.parquet: row 2"
+    (tmp_path / "csv.parquet").write_text("id,label\na,1\n")  # renamed by someone
+    rows = tables.read(tmp_path, "csv.parquet")
+    assert rows.table["label"].tolist() == ["1"] and rows.notes == ("it is no Parquet file, and read as text",)
     (tmp_path / "bad.parquet").write_bytes(b"PAR1 no more")
     with pytest.raises(Refused, match="not readable as Parquet"):
         tables.read(tmp_path, "bad.parquet")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from pipeline.config.sections.data import Data
 
 SHOWN = 20  # problems of one kind that an error lists; `check` writes all of them to a file
+ALIKE = 3  # of those that one remedy mends
 RowProblem = tuple[int, Problem]  # row number, what is wrong there
 
 
@@ -39,10 +41,21 @@ class Findings:
         found = []
         for kind, problems in self.kinds.items():
             once = list(dict.fromkeys(problems))
-            found += once[:most]
-            if most is not None and len(once) > most:
-                found.append(Problem("", f"… and {len(once) - most} more: {kind}"))
+            shown = once if most is None else _few(once)[:most]
+            found += shown
+            if len(once) > len(shown):
+                found.append(Problem("", f"… and {len(once) - len(shown)} more: {kind}"))
         return found
+
+
+def _few(problems: list[Problem]) -> list[Problem]:
+    """Return the problems but for those beyond the third that one and the same remedy mends."""
+    times, shown = Counter[tuple[str, str]](), []
+    for one in problems:
+        times[one.found, one.remedy] += 1
+        if not one.remedy or times[one.found, one.remedy] <= ALIKE:
+            shown.append(one)
+    return shown
 
 
 @dataclass(frozen=True)

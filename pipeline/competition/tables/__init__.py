@@ -71,6 +71,8 @@ def read(root: Path, spec: str, separator: str | None = None, labelled: bool = T
         content = _content(where, inside)
     except (OSError, EOFError, lzma.LZMAError) as error:
         raise Refused(Problem("", f"not readable: {error}")) from None
+    if ending in PARQUET and not content.startswith(parquet.MAGIC):
+        ending, notes = ".csv", (*notes, "it is no Parquet file, and read as text")
     if ending in PARQUET:
         table = parquet.read(content, separator)
         return Rows(path, table, (Origin(path, "row", 1),), notes=notes)

@@ -11,6 +11,8 @@ from pipeline.errors import Problem, Refused
 if TYPE_CHECKING:
     import pandas as pd
 
+MAGIC = b"PAR1"  # how each such file begins
+
 
 def read(content: bytes, separator: str | None) -> pd.DataFrame:
     """Return the cells as text: null is '', a list its parts; raise Refused where it is no such file or has no rows."""
