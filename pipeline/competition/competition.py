@@ -114,6 +114,8 @@ def survey(config: Config) -> tuple[Competition | None, Findings]:
         _check_sample_ids(sample, test, test_ids, config, findings)
     if classes:
         extra = external_rows.read(reader, classes)
+        if extra is not None and config.folds.scheme == "time":
+            findings.notes.append("rows of data.extra are trained on in every fold, whatever their time")
         findings.add("settings", class_problems(config, classes))
         if sample is not None:
             findings.add("columns of the sample submission", wrong := check_sample(sample.table, config, classes))

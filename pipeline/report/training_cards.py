@@ -45,7 +45,7 @@ def header(run: Run) -> str:
     parts += [f'<p class="note">Warning: {escape(text)}</p>' for text in dict.fromkeys(warned)]
     if run.scores.get("partial"):
         done = ", ".join(map(str, run.scores["folds"]))
-        parts.append(f'<p class="note">Partial: folds {done} of {config.folds.n} only.</p>')
+        parts.append(f'<p class="note">Partial: folds {done} of {run.folds.n} only.</p>')
     if run.scores.get("selected_on_valid"):
         parts.append('<p class="note">The epoch was chosen on the rows scored here: the score is optimistic.</p>')
     return "".join(parts) + page.table(["", ""], [[name, text] for name, text in _summary(run).items() if text])
