@@ -25,7 +25,7 @@ FACTS = (  # what is shown of folds/NAME.json
 
 def header(run: Run) -> str:
     """Return the page's head: the score to believe, and the recipe in a few lines."""
-    config, parts = run.config, [f"<h1>{escape(run.folder.name)} · Foldline report</h1>"]
+    parts = [f"<h1>{escape(run.folder.name)} · Foldline report</h1>"]
     submitted = str(run.json("ensemble.json").get("submitted") or "tta")
     scores = run.json("ensemble.json").get("variants") or run.scores.get("variants", {})
     headline = scores.get(submitted) or {}

@@ -116,3 +116,11 @@ def test_what_folds_cannot_be_made_of_is_a_defect_of_the_input(competition: Path
 def test_keys_that_contradict_a_column_are_refused(competition: Path, folds: dict[str, str], message: str) -> None:
     with pytest.raises(InputError, match=message):
         load_config([competition / "config.yaml"], [f"folds.{key}={value}" for key, value in folds.items()])
+
+
+def test_extra_rows_know_no_time(competition: Path) -> None:
+    with_column(competition, "year", [str(2000 + n // 4) for n in range(48)])
+    (competition / "more.csv").write_text("image_id,label,group\n0050,disk,x\n")
+    settings = ["folds.scheme=time", "folds.column=year", "data.extra=[{table: more.csv}]"]
+    found = load(load_config([competition / "config.yaml"], settings))
+    assert "rows of data.extra are trained on in every fold, whatever their time" in found.notes
