@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,13 +14,14 @@ from typing import Any, Literal
 import numpy as np
 
 from pipeline.config import loading as configs
-from pipeline.errors import InputError, MismatchError, Problem, some
+from pipeline.errors import FoldlineError, InputError, MismatchError, Problem, some
 from pipeline.files.atomic import read_json
 from pipeline.methods.arrays import Array
 from pipeline.methods.blenders import find as find_blender
 from pipeline.methods.metrics import find
 from pipeline.prediction.oof import find_run
 from pipeline.scoring import ledger
+from pipeline.scoring.baseline import NAME as CONSTANT
 from pipeline.scoring.ledger import Entry
 from pipeline.scoring.scores import shown
 
@@ -36,7 +38,11 @@ def run(runs_dir: Path) -> Path:
     tables: dict[tuple[str, str], list[Entry]] = {}
     for entry in sorted(entries, key=lambda one: (one.competition, one.metric)):
         tables.setdefault((entry.competition, entry.metric), []).append(entry)
-    lines = [line for (name, metric), rows in tables.items() for line in [*_table(name, metric, rows), ""]]
+    lines = [
+        line
+        for (name, metric), rows in tables.items()
+        for line in [*_table(name, metric, rows, _constant(runs_dir, metric, rows)), ""]
+    ]
     if not entries:
         lines.append(f"{path}: nothing yet; begin with: foldline leaderboard add RUN --public SCORE")
     scored = {path.parent.name for name in ("scores.json", "ensemble.json") for path in runs_dir.glob(f"*/{name}")}
@@ -140,7 +146,18 @@ def _fitted(report: dict[str, Any], mean: float | None) -> tuple[float | None, f
     return (in_sample[-1], mean) if in_sample else (mean, None)
 
 
-def _table(name: str, metric: str, entries: Sequence[Entry]) -> list[str]:
+def _constant(runs_dir: Path, metric: str, entries: Sequence[Entry]) -> float | None:
+    """Return what the best constant scores on the folds of the first run whose files still tell."""
+    folders = [folder for entry in entries for folder in (runs_dir / entry.run, Path(entry.run))]
+    for path in [folder / name for folder in folders for name in ("ensemble.json", "scores.json")]:
+        with contextlib.suppress(FoldlineError, OSError, AttributeError, KeyError, TypeError):
+            report = read_json(path) if path.is_file() else {}
+            if report.get("metric") == metric:
+                return float(report["baseline"]["mean"])
+    return None
+
+
+def _table(name: str, metric: str, entries: Sequence[Entry], constant: float | None) -> list[str]:
     direction = "greater" if find(metric).greater_is_better else "lower"
     width = max(len("run"), *(len(entry.run) for entry in entries))
     lines = [
@@ -151,6 +168,8 @@ def _table(name: str, metric: str, entries: Sequence[Entry]) -> list[str]:
         spread = f"{shown(entry.cv)} ± {shown(entry.std)}"
         scores = f"{shown(entry.cross_fitted):>14}{spread:>18}{shown(entry.public):>10}{shown(entry.private):>10}"
         lines.append(f"{number:>3} {entry.run:<{width}}{scores}  {entry.date:<16}  {entry.note}".rstrip())
+    if constant is not None:
+        lines.append(f"{CONSTANT}, by the other folds' labels: {shown(constant)}")
     return [*lines, *_agreement("public", entries), *_agreement("private", entries)]
 
 

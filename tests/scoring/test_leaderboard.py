@@ -63,6 +63,18 @@ def test_a_run_is_entered_with_what_its_files_say(config: Config) -> None:
     assert found.note == "first submission of two" and found.date.startswith("20")
 
 
+def test_the_best_constant_stands_below_the_table(config: Config, capsys: pytest.CaptureFixture[str]) -> None:
+    runs_dir, path = Path(config.runs_dir), config.run_dir / "scores.json"
+    leaderboard.add(runs_dir, "pets", **GIVEN)
+    capsys.readouterr()
+    leaderboard.run(runs_dir)
+    constant = json.loads(path.read_text())["baseline"]["mean"]
+    assert f"best constant, by the other folds' labels: {constant:.4f}" in capsys.readouterr().out.splitlines()
+    path.write_text("{")
+    leaderboard.run(runs_dir)
+    assert "best constant" not in capsys.readouterr().out
+
+
 def test_a_fitted_blend_is_entered_with_both_its_scores(config: Config) -> None:
     folder, runs_dir = blend(config, "slsqp"), Path(config.runs_dir)
     leaderboard.add(runs_dir, str(folder))
