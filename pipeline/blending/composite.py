@@ -107,7 +107,7 @@ def _read(config: Config, table: FoldTable, folder: Path, head: str, labels: Seq
         remedy = "predict with --set predict.top_k=null"
         raise MismatchError(Problem(place, "keeps only the most probable classes", remedy=remedy))
     try:
-        order, notes = class_order.places(made.classes, labels)
+        order, notes = class_order.places(made.classes, labels, class_order.RETRAIN)
     except Refused as error:
         raise MismatchError(*(problem.below(place, ": ") for problem in error.problems)) from None
     oof, test = ({kind: probs[:, order] for kind, probs in one.items()} for one in views_of(made, theirs.tta))

@@ -21,6 +21,9 @@ from pipeline.methods import heads
 from pipeline.methods.tasks import TASKS
 from pipeline.prediction.predictions import Predictions
 
+RENAME = "call each by its class, and leave out other columns"
+RETRAIN = "restore data.target and data.classes, or train anew"
+
 
 def predicted(config: Config, table: FoldTable) -> tuple[str, ...]:
     """Return the classes in the order in which a network of this task predicts them; of heads side by side.
@@ -53,7 +56,7 @@ def form(name: str) -> str:
     return f"{head.strip()}{equals}{label}"
 
 
-def places(found: Sequence[str], classes: Sequence[str]) -> tuple[list[int], list[str]]:
+def places(found: Sequence[str], classes: Sequence[str], remedy: str = RENAME) -> tuple[list[int], list[str]]:
     """Return where each class stands among the names found, and a note on those that differ in form only.
 
     Raises Refused where they are not the same names: one is missing, unknown, there twice or could be two.
@@ -73,7 +76,7 @@ def places(found: Sequence[str], classes: Sequence[str]) -> tuple[list[int], lis
         parts = {"lacks": missing, "has the unknown": unknown, "has twice": twice}
         text = ", ".join(f"{what} {some(names)}" for what, names in parts.items() if names)
         expected = f"{_listed(classes)} of the config and its folds, in any order"
-        raise Refused(Problem("", f"has the classes {_listed(found)}: {text}", expected, "call each by its class"))
+        raise Refused(Problem("", f"has the classes {_listed(found)}: {text}", expected, remedy))
     notes = [f"'{name}' is read as the class '{own}'" for own, name in near.items()]
     if len(notes) > 1:
         notes = [f"{notes[0]}, and {len(notes) - 1} more whose form differs alike"]
@@ -84,7 +87,7 @@ def in_order(made: Predictions, classes: Sequence[str]) -> tuple[Predictions, li
     """Return predictions in the order of these classes, and what `places` notes; raise Refused as it does."""
     if made.classes == tuple(classes):
         return made, []
-    order, notes = places(made.classes, classes)
+    order, notes = places(made.classes, classes, RETRAIN)
     meta = made.meta
     if own := meta.get("heads"):
         turned = sorted((order.index(int(start)), str(name)) for name, start, _ in own)

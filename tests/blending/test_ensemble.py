@@ -178,6 +178,7 @@ def test_members_that_do_not_fit_are_refused_together(
         ensemble.run(blend)
     text = "\n".join(error.value.lines)
     assert text.count("other/fold0/valid.npz: has the classes [eel, dog, cow]: lacks cat, has the unknown cow") == 1
+    assert text.count("in any order; restore data.target and data.classes, or train anew") == 1
     assert text.count("[eel, dog, cow]") == 1, "the files of a run are not told one by one"
     assert f"fold1/valid.npz: made on folds {moved.fold_hash[:12]}, the fold table is {table.fold_hash[:12]}" in text
     assert f"{mate / 'oof.csv'}: made on folds" in text

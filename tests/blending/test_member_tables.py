@@ -222,7 +222,7 @@ def test_names_of_one_form_are_not_mixed_up(found: list[str], classes: list[str]
 def test_names_that_could_be_two_are_refused(found: list[str], classes: list[str], words: str) -> None:
     with pytest.raises(Refused, match=f": {words}, expected") as error:
         class_order.places(found, classes)
-    assert str(error.value).endswith("of the config and its folds, in any order; call each by its class")
+    assert str(error.value).endswith("of the config and its folds, in any order; " + class_order.RENAME)
 
 
 @pytest.mark.parametrize("names", [("fold", "id", "target"), ("target", "fold", "top1")])
