@@ -6,8 +6,14 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from pipeline.methods.metrics import find
 from pipeline.starting.folder import Folder
+from pipeline.starting.kinds import Guess
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 MOST_BYTES = 1 << 20
 NAMES = ("description", "overview", "readme", "evaluation", "competition", "rules")
@@ -45,6 +51,9 @@ PHRASES: tuple[tuple[str, str], ...] = (  # what a rule says -> the metric; what
 )
 
 
+INSTEAD = {"f1": {"multiclass": "f1_macro", "ordinal": "f1_macro", "multilabel": "f1_micro"}}  # where one says F1 alone
+
+
 @dataclass(frozen=True)
 class Rule:
     """Hold a metric and the line of the description that names it."""
@@ -77,6 +86,30 @@ def named(line: str) -> str | None:
         if match := re.search(phrase, line, re.IGNORECASE):
             found.append((match.start(), order, metric + match["k"] if metric.endswith("@") else metric))
     return min(found)[2] if found else None
+
+
+def take(rule: Rule, guesses: list[Guess], sample: pd.DataFrame, notes: list[str]) -> None:
+    """Take the metric that a description names, and the cells that go with it, as far as it fits the task."""
+    task = next((value for key, value, _ in guesses if key == "data.task"), "multiclass")
+    name = INSTEAD.get(rule.metric, {}).get(task, rule.metric)
+    line = rule.line if len(rule.line) <= 120 else f"{rule.line[:117]}…"
+    why = f'{rule.file}: "{line}"'
+    metric = find(name)
+    if task not in metric.tasks:
+        notes.append(f"{why} names {name}, which a {task} task does not have: correct the task or the metric")
+        return
+    guesses.append(("metric", name, why))
+    if sample.shape[1] > 2 or task == "regression" or ("data.sample_submission", None) in [one[:2] for one in guesses]:
+        return
+    blank = not any(cell.strip() for cell in sample.iloc[:, 1])
+    if metric.reads == "ranking" and task != "multilabel":
+        guesses.append(("submission.cell", "top", f"{name} reads a ranking"))
+        guesses += [] if metric.k is None else [("submission.top", metric.k, f"as {name} reads")]
+    elif task == "binary" and metric.reads in ("probabilities", "order"):
+        guesses.append(("submission.cell", "probability", f"{name} reads probabilities"))
+    elif metric.reads == "labels" and task != "multilabel" and (blank or not any("." in c for c in sample.iloc[:, 1])):
+        cell = next((value for key, value, _ in reversed(guesses) if key == "submission.cell"), "label")
+        guesses.append(("submission.cell", cell if cell == "class_id" else "label", f"{name} reads labels"))
 
 
 def _rank(path: str) -> tuple[int, int, str]:

@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Any
 from pipeline.competition.tables import read_table
 from pipeline.competition.templates import fill
 from pipeline.errors import InputError, Problem, some
-from pipeline.methods.metrics import find as find_metric
 from pipeline.starting import description, pictures, sources, targets
 from pipeline.starting.class_folders import TEST
 from pipeline.starting.folder import Folder, words
 from pipeline.starting.kinds import Guess
 from pipeline.starting.pictures import Found
-from pipeline.starting.sources import Train
+from pipeline.starting.sources import Sample, Train
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,7 +29,6 @@ GROUPS = (  # the clearest first
 FEWEST_GROUPS = 10  # of which five folds can still be made
 MOST_FOLDS = 20  # values of a column of folds
 FOLDS = {"fold", "folds", "kfold", "split", "subset", "partition", "set", "usage"}
-INSTEAD = {"f1": {"multiclass": "f1_macro", "ordinal": "f1_macro", "multilabel": "f1_micro"}}  # where one says F1 alone
 
 
 def guess(folder: Folder) -> tuple[list[Guess], list[str], int]:
@@ -38,7 +36,8 @@ def guess(folder: Folder) -> tuple[list[Guess], list[str], int]:
 
     Raises InputError where there is no sample submission, no training rows or no target.
     """
-    path, sample, columns = sources.sample(folder)
+    given = sources.sample(folder)
+    path, sample = given.path, given.table
     sample_id = str(sample.columns[0])
     train = sources.train(folder, path, sample)
     sample = sample if train.sample is None else train.sample
@@ -47,10 +46,11 @@ def guess(folder: Folder) -> tuple[list[Guess], list[str], int]:
     if folder.links:
         names = [os.path.relpath(path, folder.root) for path in folder.links]
         guesses.append(("data.follow_links", True, f"{some(names, 4)} lead out of the folder"))
-    if len(columns) > sample.shape[1]:
+    if len(given.columns) > sample.shape[1]:
         notes.append(f"{path} has an index column without a name, which is copied")
-    test = _test(folder, path, sample, guesses, notes)
-    guesses.append(("data.sample_submission", path, f"asks for {some(list(sample.columns[1:]), 4)}"))
+    test = _test(folder, given, sample, guesses, notes)
+    why = f"asks for {some(list(sample.columns[1:]), 4)}" if path else "there is none: the test's ids make one"
+    guesses.append(("data.sample_submission", path, why))
     id_ = _ids(train, test, sample, guesses)
     train = _without_test_rows(train, sample, id_, guesses)
     _test_pictures(folder, train, test, sample, id_, guesses)
@@ -64,9 +64,11 @@ def guess(folder: Folder) -> tuple[list[Guess], list[str], int]:
             f"among {some(list(train.table.columns), 12)}"
         )
         raise InputError(Problem(str(folder.root), "no target found", wanted, "write the config by hand"))
+    if path is None:  # the metric says what is asked for
+        target = replace(target, guesses=[one for one in target.guesses if not one[0].startswith("submission.")])
     guesses += _together(guesses, target.guesses)
     if rule is not None:
-        _by_rule(rule, guesses, sample, notes)
+        description.take(rule, guesses, sample, notes)
     _repeats(train.table, id_, [name for name in target.columns if name in train.table], guesses)
     _group(train, test, {id_, *target.columns}, guesses, notes)
     _own_folds(train, test_columns, {id_, *target.columns}, guesses)
@@ -87,30 +89,6 @@ def _together(before: Sequence[Guess], new: Sequence[Guess]) -> list[Guess]:
     return [(key, known | value if key == "data.derive" else value, why) for key, value, why in new]
 
 
-def _by_rule(rule: description.Rule, guesses: list[Guess], sample: pd.DataFrame, notes: list[str]) -> None:
-    """Take the metric that a description names, and the cells that go with it, as far as it fits the task."""
-    task = next((value for key, value, _ in guesses if key == "data.task"), "multiclass")
-    name = INSTEAD.get(rule.metric, {}).get(task, rule.metric)
-    line = rule.line if len(rule.line) <= 120 else f"{rule.line[:117]}…"
-    why = f'{rule.file}: "{line}"'
-    metric = find_metric(name)
-    if task not in metric.tasks:
-        notes.append(f"{why} names {name}, which a {task} task does not have: correct the task or the metric")
-        return
-    guesses.append(("metric", name, why))
-    if sample.shape[1] > 2 or task == "regression":
-        return
-    blank = not any(cell.strip() for cell in sample.iloc[:, 1])
-    if metric.reads == "ranking" and task != "multilabel":
-        guesses.append(("submission.cell", "top", f"{name} reads a ranking"))
-        guesses += [] if metric.k is None else [("submission.top", metric.k, f"as {name} reads")]
-    elif task == "binary" and metric.reads in ("probabilities", "order"):
-        guesses.append(("submission.cell", "probability", f"{name} reads probabilities"))
-    elif metric.reads == "labels" and task != "multilabel" and (blank or not any("." in c for c in sample.iloc[:, 1])):
-        cell = next((value for key, value, _ in reversed(guesses) if key == "submission.cell"), "label")
-        guesses.append(("submission.cell", cell if cell == "class_id" else "label", f"{name} reads labels"))
-
-
 def _without_test_rows(train: Train, sample: pd.DataFrame, id_: str, guesses: list[Guess]) -> Train:
     """Leave out training rows that are the test's: by a column that tells them apart, which `data.where` then names."""
     asked = set(sample.iloc[:, 0])
@@ -129,12 +107,15 @@ def _without_test_rows(train: Train, sample: pd.DataFrame, id_: str, guesses: li
 
 
 def _test(
-    folder: Folder, taken: str, sample: pd.DataFrame, guesses: list[Guess], notes: list[str]
+    folder: Folder, given: Sample, sample: pd.DataFrame, guesses: list[Guess], notes: list[str]
 ) -> pd.DataFrame | None:
     """Return the test table that holds the sample's ids, if there is one."""
     asked = set(sample.iloc[:, 0])
+    if given.test is not None:
+        guesses.append(("data.test", given.test, "holds the test's ids"))
+        return read_table(folder.root, given.test)
     for path in folder.tables:
-        if path == taken or not TEST & set(words(path)):
+        if path == given.path or not TEST & set(words(path)):
             continue
         try:
             table = read_table(folder.root, path)

@@ -15,6 +15,7 @@ from pipeline.starting.class_folders import TEST, VALID
 from pipeline.starting.folder import Folder, words
 from pipeline.starting.kinds import Guess
 from pipeline.starting.pictures import Found
+from pipeline.starting.targets import NAMES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,11 +34,18 @@ class Train:
     sample: pd.DataFrame | None = None  # with a row per id, where the sample has one per id and class
 
 
-def sample(folder: Folder) -> tuple[str, pd.DataFrame, list[str]]:
-    """Return the sample submission's path, its columns without an index, and the names of all its columns.
+@dataclass(frozen=True)
+class Sample:
+    """Hold the sample submission: its path, None where it is made of the test's ids, and its table without an index."""
 
-    An index column is the id where nothing else can be.
-    """
+    path: str | None
+    table: pd.DataFrame
+    columns: list[str]  # all of them
+    test: str | None = None  # what holds the test rows where there is no sample
+
+
+def sample(folder: Folder) -> Sample:
+    """Return the sample submission, or one of the test's ids; an index column is the id where nothing else can be."""
     named = [path for path in folder.tables if "submission" in path.lower() or "sample" in words(path)]
     why = [f"no table is called like sample_submission.csv among {', '.join(folder.tables[:6]) or 'none'}"]
     for path in sorted(named, key=lambda path: ("sample" not in path.lower(), path.count("/"), path)):
@@ -47,15 +55,39 @@ def sample(folder: Folder) -> tuple[str, pd.DataFrame, list[str]]:
             why.append(f"{path} {_reason(error)}")
             continue
         kept = [name for name in table.columns if name.strip() and not name.startswith("Unnamed: ")]
-        if len(kept) > 1:
-            return path, table[kept], list(table.columns)
-        if len(table.columns) == 2:
-            return path, table, list(table.columns)
+        if len(kept) > 1 or len(table.columns) == 2:
+            return Sample(path, table[kept] if len(kept) > 1 else table, list(table.columns))
+    if len(why) == 1 and (made := _made(folder)) is not None:
+        return made
     wanted = "one with an id column and what is to be filled in"
     raise InputError(Problem(str(folder.root), why[-1], wanted, "write one with a row per test id"))
 
 
-def train(folder: Folder, taken: str, sample: pd.DataFrame) -> Train:
+def _made(folder: Folder) -> Sample | None:
+    """Return a sample of the test's ids and the one target that training has more; None where that is in doubt."""
+    import pandas as pd
+
+    trained = [path for path in folder.tables if not TEST & {*words(path)}]
+    tests = [path for path in folder.tables if TEST & {*words(path)}]
+    tops = [path.rpartition("/")[0] for path in folder.pictures if TEST & {*words(path.rpartition("/")[0])}]
+    specs = [*tests, *(f"{top}/{{file}}" for top in dict.fromkeys(tops) if not tests)]
+    if len(specs) != 1:
+        return None
+    try:
+        test = read_table(folder.root, specs[0])
+        known = [read_table(folder.root, path) for path in sorted(trained, key=_likely)[:1]]
+    except (ValueError, OSError):
+        return None
+    more = [name for name in known[0].columns if name not in test.columns] if known else ["label"]
+    named = [name for name in more if name.lower() in NAMES] or more
+    id_ = next((str(name) for name in test.columns if test[name].is_unique and name != "path"), None)
+    if len(named) != 1 or id_ is None:
+        return None
+    table = pd.DataFrame({id_: test[id_], named[0]: ""})
+    return Sample(None, table, list(table.columns), specs[0])
+
+
+def train(folder: Folder, taken: str | None, sample: pd.DataFrame) -> Train:
     """Return the training rows: of a table, else of folders that are classes, else of file names."""
     tables = [path for path in folder.tables if path != taken and not TEST & {*words(path)}]
     tables = [path for path in tables if "submission" not in path.lower()]

@@ -228,6 +228,19 @@ def test_a_sample_with_a_row_per_id_and_class(long: bool, tmp_path: Path) -> Non
     assert known == {f"im{n}": [truth[n, kind] for kind in kinds] for n in range(24)}
 
 
+@pytest.mark.parametrize("tests", ["table", "folder"])
+def test_without_a_sample_the_test_s_ids_make_one(tests: str, tmp_path: Path) -> None:
+    root = class_folders(tmp_path / "pets") if tests == "folder" else tmp_path / "pets"
+    if tests == "table":
+        tabled(root, lambda part, n: f"{part}/{PART[part]}{n}.png")
+        table(root / "test.csv", {"id": [f"te{n}" for n in range(6)]})
+    (root / "sample_submission.csv").unlink()
+    config, competition = guessed(root)
+    assert config.data.sample_submission is None and len(competition.test_ids) == 6
+    assert config.data.test == ("test.csv" if tests == "table" else "test/{file}")
+    assert competition.sample.columns.tolist() == [config.data.id, config.data.target]
+
+
 def test_a_column_of_folds_is_taken_as_it_stands(tmp_path: Path) -> None:
     root = tabled(tmp_path / "pets", lambda part, n: f"{part}/{PART[part]}{n}.png")
     rows = {"id": [f"im{n}" for n in range(24)], "kfold": [n // 8 for n in range(24)]}
