@@ -45,6 +45,12 @@ def _predict(predict: Any, config: Any, given: argparse.Namespace) -> None:
         predict_new(Path(given.source), given.test, Path(given.out or "predictions.csv"), given.set)
 
 
+def _freeze(folds: Any, config: Any, given: argparse.Namespace) -> None:
+    from pipeline.batches.seen import load
+
+    folds.run(config, given.force, load(config))
+
+
 def _learn(run: Any, config: Any, given: argparse.Namespace) -> None:
     from pipeline.machine import processes
     from pipeline.scoring.optimism import beside_teacher
@@ -68,7 +74,7 @@ COMMANDS = {
     "folds": Command(
         "assign folds and freeze them",
         "folds.stage",
-        lambda folds, config, given: folds.run(config, force=given.force),
+        _freeze,
     ),
     "train": Command(
         "train one model per fold",

@@ -43,22 +43,41 @@ def of(competition: Competition, images: ImageSet) -> Rows:
     return Rows(images, names(competition), targets_IC, weights_I)
 
 
-def train_numbers(competition: Competition, table: FoldTable, fold: int, wanted: Array) -> Array:
+def train_numbers(
+    competition: Competition, table: FoldTable, fold: int, wanted: Array, images: ImageSet | None
+) -> Array:
     """Return the numbers of the images that a fold trains on: of the wanted ids, then the extra ones.
 
-    Extra rows whose group the fold validates are left out. The order is the fold table's, then that of the image
-    ids: the order of the input file changes nothing.
+    Extra rows whose group or picture the fold validates are left out; where the images of `sources` are not known
+    (None), their groups alone tell. The order is the fold table's, then that of the image ids: the order of the
+    input file changes nothing.
     """
     numbers = image_numbers(competition.rows_I, competition.image_ids, fold_table.row_numbers(competition.ids, wanted))
     extra = competition.extra
     if extra is None:
         return numbers
+    held_N = _held(competition, table.ids[table.fold == fold])
+    left_E = np.zeros(len(extra.ids), bool) if images is None else _shown(competition, held_N, images)
+    if extra.groups is not None and competition.groups is not None:
+        left_E |= (extra.groups != "") & np.isin(extra.groups, competition.groups[held_N])
     order_E = np.argsort(extra.ids, kind="stable")
-    if extra.groups is not None:
-        held = np.unique(table.groups[table.fold == fold])
-        groups_E = extra.groups[order_E]
-        order_E = order_E[(groups_E == "") | ~np.isin(groups_E, held)]
-    return np.concatenate([numbers, len(competition.images) + order_E])
+    return np.concatenate([numbers, len(competition.images) + order_E[~left_E[order_E]]])
+
+
+def _held(competition: Competition, ids: Array) -> Array:
+    """Return which of the competition's rows have these ids, [N] bool."""
+    held_N = np.zeros(len(competition.ids), bool)
+    held_N[fold_table.row_numbers(competition.ids, ids)] = True
+    return held_N
+
+
+def _shown(competition: Competition, held_N: Array, images: ImageSet) -> Array:
+    """Return which extra rows show an image of these rows, [E] bool; none where equal images are only told."""
+    contents, count = images.contents_N, len(competition.images)
+    held = contents[:count][held_N[competition.rows_I] & ~images.absent_N[:count]]
+    if competition.anywhere is None:
+        return np.zeros(len(images) - count, bool)
+    return np.isin(contents[count:], np.setdiff1d(held, np.asarray(sorted(competition.anywhere), "S32")))
 
 
 def image_numbers(rows_I: Array, image_ids: Array, rows: Array) -> Array:
@@ -80,6 +99,14 @@ def present(rows: Rows, images: ImageSet, numbers: Array) -> Rows:
     mean = float(chosen.weights_N.mean(dtype=np.float64))
     equal = mean == 0 or (chosen.weights_N == chosen.weights_N[0]).all()
     return replace(chosen, weights_N=None if equal else (chosen.weights_N / mean).astype(np.float32))
+
+
+def equal_extra(competition: Competition, table: FoldTable, images: ImageSet) -> dict[str, str]:
+    """Return the hash of the extra rows that some fold leaves out as it validates their picture; none, if none."""
+    if competition.extra is None:
+        return {}
+    left_E = _shown(competition, _held(competition, table.ids[table.fold >= 0]), images)
+    return {"equal_extra": checksums.array_hash(np.sort(competition.extra.ids[left_E]))} if left_E.any() else {}
 
 
 def hashes(competition: Competition) -> dict[str, str]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pipeline.batches import fold_rows, progressive_resizing
+from pipeline.batches import fold_rows, progressive_resizing, seen
+from pipeline.batches.seen import TEST, TRAIN, Seen
 from pipeline.competition.competition import Competition, class_problems, load
 from pipeline.competition.image_paths import Source
 from pipeline.config.config import Config
@@ -19,31 +20,36 @@ class Inputs:
     """
 
     def __init__(self) -> None:
-        self._competitions: dict[str, Competition] = {}
+        self._tables: dict[str, Competition] = {}
+        self._seen: dict[str, Seen] = {}
         self._images: dict[tuple[str, str, tuple[int, int]], ImageSet] = {}
 
     def competition(self, config: Config) -> Competition:
-        """Return the rows, labels and paths; raise InputError with every problem."""
-        if (found := self._competitions.get(_read_by(config))) is None:
-            return self.keep(config, load(config))
-        if problems := class_problems(config, found.classes):  # the part of `load` that other settings change
+        """Return the rows, labels and paths, as the images tell them; raise InputError with every problem."""
+        name = _read_by(config)
+        if name not in self._seen:
+            read = self._tables.get(name) or load(config)
+            found = self._seen[name] = seen.see(config, read, open_config)
+            self._images[name, TRAIN, size_for(config)] = found.train
+            self._images[name, TEST, size_for(config)] = found.test
+        if problems := class_problems(config, self._seen[name].competition.classes):  # what other settings change
             raise InputError(*problems)
-        return found
+        return self._seen[name].competition
 
-    def keep(self, config: Config, competition: Competition) -> Competition:
-        """Take what somebody read already."""
-        return self._competitions.setdefault(_read_by(config), competition)
+    def keep(self, config: Config, competition: Competition) -> None:
+        """Take the tables that somebody read already."""
+        self._tables.setdefault(_read_by(config), competition)
 
     def training_images(self, config: Config, sizes: bool = False) -> ImageSet:
         """Open the images of `fold_rows.sources`, with `sizes` also at those of `train.sizes`, as their `others`."""
-        sources, label = fold_rows.sources(self.competition(config)), "training images"
+        sources = fold_rows.sources(self.competition(config))
         if sizes:
-            return progressive_resizing.open_all(config, sources, label, self._open)
-        return self._open(config, sources, label)
+            return progressive_resizing.open_all(config, sources, TRAIN, self._open)
+        return self._open(config, sources, TRAIN)
 
     def test_images(self, config: Config) -> ImageSet:
         """Open the images of the test rows."""
-        return self._open(config, self.competition(config).test_images, "test images")
+        return self._open(config, self.competition(config).test_images, TEST)
 
     def _open(self, config: Config, sources: Sequence[Source], label: str) -> ImageSet:
         name = (_read_by(config), label, size_for(config))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline.batches import fold_rows
+from pipeline.batches.seen import unopened
 from pipeline.checking.summary import summarize
 from pipeline.competition import tables
 from pipeline.competition.competition import Competition, survey
@@ -20,7 +23,6 @@ from pipeline.files.atomic import write_json, write_text
 if TYPE_CHECKING:
     from pipeline.batches.inputs import Inputs
     from pipeline.config.config import Config
-    from pipeline.images.cache import ImageSet
 
 
 def run(config: Config, images: bool = True, inputs: Inputs | None = None, wrong: Sequence[Problem] = ()) -> Path:
@@ -47,15 +49,19 @@ def run(config: Config, images: bool = True, inputs: Inputs | None = None, wrong
         raise InputError(*shown)
     list_path.unlink(missing_ok=True)
     read = affecting(Affects.ROWS | Affects.IMAGES | Affects.FOLDS | Affects.CHECK)
-    found = fingerprints.fields(config, read, **_table_hashes(config), images=str(images))
+    decoded: int | None = None
+    skipped, seen = dict[str, str](), "not opened"
+    if images:
+        competition, decoded, skipped, seen = _fill_cache(config, competition, inputs)
+    else:
+        competition = unopened(config, competition)
+    found = fingerprints.fields(config, read, **_table_hashes(config), images=seen)
     known = path.is_file() and fingerprints.is_done(config.run_dir, "check", found)
-    decoded, skipped, notes = _fill_cache(config, competition, inputs) if images else (None, {}, [])
     if known:
         print(f"check {config.name}: tables and config are those of the last check{_cache_text(decoded, skipped)}")
-        print("".join(f"  note: {note}\n" for note in notes), end="")
+        print("".join(f"  note: {note}\n" for note in competition.notes), end="")
         return path
     summary = summarize(config, competition, peek=images)
-    summary["notes"] += notes
     write_json(path, summary)
     fingerprints.stamp(config.run_dir, "check", found)
     print(_text(config, summary, decoded, skipped))
@@ -64,33 +70,25 @@ def run(config: Config, images: bool = True, inputs: Inputs | None = None, wrong
 
 def _fill_cache(
     config: Config, competition: Competition, inputs: Inputs | None
-) -> tuple[int, dict[str, str], list[str]]:
+) -> tuple[Competition, int, dict[str, str], str]:
     """Open every image at each size that it is wanted at, so that all unreadable ones are told together.
 
-    Returns how many were decoded, where data.missing is skip: which cannot be read, and why; and what decoding took
-    for granted.
+    Returns the competition as its images tell it, how many were decoded, where data.missing is skip: which cannot be
+    read, and why; and a digest of all.
     """
     from pipeline.batches.inputs import Inputs
 
     inputs = inputs or Inputs()
     inputs.keep(config, competition)
+    made = inputs.competition(config)
     sizes = config.data.cache.dir is not None  # without a cache one decoding tells of every size
-    opened: list[ImageSet] = []
-    problems: list[Problem] = []
-    looks: tuple[Callable[[], ImageSet], ...] = (
-        lambda: inputs.training_images(config, sizes),
-        lambda: inputs.test_images(config),
-    )
-    for look in looks:
-        try:
-            opened.append(look())
-        except InputError as error:
-            problems += error.problems
-    if problems:
-        raise InputError(*dict.fromkeys(problems))
+    opened = (inputs.training_images(config, sizes), inputs.test_images(config))
     every = [one for images in opened for one in (images, *images.others)]
     skipped = {path: why for one in every for path, why in one.skipped.items()}
-    return sum(one.decoded for one in every), skipped, [note for images in opened for note in images.notes]
+    notes = [note for images in opened for note in images.notes]
+    digests = [opened[0].digest(fold_rows.names(made)), opened[1].digest(made.test_image_ids)]
+    made = replace(made, notes=(*made.notes, *notes))
+    return made, sum(one.decoded for one in every), skipped, " ".join(digests)
 
 
 def _table_hashes(config: Config) -> dict[str, str]:
@@ -117,7 +115,7 @@ def _text(config: Config, summary: dict[str, Any], decoded: int | None, skipped:
         lines.append(f"  {summary['positive']}")
     if groups is not None:
         rows = f"{groups['smallest']} to {groups['largest']} rows"
-        lines.append(f"  {groups['count']} groups ({config.data.group}) of {rows}")
+        lines.append(f"  {groups['count']} groups ({config.data.group or 'equal images'}) of {rows}")
     endings = ", ".join(f"{count} {ending or 'without ending'}" for ending, count in summary["endings"].items())
     sizes = ", ".join(summary["sizes"] or [])
     lines.append(f"  images: {endings}{'; ' + sizes if sizes else ''}{_cache_text(decoded, skipped)}")

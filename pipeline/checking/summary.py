@@ -41,7 +41,9 @@ def summarize(config: Config, competition: Competition, peek: bool) -> dict[str,
     count_C = None if task.regression else _counts(config, competition)
     images, extra, groups = all_images(competition), competition.extra, None
     if competition.groups is not None:
-        sizes = np.unique(competition.groups, return_counts=True)[1]
+        shared = competition.groups[competition.groups != ""]
+        alone_N = np.ones(len(competition.groups) - len(shared), np.int64)
+        sizes = np.concatenate([np.unique(shared, return_counts=True)[1], alone_N])
         groups = {"count": len(sizes), "smallest": int(sizes.min()), "largest": int(sizes.max())}
     return {
         "rows": len(competition.ids),

@@ -20,7 +20,6 @@ from pipeline.competition.sample_submission import answers, asked_ids, check_sam
 from pipeline.competition.samples import made
 from pipeline.config.rules import topk_rules
 from pipeline.errors import InputError, Problem, some
-from pipeline.files.parts import without_box
 from pipeline.files.tables import texts
 from pipeline.methods.arrays import Array
 from pipeline.methods.tasks import TASKS
@@ -40,7 +39,7 @@ class Competition:
     rows_I: Array  # [I] int64: the row of `ids` that an image belongs to
     image_ids: Array  # [I] str, each once: data.id's values; `ids` where each has one image
     table: pd.DataFrame  # the training table, every cell as text, [N] rows
-    groups: Array | None  # [N] str
+    groups: Array | None  # [N] str, '' where a row is a group of its own
     classes: tuple[str, ...]
     targets_NC: Array  # float32
     weights_N: Array | None  # float32, of each row in the loss
@@ -51,6 +50,8 @@ class Competition:
     extra: Extra | None
     sample: pd.DataFrame  # the sample submission, every cell as text
     notes: tuple[str, ...] = ()  # no defects, but worth a look
+    table_groups: Array | None = None  # [N] str: groups as the table names them, where equal images unite them
+    anywhere: frozenset[bytes] | None = None  # contents that may lie in any fold; None: every content may
 
 
 def load(config: Config) -> Competition:
@@ -146,7 +147,7 @@ def survey(config: Config) -> tuple[Competition | None, Findings]:
         test_image_ids=texts(test.table[data.id]),
         extra=extra,
         sample=sample.table,
-        notes=(*findings.notes, *_notes(images, named, targets_NC)),
+        notes=(*findings.notes, *_notes(named, targets_NC)),
     )
     return competition, findings
 
@@ -187,13 +188,9 @@ def _mean(weights_I: Array, rows_I: Array, count: int) -> Array:
     return (total_N / np.bincount(rows_I, minlength=count)).astype(np.float32)
 
 
-def _notes(images: list[Source], classes: Sequence[str], targets_NC: Array) -> list[str]:
-    notes = list[str]()
-    pictures = {tuple(without_box(path)[0] for path in source) for source in images}
-    if repeated := len(images) - len(pictures):
-        notes.append(f"{repeated} training rows show an image of another row; name a group to keep them in one fold")
+def _notes(classes: Sequence[str], targets_NC: Array) -> list[str]:
     totals = dict(zip(classes, targets_NC.sum(0).round().astype(int).tolist(), strict=False))
-    notes += near_names({name: total for name, total in totals.items() if total})
+    notes = near_names({name: total for name, total in totals.items() if total})
     if empty := [name for name, total in zip(classes, targets_NC.sum(0).tolist(), strict=False) if not total]:
         notes.append(f"no training row has the class {', '.join(empty[:8])}")
     return notes

@@ -90,8 +90,8 @@ def given_problems(fold_N: Array, names: Sequence[str], place: str) -> list[Prob
     return []
 
 
-def crossing(fold_N: Array, groups: Array, names: Sequence[str], place: str, group: str) -> list[Problem]:
-    """Return which groups lie in several folds; a blank one is none."""
+def crossing(fold_N: Array, groups: Array, names: Sequence[str], place: str, group: str | None) -> list[Problem]:
+    """Return which groups lie in several folds; a blank one is none. Without a column equal images make them."""
     order = np.lexsort((fold_N, groups))
     order = order[groups[order] != ""]
     same = groups[order][1:] == groups[order][:-1]
@@ -104,8 +104,10 @@ def crossing(fold_N: Array, groups: Array, names: Sequence[str], place: str, gro
         f"'{name}' in {' and '.join(called[k] for k in sorted(set(fold_N[groups == name].tolist()), reverse=True))}"
         for name in crossed[:3].tolist()
     ]
-    found = f"{len(crossed)} groups of {group} lie in several folds: {', '.join(examples)}"
+    found = f"{len(crossed)} groups of {group or 'equal images'} lie in several folds: {', '.join(examples)}"
     remedy = "correct the column, leave folds.column out, or data.group where such rows need not be kept together"
+    if group is None:
+        remedy = "correct the column, or set data.duplicates_by_content: keep where that is meant"
     return [Problem(place, found, remedy=remedy)]
 
 

@@ -35,7 +35,8 @@ def assign(config: Config, competition: Competition, rows: FoldRows) -> tuple[Ar
     problems = fold_columns.given_problems(fold_N, names, place)
     if rows.group_N is not None:
         groups = rows.group_names[rows.group_N]
-        problems += fold_columns.crossing(fold_N, groups, names, place, str(config.data.group))
+        by_content = competition.table_groups is not None  # else the groups were told before the images were seen
+        problems += fold_columns.crossing(fold_N, groups, names, place, None if by_content else config.data.group)
     if problems:
         raise InputError(*problems)
     return fold_N, names

@@ -189,12 +189,32 @@ def verify(table: FoldTable, competition: Competition) -> None:
     pairs = [(name, texts(table.targets[name]), texts(competition.table[name])) for name in there]
     groups = np.full(len(competition.ids), "") if competition.groups is None else competition.groups
     both, old_B, new_B = np.intersect1d(table.ids, competition.ids, return_indices=True)
+    named = competition.table_groups
+    if named is not None and (table.groups[old_B] == named[new_B]).all():  # made before equal images united groups
+        problems += _crossing(table, both, table.fold[old_B], groups[new_B])
+        groups = named
     for name, old, new in [*pairs, ("group", table.groups, groups)]:
         if len(changed := np.flatnonzero(old[old_B] != new[new_B])):
             cells = f"'{old[old_B][changed[0]]}' here, '{new[new_B][changed[0]]}' in the training table"
             problems.append(_problem(path, f"{_some(both[changed])} changed in {name} ({cells})"))
     if problems:
         raise MismatchError(*problems)
+
+
+def _crossing(table: FoldTable, ids: Array, fold_B: Array, group_B: Array) -> list[Problem]:
+    """Return a problem where rows that equal images unite lie in several folds."""
+    order_B = np.lexsort((ids, group_B))
+    order_B = order_B[group_B[order_B] != ""]
+    _, start_G, number_B = np.unique(group_B[order_B], return_index=True, return_inverse=True)
+    first_B = order_B[start_G][number_B]
+    cross_B = np.flatnonzero(fold_B[order_B] != fold_B[first_B])
+    if not len(cross_B):
+        return []
+    one, other = first_B[cross_B[0]], order_B[cross_B[0]]
+    pair = f"'{ids[one]}' in fold {fold_B[one]}, '{ids[other]}' in fold {fold_B[other]}"
+    groups = len(np.unique(group_B[order_B[cross_B]]))
+    found = f"equal images lie in several folds, {groups} times (first the group of {pair})"
+    return [Problem(str(table.path), found, remedy=f"{REMEDY}, or set data.duplicates_by_content: keep")]
 
 
 def _hash(rows: Iterable[tuple[Any, ...]]) -> str:

@@ -37,7 +37,10 @@ class FoldRows:
             self.class_names = tuple(text or "(none)" for text in joined)
         self.group_names, self.group_N = np.array([""]), None
         if competition.groups is not None:
-            self.group_names, self.group_N = np.unique(competition.groups[self.order], return_inverse=True)
+            groups, ids = competition.groups[self.order], competition.ids[self.order]
+            if (alone_N := groups == "").any():
+                groups = np.where(alone_N, np.char.add("\x1f", ids), groups)
+            self.group_names, self.group_N = np.unique(groups, return_inverse=True)
         self.columns = {
             name: column_codes(competition.table[name].to_numpy()[self.order], config.folds.bins)
             for name in ([stratify] if isinstance(stratify, str) else stratify or [])

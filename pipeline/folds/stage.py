@@ -66,7 +66,8 @@ def _asked(config: Config, rows: FoldRows) -> Report:
         asked |= {"n": folds.n} if scheme == by_column.TIME else {}
         return asked | {"target": config.data.targets, "group": config.data.group}
     try:
-        scheme, reason = choose(folds.scheme, rows.group_N, rows.several, bool(rows.columns))
+        by_content = config.data.group is None and rows.group_N is not None
+        scheme, reason = choose(folds.scheme, rows.group_N, rows.several, bool(rows.columns), by_content)
     except Refused as error:
         raise InputError(*(problem.below("folds.scheme") for problem in error.problems)) from None
     asked = {"scheme": scheme, "reason": reason, "n": folds.n, "seed": folds.seed}

@@ -75,20 +75,29 @@ def combine(columns: Sequence[Array]) -> Array:
     return code_N
 
 
-def choose(scheme: str, group_N: Array | None, several: bool, stratify: bool) -> tuple[str, str]:
+def choose(
+    scheme: str, group_N: Array | None, several: bool, stratify: bool, by_content: bool = False
+) -> tuple[str, str]:
     """Return the scheme to use and why; `several` says that a row carries none or several labels.
+
+    `by_content`: equal images alone make the groups, as no column does.
 
     Raises Refused where the scheme asked for would split groups, or has none to keep together.
     """
     shared = group_N is not None and len(np.unique(group_N)) < len(group_N)
     if scheme == "auto":
         groups = "groups have several rows" if shared else "no two rows share a group"
+        if shared and by_content:
+            groups = "rows share images"
         if several:
             return ("multilabel_group" if shared else "multilabel"), f"{groups}, rows carry several labels"
         return ("stratified_group" if shared else "stratified"), f"{groups}, each row carries one label"
     if scheme in ("stratified", "multilabel") and shared:
-        wanted = f"{scheme}_group, or data.group: null"
-        found = f"found '{scheme}', which would put rows of one data.group into several folds"
+        what, instead = "of one data.group", "data.group: null"
+        if by_content:
+            what, instead = "with equal images", "data.duplicates_by_content: keep"
+        wanted = f"{scheme}_group, or {instead}"
+        found = f"found '{scheme}', which would put rows {what} into several folds"
         raise Refused(Problem("", found, wanted))
     if scheme in ("group", "stratified_group", "multilabel_group") and group_N is None:
         remedy = "name the column whose rows belong together"

@@ -84,7 +84,13 @@ class ImageSet:
         height, width, channels = self.store.shape_HWC
         if self.absent_N[number]:
             return blank((height, width), channels)
+        image = self._pixels(number)
+        return spread(np.asarray(image), channels) if image.ndim == 2 else np.array(image)
+
+    def _pixels(self, number: int) -> Array:
+        """Return an image that is there as the store holds it, gray ones [H,W]."""
         if self.store.folder is None:
+            height, width = self.store.size_hw
             source = self._sources[number]
             try:
                 return decode(source, (height, width), self.store.how)
@@ -97,8 +103,20 @@ class ImageSet:
                 self._maps[kind] = self.store.map(kind, self._token)
             except (OSError, ValueError):
                 raise _remade(self.store) from None
-        image = self._maps[kind][slot]
-        return spread(np.asarray(image), channels) if image.ndim == 2 else np.array(image)
+        image: Array = self._maps[kind][slot]
+        return image
+
+    def is_blank(self, number: int) -> bool:
+        """Tell whether an image is there and shows one colour alone."""
+        if self.absent_N[number]:
+            return False
+        image = self._pixels(number)
+        return bool((image[0] == image[0, 0]).all() and (image == image[0, 0]).all())  # one row tells of most
+
+    @property
+    def contents_N(self) -> Array:
+        """Return the SHA-256 of each image's content, all planes of it, [N] S32; zeros where there is none."""
+        return np.ascontiguousarray(self._places_N["hash"]).view("S32")
 
     def take(self, indices: Sequence[int] | Array) -> ImageSet:
         """Return the images at `indices` as a set of their own, without copying pixels."""

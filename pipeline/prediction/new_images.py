@@ -21,6 +21,7 @@ from torch import Tensor
 
 from pipeline.batches.rows import Images, Rows
 from pipeline.competition.image_paths import Source
+from pipeline.competition.rows import skipping
 from pipeline.competition.rows.new_images import NewImages, find
 from pipeline.competition.rows.rows import SHOWN
 from pipeline.competition.sample_submission import asked_ids, read_sample
@@ -44,6 +45,7 @@ from pipeline.models.network import Setting
 from pipeline.models.outputs import Output, pool
 from pipeline.prediction.predictor import Predictor
 from pipeline.prediction.topk_predictor import pool_tops
+from pipeline.prediction.unanswered import fill
 from pipeline.submission import filling
 
 if TYPE_CHECKING:
@@ -133,6 +135,7 @@ def _average(predictor: Predictor, new: NewImages, views: Sequence[str], width: 
     """
     config, outputs, count = predictor.config, predictor.outputs, topk_rules.kept(predictor.config, width)
     several = not np.array_equal(new.rows_J, np.arange(len(new.ids)))  # then a row's images need not come together
+    several |= config.data.missing == "skip" and bool(outputs[0].heads)  # each head has a mean of its own
 
     def keep(found: list[Tensor], _: Array) -> list[Tensor]:
         if several and count is None:
@@ -147,19 +150,40 @@ def _average(predictor: Predictor, new: NewImages, views: Sequence[str], width: 
     here = config.model_copy(update={"train": config.train.model_copy(update={"workers": 0})})  # threads decode
     rows = Rows(images, new.image_ids)
     found = replace(predictor, config=here).collect(rows, views, keep, progress="predict")
-    notes = []
-    if images.skipped:
-        notes = [f"{len(images.skipped)} unreadable images are predicted as mid-gray, first {images.skipped[0]}"]
+    here_J, answered, notes = _answered(images, new)
+    rows_H, all_rows = np.searchsorted(answered, new.rows_J[here_J]), len(new.ids)
     notes += remarks.notes(np.asarray(images.remarks, np.uint8), images.given, "images")
     if count is not None:
-        return pool_tops(Top(found[0], found[1], width), new.rows_J, len(new.ids)), notes
+        tops = pool_tops(Top(found[0][here_J], found[1][here_J], width), rows_H, len(answered))
+        return fill(tops, answered, all_rows), notes
     if not several:
-        return found[0], notes
+        return fill(found[0][here_J], answered, all_rows), notes
     pooled = [
-        pool(probs_IVC, new.rows_J, len(new.ids), config.data.pool, output.blocks)
+        fill(pool(probs_IVC[here_J], rows_H, len(answered), config.data.pool, output.blocks), answered, all_rows)
         for probs_IVC, output in zip(found, outputs, strict=True)
     ]
     return _mean(pooled, outputs), notes
+
+
+def _answered(images: _Stream, new: NewImages) -> tuple[Array, Array, list[str]]:
+    """Return which images could be read, which rows they answer, and what to say about the others.
+
+    Raises InputError where too few rows are left.
+    """
+    gathered = processes.gather((sorted(images.absent), images.skipped))
+    absent = sorted({number for numbers, _ in gathered for number in numbers})
+    skipped = [problem for _, problems in gathered for problem in problems]
+    here_J = np.delete(np.arange(len(new.images)), absent)
+    answered, notes = np.unique(new.rows_J[here_J]), []
+    if skipped:
+        notes.append(f"{len(skipped)} images cannot be read, first {skipped[0]}")
+    if len(lost := np.delete(new.ids, answered)):
+        first = Problem("", f"'{lost[0]}'")
+        if problems := skipping.too_many("test", "rows", len(lost), len(new.ids), first):
+            raise InputError(*problems)
+        text = f"{len(lost)} rows have no readable image, first '{lost[0]}'"
+        notes.append(f"{text}: each is answered by the mean prediction of the others")
+    return here_J, answered, notes
 
 
 def _mean(found: Sequence[Array], outputs: Sequence[Output]) -> Array:
@@ -175,8 +199,9 @@ def _mean(found: Sequence[Array], outputs: Sequence[Output]) -> Array:
 class _Stream(Images):
     """Give each image once, in order; threads decode some of them in advance.
 
-    Unreadable ones are mid-gray where `data.missing` is skip. Otherwise the first of them ends the prediction: only
-    others are looked for then, and InputError names them all. Of several processes each has its share of the images.
+    Unreadable ones are mid-gray and `absent` where `data.missing` is skip. Otherwise the first of them ends the
+    prediction: only others are looked for then, and InputError names them all. Of several processes each has its
+    share of the images.
     """
 
     def __init__(self, config: Config, sources: Sequence[Source]) -> None:
@@ -185,6 +210,7 @@ class _Stream(Images):
         self.skipped: list[Problem] = []
         self.given: list[Source] = []  # so far, with what decoding took for granted
         self.remarks: list[int] = []
+        self.absent: set[int] = set()
 
     def __len__(self) -> int:
         return len(self.sources)
@@ -194,9 +220,11 @@ class _Stream(Images):
         if not isinstance(image, Problem):
             self.given.append(self.sources[index])
             self.remarks.append(int(image[1]))
+            self.absent |= set() if self.sources[index] else {index}
             return image[0]
         if self.config.data.missing == "skip":
             self.skipped.append(image)
+            self.absent.add(index)
             return decode_config(self.config, ())[0]
         problems = [image, *(one for one in self.decoded if isinstance(one, Problem))]
         problems = [replace(one, remedy=_remedy(one.found)) for one in problems]

@@ -25,7 +25,7 @@ from pipeline.files import checksums
 from pipeline.files.locks import lock
 from pipeline.folds import fold_table
 from pipeline.folds.fold_table import FoldTable
-from pipeline.images.cache import size_for
+from pipeline.images.cache import ImageSet, size_for
 from pipeline.images.decoding import DECODE_VERSION
 from pipeline.machine import devices, processes
 from pipeline.methods.arrays import Array
@@ -35,6 +35,7 @@ from pipeline.models.outputs import pool
 from pipeline.prediction.predictions import Predictions, load_kept
 from pipeline.prediction.predictor import Predictor
 from pipeline.prediction.topk_predictor import pool_tops, predict_tops
+from pipeline.prediction.unanswered import fill
 
 
 def run(
@@ -125,7 +126,9 @@ class _FoldModels:
             for folder, views in zip(todo, found, strict=True):
                 self._save(folder, part, ids, {**kept[folder], **views}, prints[folder])
             computed = f"{', '.join(folder.name for folder in todo)} under {', '.join(missing)}"
-            print(f"{part}: {len(ids)} rows, computed {computed if todo else 'nothing, all views are there'}")
+            lost = len(ids) - len(np.unique(rows_I[~_absent(rows.images)]))
+            mean = f", {lost} of them without an image by the mean of the others" if lost else ""
+            print(f"{part}: {len(ids)} rows{mean}, computed {computed if todo else 'nothing, all views are there'}")
         processes.barrier()
 
     def _predicted(
@@ -133,12 +136,19 @@ class _FoldModels:
     ) -> list[dict[str, Array]]:
         """Return each network's probabilities [N,C] under each view, or Tops where not all classes are kept."""
         config, loaded = self.config, [self.load(folder) for folder in folders]
+        here_I = np.flatnonzero(~_absent(rows.images))
+        answered, owned_I = np.unique(rows_I[here_I], return_inverse=True)
+        if len(here_I) < len(rows_I):
+            rows = subset(rows, here_I)
         predictor, width = Predictor.of(config, self.setting, loaded), len(loaded[0][1]["classes"])
         if (most := topk_rules.kept(config, width)) is not None:
             tops = predict_tops(predictor, rows, views, width, most, progress)
-            return [{view: pool_tops(one, rows_I, count) for view, one in found.items()} for found in tops]
+            return [
+                {view: fill(pool_tops(one, owned_I, len(answered)), answered, count) for view, one in found.items()}
+                for found in tops
+            ]
         pooled = [
-            pool(probs_IVC, rows_I, count, config.data.pool, output.blocks)
+            fill(pool(probs_IVC, owned_I, len(answered), config.data.pool, output.blocks), answered, count)
             for probs_IVC, output in zip(
                 predictor.predict(rows, views, progress=progress), predictor.outputs, strict=True
             )
@@ -176,9 +186,16 @@ def owned(owners_I: Array) -> tuple[Array, Array]:
 
 def image_digest(images: Images, image_ids: Array, owners_I: Array) -> str:
     """Return the digest of images by their ids and, where these differ, the ids that they belong to."""
-    if np.array_equal(image_ids, owners_I):
-        return images.digest(image_ids)
-    return images.digest([f"{owner}\x1f{name}" for owner, name in zip(owners_I, image_ids, strict=True)])
+    names = image_ids
+    if not np.array_equal(image_ids, owners_I):
+        names = np.asarray([f"{owner}\x1f{name}" for owner, name in zip(owners_I, image_ids, strict=True)])
+    absent = " mean for absent ones" if _absent(images).any() else ""  # they were predicted from gray once
+    return images.digest(names) + absent
+
+
+def _absent(images: Images) -> Array:
+    """Return which images are not there, [N] bool."""
+    return images.absent_N if isinstance(images, ImageSet) else np.zeros(len(images), bool)
 
 
 def weights_hash(folder: Path) -> str:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from pipeline.batches import fold_rows, progressive_resizing
+from pipeline.batches.seen import cached
 from pipeline.blending import stage as ensemble
 from pipeline.competition.competition import Competition, load
 from pipeline.competition.sample_submission import read_sample
@@ -70,6 +71,8 @@ def _format(config: Config, lines: Lines) -> str:
 def _plan(config: Config, only: Sequence[int] | None, force: bool) -> Plan:
     """Return what one seed's run would do."""
     plan, competition = Plan(config), load(config)
+    seen = cached(config, competition)
+    competition = seen or competition
     trained = list(dict.fromkeys(fold_rows.sources(competition)))
     every = list(dict.fromkeys([*trained, *competition.test_images]))
     uncached: list[Uncached] = [(config, lacking(config, every))]
@@ -80,8 +83,9 @@ def _plan(config: Config, only: Sequence[int] | None, force: bool) -> Plan:
     ]
     stage = "folds"
     try:
-        plan.table = _stored_folds(config, competition)
-        reused = plan.table and f"{config.folds_path} is reused, {plan.table.n} folds"
+        plan.table = _stored_folds(config, seen)
+        unknown = "" if seen else " if its images allow that, which the cache cannot tell"
+        reused = plan.table and f"{config.folds_path} is reused, {plan.table.n} folds{unknown}"
         plan.stages[stage] = [reused or f"makes {config.folds_path}: {_scheme(config)}"]
         stage = "train"
         planned = fold_plans.plans(config, competition, plan.table, only, force)
@@ -156,11 +160,16 @@ def _scheme(config: Config) -> str:
     return f"{config.folds.scheme}, {config.folds.n} folds"
 
 
-def _stored_folds(config: Config, competition: Competition) -> FoldTable | None:
-    """Return the stored folds, or None where there are none; raise MismatchError where they do not fit."""
+def _stored_folds(config: Config, competition: Competition | None) -> FoldTable | None:
+    """Return the stored folds, or None where there are none; raise MismatchError where they do not fit.
+
+    Whether they fit is not known before all images were seen.
+    """
     if not config.folds_path.is_file():
         return None
     table = fold_table.read(config)
+    if competition is None:
+        return table
     fold_table.verify(table, competition)
     made = fold_table.read_report(config)
     if made is not None and (differs := folds.differences(config, FoldRows(config, competition), made)):

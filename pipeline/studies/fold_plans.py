@@ -47,18 +47,18 @@ def plans(
     teachers = Teachers(config, competition, table)
     learnt = teachers.competition
     images, tests = (_cached(config, some) for some in (fold_rows.sources(learnt), competition.test_images))
-    digest = images.digest(fold_rows.names(learnt)) if images else None
+    known = teachers.hashed(table, images) if images else None
     owners_J = competition.test_ids[competition.test_rows_J]
     found: list[FoldPlan] = []
     problems: list[Problem] = []
     for number in (fold for fold in range(table.n) if only is None or fold in only):
         try:
-            epochs, text = _training(config, table, teachers, number, digest, force)
+            epochs, text = _training(config, table, teachers, number, known, force)
         except MismatchError as error:
             problems += error.problems
             continue
         train_ids = table.train_ids(number, config.train.subset, config.train.seed)
-        train_images = len(fold_rows.train_numbers(learnt, table, number, train_ids))
+        train_images = len(fold_rows.train_numbers(learnt, table, number, train_ids, images))
         valid_rows = fold_table.row_numbers(competition.ids, table.valid_ids(number))
         valid_I = fold_rows.image_numbers(competition.rows_I, competition.image_ids, valid_rows)
         valid_views = test_views = len(config.views)
@@ -100,17 +100,23 @@ def _cached(config: Config, sources: Sequence[Source]) -> ImageSet | None:
 
 
 def _training(
-    config: Config, table: FoldTable, teachers: Teachers, number: int, images: str | None, force: bool
+    config: Config,
+    table: FoldTable,
+    teachers: Teachers,
+    number: int,
+    known: tuple[str, dict[str, str]] | None,
+    force: bool,
 ) -> tuple[int, str]:
     """Return the epochs left and what to say about them, blank for a fold from its beginning."""
     folder, epochs = config.run_dir / f"fold{number}", config.train.epochs
-    stamped = (fingerprints.read_stamp(config.run_dir, f"train-fold{number}") or {}).get("images")
-    new = train.fields(config, table, str(stamped) if images is None else images, teachers.hashes)
+    stamped = fingerprints.read_stamp(config.run_dir, f"train-fold{number}") or {}
+    equal = {key: str(value) for key, value in stamped.items() if key == "equal_extra"}
+    new = train.fields(config, table, *(known or (str(stamped.get("images")), teachers.hashes | equal)))
     if (differs := train.difference(config, number, new)) is not None:
         if not force:
             raise MismatchError(differs)
         return epochs, f"{epochs} epochs; what it holds is replaced"
-    unknown = " if its images have not changed, which the cache cannot tell" if images is None else ""
+    unknown = " if its images have not changed, which the cache cannot tell" if known is None else ""
     if (folder / "model.safetensors").is_file():
         return 0, f"trained already, reused{unknown}"
     done = len(speeds(config, folder)) if (folder / "state" / "last.safetensors").is_file() else 0

@@ -73,6 +73,11 @@ class Teachers:
             notes.append(note)
         return FoldData(made, images, ", ".join(notes) or None)
 
+    def hashed(self, table: FoldTable, images: ImageSet) -> tuple[str, dict[str, str]]:
+        """Return the digest of the images of `competition`, and the hashes of what no fold table holds."""
+        left_out = fold_rows.equal_extra(self.competition, table, images)
+        return images.digest(fold_rows.names(self.competition)), self.hashes | left_out
+
     def _read_oof(self, table: FoldTable) -> tuple[Array, Array]:
         probs_NC, fold_N = teacher.oof(self.config, self.labelled, table)
         for fold in range(table.forward, table.n):  # nothing before a forward table's first fold is validated

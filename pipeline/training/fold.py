@@ -34,7 +34,7 @@ class Fold:
         """Select one fold's rows, in the fold table's order so that the input file's order changes nothing."""
         every = fold_rows.of(competition, images)
         wanted = table.train_ids(number, config.train.subset, config.train.seed)
-        train = fold_rows.present(every, images, fold_rows.train_numbers(competition, table, number, wanted))
+        train = fold_rows.present(every, images, fold_rows.train_numbers(competition, table, number, wanted, images))
         validated = fold_table.row_numbers(competition.ids, table.valid_ids(number))
         valid = fold_rows.image_numbers(competition.rows_I, competition.image_ids, validated)
         if len(train) < 2:

@@ -67,7 +67,7 @@ def run(
     with lock(config.run_dir) if main else contextlib.nullcontext():
         todo: list[int] = []
         if main:
-            found = fields(config, table, images.digest(fold_rows.names(teachers.competition)), teachers.hashes)
+            found = fields(config, table, *teachers.hashed(table, images))
             todo = _unfinished(config, wanted, found, force)
             write_text(config.run_dir / "config.yaml", dump(config))
         if main and todo:

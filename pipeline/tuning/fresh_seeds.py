@@ -101,7 +101,7 @@ def _train(setup: Setup, made: Config, remake: bool, inputs: Any) -> list[float]
 
     with logged(setup.config.study_dir / "fresh.log"):
         if remake:
-            folds.run(made)
+            folds.run(made, competition=inputs.competition(made))
         table = fold_table.read(made)
         train.run(made, watch=lambda fold, _: hold_data(setup.study, made, fold), inputs=inputs)
         predict.run(made, parts=("valid",), inputs=inputs)

@@ -287,13 +287,6 @@ def test_rows_without_a_group_are_groups_of_their_own(competition: Path) -> None
     assert any("2 rows have no group, first" in note and "line 8" in note for note in found.notes)
 
 
-def test_training_rows_that_share_an_image_are_noted(competition: Path) -> None:
-    for k in range(12):
-        (competition / f"images/00g{k:02d}.png").write_bytes((competition / "images/0000.png").read_bytes())
-    found = read(competition, "data.image='images/00{group}.png'", "data.test_image='images/{image_id}.png'")
-    assert found.notes[0].startswith("36 training rows show an image of another row")
-
-
 def test_the_sample_must_ask_for_the_test_rows(competition: Path) -> None:
     swap(competition / "sample_submission.csv", "0050,cross\n", "0500,cross\n")
     lacking, unknown = defects(competition)

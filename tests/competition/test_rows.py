@@ -168,7 +168,7 @@ def test_absent_images_cost_their_rows_alone(competition: Path) -> None:
     found = read(competition, missing="skip")
     assert len(found.ids) == 46 and "0003" not in found.ids and len(found.table) == len(found.images) == 46
     assert len(found.test_ids) == 12 and found.test_images[2] == () and found.test_images[3] != ()
-    assert found.notes[0].startswith("2 training rows have no image and are left out, first ")
+    assert found.notes[0].startswith("2 rows of train.csv have no image and are left out, first ")
     assert "line 5: images/0003.png: missing" in found.notes[0] and "1 rows of test.csv have no image" in found.notes[1]
     new = find(load_config([competition / "config.yaml"], ["data.missing=skip"]), None)
     assert new.images == found.test_images

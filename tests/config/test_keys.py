@@ -145,7 +145,7 @@ OTHER: dict[str, tuple[list[str], str]] = {
 # Read where a table, image or teacher is read, whose content every stage hashes, or only with other files than these.
 BY_CONTENT = (
     *("data.root", "data.train", "data.test", "data.sample_submission", "data.joins", "data.derive", "data.where"),
-    *("data.test_where", "data.pivot"),
+    *("data.test_where", "data.pivot", "data.duplicates_by_content"),
     *("data.id", "data.predict_id", "data.image", "data.test_image", "data.channels", "data.window", "data.group"),
     *("data.crop", "data.panels", "data.truncated"),
     *("data.target", "data.heads", "data.separator", "data.empty", "data.range", "data.weight", "data.extra"),

@@ -157,7 +157,7 @@ def test_unreadable_images_that_are_skipped_are_said(
     (moved / "images/0050.png").write_bytes(b"")
     found = read(predict_new(moved / "run", str(moved / "images"), tmp_path / "found.csv", ["data.missing=skip"]))
     assert len(found) == 12 and not found.loc["0050"].isna().any()
-    assert re.search(r"1 unreadable images are predicted as mid-gray, first .*0050.png: empty", capsys.readouterr().out)
+    assert re.search(r"1 images cannot be read, first .*0050.png: empty", capsys.readouterr().out)
 
 
 def test_every_image_is_decoded_once(moved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from synthetic import CLASSES, TEST_IDS, make_config, make_folds, make_run, make_sample, pets
 
-from pipeline.batches import fold_rows
+from pipeline.batches import fold_rows, seen
 from pipeline.competition.competition import load
 from pipeline.config.config import Config
 from pipeline.config.loading import dump, parse
@@ -102,6 +102,23 @@ def test_a_single_validated_fold_has_nothing_to_distil(tmp_path: Path) -> None:
         Teachers(config, load(config), held)
 
 
+def test_a_labelled_test_image_that_a_fold_validates_is_left_out(tmp_path: Path) -> None:
+    config, table, _ = written(tmp_path, pseudo={"teacher": "t", "threshold": 0.4})
+    first, shown = table.ids[4], f"test:{TEST_IDS[0]}"
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 8, 3)).astype(np.uint8)
+    for name in (first, TEST_IDS[0]):
+        Image.fromarray(pixels).save(Path(config.data.root) / f"{name}.png")
+    competition = seen.see(config, load(config), lambda *asked: open_config(*asked, progress=False)).competition
+    teachers = Teachers(config, competition, table)
+    images = open_config(config, fold_rows.sources(teachers.competition), progress=False)
+    assert set(teachers.hashed(table, images)[1]) - set(teachers.hashes) == {"equal_extra"}
+    for fold in range(3):
+        found = teachers.fold(fold, images)
+        assert shown in fold_rows.names(found.competition)
+        numbers = fold_rows.train_numbers(found.competition, table, fold, table.train_ids(fold), found.images)
+        assert (shown in fold_rows.names(found.competition)[numbers]) == (table.fold[4] != fold)
+
+
 @pytest.mark.parametrize("soft", [False, True])
 def test_a_fold_learns_test_labels_from_its_own_model_alone(tmp_path: Path, soft: bool) -> None:
     config, table, _ = written(tmp_path, pseudo={"teacher": "t", "threshold": 0.6, "weight": 0.5, "soft": soft})
@@ -118,7 +135,7 @@ def test_a_fold_learns_test_labels_from_its_own_model_alone(tmp_path: Path, soft
         assert extra.weights_E.tolist() == [0.5] * len(sure)
         assert len(teachers.competition.extra.ids if teachers.competition.extra else []) == 5
         chosen.append(sure)
-        numbers = fold_rows.train_numbers(found.competition, table, fold, table.train_ids(fold))
+        numbers = fold_rows.train_numbers(found.competition, table, fold, table.train_ids(fold), found.images)
         held = fold_rows.present(fold_rows.of(found.competition, found.images), found.images, numbers)
         reds = {name: int(held.images[n][0, 0, 0]) for n, name in enumerate(held.ids.tolist())}
         assert len(reds) == 20 + len(sure)

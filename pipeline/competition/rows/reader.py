@@ -11,7 +11,7 @@ import numpy as np
 
 from pipeline.competition import tables
 from pipeline.competition.image_paths import Found, ImagePaths, Source
-from pipeline.competition.rows import boxes, where
+from pipeline.competition.rows import boxes, skipping, where
 from pipeline.competition.rows.rows import Findings, Rows, check_columns, check_ids, id_column
 from pipeline.competition.sample_submission import NO_SAMPLE, asked_ids, id_name
 from pipeline.competition.tables import columns, duplicates, number_images
@@ -123,18 +123,15 @@ class Reader:
         return found if crop is None or crop.columns is None else boxes.add(rows, found, crop.columns, self.findings)
 
     def test_images(self, rows: Rows, found: Found) -> list[Source]:
-        """Return the images to predict; where absent ones may be, they are () and shown as mid-gray.
-
-        So every id is answered all the same.
-        """
+        """Return the images to predict; where absent ones may be, they are () and the others' mean answers for them."""
         skip = self.data.missing == "skip"
         self.findings.add(NO_IMAGE, rows.problems(found.wrong(skip)))
         if not (skip and found.absent):
             return found.images
         absent = dict(found.absent)
-        first = next(iter(absent.values()))
-        text = f"{len(absent)} rows of {rows.path.name} have no image and are predicted from mid-gray: {first}"
-        self.findings.notes.append(text)
+        (first,) = rows.problems(found.absent[:1])
+        self.findings.add(NO_IMAGE, skipping.too_many(str(rows.path), "rows", len(absent), len(rows.table), first))
+        self.findings.notes.append(f"{len(absent)} rows of {rows.path.name} have no image, first {first}")
         return [() if row in absent else image for row, image in enumerate(found.images)]
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from pipeline.competition.cells import NUMBER
 from pipeline.competition.image_paths import Source
 from pipeline.competition.labels import class_names, encode_targets
-from pipeline.competition.rows import forms, where
+from pipeline.competition.rows import forms, skipping, where
 from pipeline.competition.rows.reader import NO_IMAGE, Reader
 from pipeline.competition.rows.rows import Findings, Rows, check_columns
 from pipeline.errors import Problem, some
@@ -52,15 +52,30 @@ def with_images(rows: Rows, images: Images, key: str, reader: Reader) -> tuple[R
     if found is None:
         return rows, None
     absent = [row for row, _ in found.absent]
-    skip = reader.data.missing == "skip" and 0 < len(absent) < len(rows.table)
+    skip = reader.data.missing == "skip" and len(absent) > 0
     reader.findings.add(NO_IMAGE, rows.problems(found.wrong(skip)))
     if not skip:
         return rows, found.images
     (first,) = rows.problems(found.absent[:1])
-    reader.findings.notes.append(f"{len(absent)} training rows have no image and are left out, first {first}")
+    problems = skipping.too_many(str(rows.path), "rows", len(absent), len(rows.table), first)
     here_I = np.ones(len(rows.table), bool)
     here_I[absent] = False
-    return rows.take(np.flatnonzero(here_I)), list(compress(found.images, here_I.tolist()))
+    kept = rows.take(np.flatnonzero(here_I))
+    if key == "data.image":
+        problems += _lost_classes(rows, here_I, reader.data)
+    reader.findings.add(NO_IMAGE, problems)
+    reader.findings.notes.append(
+        f"{len(absent)} rows of {rows.path.name} have no image and are left out, first {first}"
+    )
+    return kept, list(compress(found.images, here_I.tolist()))
+
+
+def _lost_classes(rows: Rows, here_I: Array, data: Data) -> list[Problem]:
+    """Return a problem where a class has rows without an image alone."""
+    if TASKS[data.task].regression:
+        return []
+    classes, targets_IC = targets(rows, data, Findings())  # what else is wrong with the labels is told of those kept
+    return skipping.lost_classes(str(rows.path), classes, targets_IC, targets_IC[here_I]) if classes else []
 
 
 def targets(rows: Rows, data: Data, findings: Findings) -> tuple[tuple[str, ...], Array]:

@@ -58,6 +58,12 @@ class Data(Section):
     unlabelled: Literal["error", "skip"] = key(
         "error", A.ROWS | A.FOLDS, "Training rows without a label: refused, or (skip) left out.", later=True
     )
+    duplicates_by_content: Literal["group", "keep", "error"] = key(
+        "group",
+        A.ROWS | A.FOLDS,
+        "Equal images under several ids: kept in one fold as a group is, only told, or refused.",
+        later=True,
+    )
     missing: Literal["error", "skip"] = key(
         "error", A.ROWS, "Absent or damaged images: refused, or (skip) they cost their rows alone."
     )
