@@ -48,7 +48,7 @@ def guess(folder: Folder) -> tuple[list[Guess], list[str], int]:
         guesses.append(("data.follow_links", True, f"{some(names, 4)} lead out of the folder"))
     if len(given.columns) > sample.shape[1]:
         notes.append(f"{path} has an index column without a name, which is copied")
-    test = _test(folder, given, sample, guesses, notes)
+    test = _test(folder, given, sample, guesses, notes, train.numbered)
     why = f"asks for {some(list(sample.columns[1:]), 4)}" if path else "there is none: the test's ids make one"
     guesses.append(("data.sample_submission", path, why))
     id_ = _ids(train, test, sample, guesses)
@@ -107,9 +107,9 @@ def _without_test_rows(train: Train, sample: pd.DataFrame, id_: str, guesses: li
 
 
 def _test(
-    folder: Folder, given: Sample, sample: pd.DataFrame, guesses: list[Guess], notes: list[str]
+    folder: Folder, given: Sample, sample: pd.DataFrame, guesses: list[Guess], notes: list[str], numbered: bool
 ) -> pd.DataFrame | None:
-    """Return the test table that holds the sample's ids, if there is one."""
+    """Return the test table that holds the sample's ids, or where these are the rows' numbers, as many rows."""
     asked = set(sample.iloc[:, 0])
     if given.test is not None:
         guesses.append(("data.test", given.test, "holds the test's ids"))
@@ -122,6 +122,9 @@ def _test(
         except (ValueError, OSError) as error:
             notes.append(f"{path}: {error}")
             continue
+        if numbered and len(table) == len(sample):
+            guesses.append(("data.test", path, "as many rows as the sample submission"))
+            return table.assign(**{str(sample.columns[0]): sample.iloc[:, 0].to_numpy()})
         if any(asked <= set(table[column]) for column in table.columns):
             guesses.append(("data.test", path, "a column holds the ids of the sample submission"))
             return table

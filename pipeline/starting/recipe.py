@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 LOOKED_AT = 20  # pictures
 SMALLEST, LARGEST, STEP = 64, 384, 32  # pixels
+MOST_CHANNELS = 16
 SMALL = 96  # up to which a deep stem would see nothing
 FOLDS = 5
 HOURS = 4.0  # that a first run may take without a GPU
@@ -49,9 +50,9 @@ class Pixels:
     span: tuple[float, float] | None = None
 
 
-def recipe(folder: Folder, rows: int, arrays: tuple[int, int] | None) -> list[Guess]:
+def recipe(folder: Folder, rows: int, arrays: Sequence[int] | None) -> list[Guess]:
     """Return the guesses for channels, model, augmentation, epochs and views for so many training rows."""
-    seen = Pixels(*arrays, channels=0) if arrays else look(folder)
+    seen = Pixels(arrays[0], arrays[1], channels=0) if arrays else look(folder)
     found = [] if seen is None else _depth(seen)
     gpu = has_gpu()
     name, largest, epochs, why = GPU_MODEL, LARGEST, 10, "a first one"
@@ -144,8 +145,8 @@ def look(folder: Folder) -> Pixels | None:
     for path in folder.pictures[:: max(1, len(folder.pictures) // LOOKED_AT)]:
         try:
             inside = archives.split(f"{folder.root}/{path}")
-            content = archives.read(*inside) if inside else (folder.root / path).read_bytes()
-            found.append(_array(content) if _is_array(path) else _picture(content))
+            source = io.BytesIO(archives.read(*inside)) if inside else folder.root / path
+            found.append(_array(source) if _is_array(path) else _picture(source))
         except (OSError, ValueError):
             continue
     if not found:
@@ -156,18 +157,20 @@ def look(folder: Folder) -> Pixels | None:
     return Pixels(median(one.height for one in found), median(one.width for one in found), channels, span)
 
 
-def _picture(content: bytes) -> Pixels:
+def _picture(source: io.BytesIO | Path) -> Pixels:
     from PIL import Image
 
-    with Image.open(io.BytesIO(content)) as image:
+    with Image.open(source) as image:
         return Pixels(image.height, image.width)
 
 
-def _array(content: bytes) -> Pixels:
-    """Read one array; of three axes the shorter of the outer ones is the channels, as decoding has it."""
-    found = np.load(io.BytesIO(content), allow_pickle=False)
+def _array(source: io.BytesIO | Path) -> Pixels:
+    """Read one array, or the first of a stack; of three axes the shorter of the outer ones is the channels."""
+    found = np.load(source, mmap_mode="r" if isinstance(source, Path) else None, allow_pickle=False)
     values: NDArray[np.generic] = found if isinstance(found, np.ndarray) else found[found.files[0]]
-    shape: Sequence[int] = [side for side in values.shape if side != 1] if values.ndim > 3 else values.shape
+    if values.ndim == 4 or (values.ndim == 3 and min(values.shape[0], values.shape[2]) > MOST_CHANNELS):
+        values = values[0]
+    shape: Sequence[int] = values.shape
     if len(shape) not in (2, 3):
         raise ValueError(f"an array of shape {values.shape}")
     channels = 1 if len(shape) == 2 else min(shape[0], shape[2])

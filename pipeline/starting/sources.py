@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from pipeline.competition.tables import read_table
 from pipeline.errors import InputError, Problem, problems_of
+from pipeline.files import archives
 from pipeline.starting import class_folders, long_rows, pictures
 from pipeline.starting.class_folders import TEST, VALID
 from pipeline.starting.folder import Folder, words
@@ -20,6 +25,7 @@ from pipeline.starting.targets import NAMES
 if TYPE_CHECKING:
     import pandas as pd
 
+FEWEST_PIXELS = 49  # of an image
 RECORDS = 500  # of which the range of arrays is taken
 
 
@@ -31,6 +37,7 @@ class Train:
     found: Found | None  # None: arrays in records
     guesses: list[Guess]
     paired: bool = False  # the same file names stand in every class
+    numbered: bool = False  # the rows' numbers are their ids
     sample: pd.DataFrame | None = None  # with a row per id, where the sample has one per id and class
 
 
@@ -108,6 +115,8 @@ def train(folder: Folder, taken: str | None, sample: pd.DataFrame) -> Train:
             return _with_others(folder, [other for other in tables if other != path], path, table, found)
         if path.endswith(".json") and (arrays := _arrays(folder, path)):
             return Train(table, None, [("data.train", path, "records that hold their images"), *arrays])
+        if (numbers := _numbers(folder, path, table, sample)) is not None:
+            return numbers
     asked = {str(name) for name in sample.columns[1:]} | set(sample.iloc[:1000, 1])
     if (listed := class_folders.classes(folder, asked)) is not None:
         return _of_classes(folder, listed)
@@ -182,6 +191,69 @@ def explained(found: Found) -> list[Guess]:
     """Return the derived column that a template needs, with the reason."""
     why = f"column '{found.column}' does not name the files as they are called"
     return [("data.derive", found.derive, why)] if found.derive else []
+
+
+def _numbers(folder: Folder, path: str, table: pd.DataFrame, sample: pd.DataFrame) -> Train | None:
+    """Return training rows whose images are numbers: in the table's own cells, or rows of one array for all."""
+    guesses: list[Guess] = [("data.train", path, "rows that hold their images")]
+    if not folder.pictures and (image := _pixels(table)) is not None:
+        counted = _numbered(table, sample)
+        guesses += [("data.image", image, "a number for each pixel"), *counted]
+        own = table.assign(**{str(sample.columns[0]): [str(n) for n in range(len(table))]}) if counted else table
+        return Train(own, None, guesses, numbered=bool(counted))
+    stacks = {name: length for name in folder.pictures if (length := _length(folder, name)) is not None}
+    mine = [name for name, length in stacks.items() if length == len(table) and not TEST & set(words(name))]
+    tests = [name for name, length in stacks.items() if length == len(sample) and TEST & set(words(name))]
+    if len(mine) != 1 or len(tests) != 1:
+        return None
+    derive = {"row": {"count_from": 0}}
+    guesses += [
+        ("data.image", f"{mine[0]}[{{row}}]", f"an array of {len(table)} images, as many as rows"),
+        ("data.test_image", f"{tests[0]}[{{row}}]", f"an array of {len(sample)} images"),
+        ("data.derive", derive, "the rows' numbers"),
+    ]
+    return Train(table, None, guesses)
+
+
+def _pixels(table: pd.DataFrame) -> dict[str, Any] | None:
+    """Return the columns of a table's pixels with the images' shape: one for each, or one with all of them."""
+    named: dict[str, int] = Counter(match[1] for name in table.columns if (match := re.fullmatch(r"(.*?)\d+", name)))
+    for name, count in named.items():
+        if count >= FEWEST_PIXELS and (shape := _shape(count)) is not None:
+            return {"columns": f"{name}*", "shape": shape}
+    for name in map(str, table.columns):
+        counts = {len(cell.split()) for cell in table[name].iloc[:20]}
+        if len(counts) == 1 and (count := counts.pop()) >= FEWEST_PIXELS and (shape := _shape(count)) is not None:
+            return {"columns": name, "shape": shape}
+    return None
+
+
+def _shape(count: int) -> list[int] | None:
+    """Return height, width and, where that alone gives a square, three channels for so many numbers."""
+    for channels in (1, 3):
+        side = round((count / channels) ** 0.5)
+        if side * side * channels == count:
+            return [side, side] if channels == 1 else [side, side, 3]
+    return None
+
+
+def _numbered(table: pd.DataFrame, sample: pd.DataFrame) -> list[Guess]:
+    """Return what numbers rows that have no id but the sample submission's, which counts them."""
+    column, cells = str(sample.columns[0]), sample.iloc[:, 0].tolist()
+    if column in table or not cells[0].isdigit() or cells != [str(int(cells[0]) + n) for n in range(len(cells))]:
+        return []
+    return [("data.derive", {column: {"count_from": int(cells[0])}}, "the sample submission counts the rows")]
+
+
+def _length(folder: Folder, path: str) -> int | None:
+    """Return how many images an npy file holds, None where it holds one."""
+    if not path.endswith(".npy") or archives.split(f"{folder.root}/{path}") is not None:
+        return None
+    try:
+        shape = np.load(folder.root / path, mmap_mode="r", allow_pickle=False).shape
+    except (OSError, ValueError):
+        return None
+    return int(shape[0]) if (len(shape) > 2 and shape[0] > 16) or len(shape) == 4 else None
 
 
 def _arrays(folder: Folder, path: str) -> list[Guess]:

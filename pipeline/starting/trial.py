@@ -84,7 +84,9 @@ def _are_few(wrong: Iterable[int], competition: Competition) -> bool:
 
 
 def _files(images: Iterable[tuple[str, ...]]) -> list[str]:
-    return sorted({path for planes in images for path in planes if os.path.splitext(path)[1].lower() not in ARRAYS})
+    """Return the files of pictures; arrays and rows of them are left to `check`."""
+    every = (path for planes in images for path in planes)
+    return sorted({path for path in every if not any(ending in path.lower() for ending in ARRAYS)})
 
 
 def _damaged(paths: list[str]) -> list[str]:

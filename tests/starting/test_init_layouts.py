@@ -267,6 +267,28 @@ def test_folders_of_arrays_come_with_channels_and_one_window(tmp_path: Path) -> 
     assert (config.data.channels, config.data.window) == (None, None)
 
 
+def test_images_in_columns_and_in_one_array_for_all(tmp_path: Path) -> None:
+    root, rng = tmp_path / "digits", np.random.default_rng(0)
+    pixels = {f"pixel{n}": rng.integers(0, 255, 24) for n in range(64)}
+    table(root / "train.csv", {"label": [n % 3 for n in range(24)], **pixels})
+    table(root / "test.csv", {name: cells[:6] for name, cells in pixels.items()})
+    table(root / "sample_submission.csv", {"ImageId": range(1, 7), "Label": [0] * 6})
+    config, competition = guessed(root)
+    assert (config.data.id, config.data.test) == ("ImageId", "test.csv")
+    assert competition.test_ids.tolist() == list("123456") and len(competition.images) == 24
+    assert config.model.size == 64
+
+    root = tmp_path / "stacked"
+    table(root / "train.csv", {"id": [f"im{n}" for n in range(24)], "label": [n % 2 for n in range(24)]})
+    table(root / "sample_submission.csv", {"id": [f"te{n}" for n in range(6)], "label": [0.5] * 6})
+    for name, count in {"X_train": 24, "X_test": 6}.items():
+        np.save(root / f"{name}.npy", rng.integers(0, 255, (count, 40, 72, 3)).astype(np.uint8))
+    config, competition = guessed(root)
+    assert (config.data.image, config.data.test_image) == ("X_train.npy[{row}]", "X_test.npy[{row}]")
+    assert len(set(competition.images)) == 24 and len(set(competition.test_images)) == 6
+    assert config.model.size == (64, 96)
+
+
 def test_few_damaged_pictures_cost_their_rows_and_many_are_the_user_s_to_decide(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
