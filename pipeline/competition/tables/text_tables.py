@@ -68,7 +68,9 @@ def read_titled(content: bytes, separator: str) -> tuple[pd.DataFrame, list[str]
     nameless = [name for name in table.columns if name.startswith("Unnamed: ") and not table[name].any()]
     titles = [title for title, name in zip(titles, table.columns, strict=True) if name not in nameless]
     table = table.drop(columns=nameless)
-    blank_N = ~table.astype(bool).to_numpy().any(1)
+    blank_N = table.iloc[:, 0].eq("").to_numpy()
+    if blank_N.any():
+        blank_N = table.eq("").to_numpy().all(1)
     if blank_N.any() and not blank_N.all():
         notes.append(f"{int(blank_N.sum())} blank rows are left out, first line {lines_N[int(blank_N.argmax())]}")
         table, lines_N = table.iloc[np.flatnonzero(~blank_N)].reset_index(drop=True), lines_N[~blank_N]
@@ -169,9 +171,11 @@ def _long_cells() -> Iterator[None]:
 
 
 def _trimmed(table: pd.DataFrame, content: bytes, separator: str) -> pd.DataFrame:
-    mark = re.escape(separator.encode())
-    around = rb'[ \t\xa0\x0b\x0c]"?(?:' + mark + rb"|[\r\n]|$)|(?:^|" + mark + rb'|\n)"?[ \t\xc2\xe3\x0b\x0c]'
-    if re.search(around, content) is None:
+    mark = separator.encode()
+    ends = (mark, b"\n", b"\r", b'"')
+    blanks = [blank for blank in (b" ", b"\t", b"\xc2\xa0") if blank != mark]
+    around = [pair for blank in blanks for end in ends for pair in (blank + end, end + blank)]
+    if not content.endswith(tuple(blanks)) and not any(pair in content for pair in around):
         return table
     return table.assign(**{name: table[name].str.strip() for name in table.columns})
 
