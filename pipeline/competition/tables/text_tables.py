@@ -68,9 +68,9 @@ def read_titled(content: bytes, separator: str) -> tuple[pd.DataFrame, list[str]
     nameless = [name for name in table.columns if name.startswith("Unnamed: ") and not table[name].any()]
     titles = [title for title, name in zip(titles, table.columns, strict=True) if name not in nameless]
     table = table.drop(columns=nameless)
-    blank_N = table.iloc[:, 0].eq("").to_numpy()
+    blank_N: Array = table.iloc[:, 0].eq("").to_numpy()
     if blank_N.any():
-        blank_N = table.eq("").to_numpy().all(1)
+        blank_N = (table.to_numpy() == "").all(1)
     if blank_N.any() and not blank_N.all():
         notes.append(f"{int(blank_N.sum())} blank rows are left out, first line {lines_N[int(blank_N.argmax())]}")
         table, lines_N = table.iloc[np.flatnonzero(~blank_N)].reset_index(drop=True), lines_N[~blank_N]
