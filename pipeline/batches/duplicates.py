@@ -18,6 +18,7 @@ from scipy.sparse.csgraph import connected_components
 from pipeline.competition.competition import Competition
 from pipeline.config.config import Config
 from pipeline.errors import Problem
+from pipeline.files import parts
 from pipeline.images.cache import ImageSet
 from pipeline.methods import topk
 from pipeline.methods.arrays import Array
@@ -64,14 +65,15 @@ class _Found:
         extra = competition.extra
         images = [*competition.images, *(() if extra is None else extra.images)]
         count, every = len(images), [*images, *competition.test_images]
-        path_S = np.asarray(pd.factorize(np.asarray(["\0".join(one) for one in every], object))[0])
+        path_S = np.asarray(pd.factorize(np.asarray([parts.picture(one) for one in every], object))[0])
         code_S, names = path_S, np.zeros(0, object)
         absent_S = np.asarray([not one for one in every], bool)
         if opened is not None:
             contents = [content for one in opened for content in one.contents_N.tolist()]
             code_S, names = pd.factorize(np.asarray(contents, object))  # numbered as they come, so that a first is
             absent_S = np.concatenate([one.absent_N for one in opened])
-        code_S = np.where(absent_S, NO_IMAGE, code_S)
+        content_S = np.where(absent_S, NO_IMAGE, code_S)
+        code_S, part_C = _whole(content_S, path_S)
         own = len(competition.images)
         self.code_I, self.code_E, self.code_J = code_S[:own], code_S[own:count], code_S[count:]
         width = int(code_S.max(initial=-1)) + 1
@@ -87,13 +89,15 @@ class _Found:
         times_C = rows_C + sum(np.bincount(part[part >= 0], minlength=width) for part in (self.code_E, self.code_J))
         self.blank_C = np.zeros(width, bool)
         if opened is not None:
-            for content in np.flatnonzero(times_C > 1).tolist():
+            alone_C = np.bincount(part_C, minlength=width) == 1  # no boxes of one picture
+            for content in np.flatnonzero((times_C > 1) & alone_C).tolist():
                 number = int(first_C[content])
                 shown = (opened.train, number) if number < count else (opened.test, number - count)
                 self.blank_C[content] = shown[0].is_blank(shown[1])
         self.apart_C = ~(self.blank_C | self.many_C)
         self.rows_C, self.shared_C = rows_C, (rows_C > 1) & self.apart_C
-        self.anywhere = frozenset(names[:width][~self.apart_C].tolist()) if opened is not None else frozenset[bytes]()
+        contents = names[: len(part_C)][~self.apart_C[part_C]] if opened is not None else names
+        self.anywhere = frozenset[bytes](contents.tolist())
 
     def shared(self) -> tuple[Array, Array]:
         """Return the rows that show an image of another row, and the image, a pair each."""
@@ -188,6 +192,17 @@ class _Found:
         row_C[:-1][~self.apart_C] = row_C[NO_IMAGE] = -1
         at = np.flatnonzero(row_C[code_A] >= 0)
         return at, row_C[code_A[at]]
+
+
+def _whole(content_S: Array, path_S: Array) -> tuple[Array, Array]:
+    """Give contents of one file one number, as boxes of a picture are [S]; return also that of each content."""
+    count, here_S = int(content_S.max(initial=-1)) + 1, content_S >= 0
+    pairs = np.unique(np.stack([content_S, path_S], 1)[here_S], axis=0)
+    nodes = count + int(path_S.max(initial=-1)) + 1
+    edges = coo_matrix((np.ones(len(pairs)), (pairs[:, 0], count + pairs[:, 1])), (nodes, nodes))
+    part_C = connected_components(edges, directed=False)[1][:count]
+    part_C = np.unique(part_C, return_inverse=True)[1]
+    return np.where(here_S, np.append(part_C, NO_IMAGE)[content_S], NO_IMAGE), part_C
 
 
 def _united(competition: Competition, row_P: Array, content_P: Array) -> Competition:

@@ -9,7 +9,7 @@ import numpy as np
 from pipeline.batches.rows import Rows, subset
 from pipeline.competition.competition import Competition
 from pipeline.competition.image_paths import Source
-from pipeline.files import checksums
+from pipeline.files import checksums, parts
 from pipeline.folds import fold_table
 from pipeline.folds.fold_table import FoldTable
 from pipeline.images.cache import ImageSet
@@ -74,10 +74,15 @@ def _held(competition: Competition, ids: Array) -> Array:
 def _shown(competition: Competition, held_N: Array, images: ImageSet) -> Array:
     """Return which extra rows show an image of these rows, [E] bool; none where equal images are only told."""
     contents, count = images.contents_N, len(competition.images)
-    held = contents[:count][held_N[competition.rows_I] & ~images.absent_N[:count]]
     if competition.anywhere is None:
         return np.zeros(len(images) - count, bool)
-    return np.isin(contents[count:], np.setdiff1d(held, np.asarray(sorted(competition.anywhere), "S32")))
+    held_I = held_N[competition.rows_I] & ~images.absent_N[:count]
+    held = np.setdiff1d(contents[:count][held_I], np.asarray(sorted(competition.anywhere), "S32"))
+    shown_E = np.isin(contents[count:], held)
+    if any(parts.BOX in path for source in sources(competition) for path in source):
+        names = np.asarray([parts.picture(source) for source in sources(competition)], object)
+        shown_E |= np.isin(names[count:], names[:count][held_I])
+    return shown_E
 
 
 def image_numbers(rows_I: Array, image_ids: Array, rows: Array) -> Array:

@@ -10,6 +10,7 @@ import os
 import re
 import threading
 import zipfile
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -29,6 +30,11 @@ def without_box(path: str) -> tuple[str, str]:
     """Return a path and the box behind it, '' where there is none."""
     file, mark, box = path.rpartition(BOX)
     return (file, box) if mark else (path, "")
+
+
+def picture(paths: Sequence[str]) -> str:
+    """Name the file or files of an image, whatever box of them it shows."""
+    return "\0".join(without_box(path)[0] for path in paths)
 
 
 def row_of(path: str) -> tuple[str, int] | None:

@@ -270,6 +270,31 @@ def test_a_row_per_object_keeps_the_image_in_one_fold(competition: Path) -> None
     assert read_json(path)["groups"] == {"count": 12, "smallest": 4, "largest": 4}
 
 
+def test_boxes_of_one_picture_stay_in_one_fold(competition: Path) -> None:
+    """Also where the boxes differ, and in extra rows."""
+    lines = (competition / "train.csv").read_text().splitlines()
+    boxes = [f"{line},{n % 4 * 4},0,{8 + n % 4},8" for n, line in enumerate(lines[1:])]
+    (competition / "train.csv").write_text("\n".join([f"{lines[0]},x,y,w,h", *boxes]) + "\n")
+    (competition / "more.csv").write_text("image_id,label,group,x,y,w,h\n0050,disk,g03,1,1,9,9\n")
+    test = (competition / "test.csv").read_text().splitlines()
+    (competition / "test.csv").write_text("\n".join([f"{test[0]},x,y,w,h", *(f"{one},0,0,8,8" for one in test[1:])]))
+    for k in range(12):
+        shutil.copy(competition / f"images/{k * 4:04d}.png", competition / f"images/00g{k:02d}.png")
+    settings = ["data.image='images/00{group}.png'", "data.test_image='images/{image_id}.png'", "data.group=null"]
+    settings += ["data.crop={columns: [x, y, w, h]}", "data.extra=[{table: more.csv}]"]
+    config, inputs = load([competition / "config.yaml"], settings), Inputs()
+    read = inputs.competition(config)
+    assert read.groups is not None and len(set(read.groups.tolist())) == 12
+    assert read.notes[0].startswith("48 training rows show 12 images more than once, first '0000' and '0001'")
+    assert read.notes[1].startswith("1 extra rows show an image of a training row, first 'extra:0050' and '0012'")
+    folds.run(config, competition=read)
+    table, images = fold_table.read(config), inputs.training_images(config)
+    home = int(table.fold[table.ids.tolist().index("0012")])
+    for fold in range(3):
+        numbers = fold_rows.train_numbers(read, table, fold, table.train_ids(fold), images)
+        assert ("extra:0050" in fold_rows.names(read)[numbers]) == (fold != home)
+
+
 def test_a_scheme_that_would_split_equal_images_is_refused(competition: Path) -> None:
     shutil.copy(competition / "images/0000.png", competition / "images/0005.png")
     config = load([competition / "config.yaml"], ["data.group=null", "folds.scheme=stratified"])
