@@ -96,8 +96,7 @@ class _Found:
                 self.blank_C[content] = shown[0].is_blank(shown[1])
         self.apart_C = ~(self.blank_C | self.many_C)
         self.rows_C, self.shared_C = rows_C, (rows_C > 1) & self.apart_C
-        contents = names[: len(part_C)][~self.apart_C[part_C]] if opened is not None else names
-        self.anywhere = frozenset[bytes](contents.tolist())
+        self.anywhere = frozenset[bytes](names[: len(part_C)][~self.apart_C[part_C[: len(names)]]].tolist())
 
     def shared(self) -> tuple[Array, Array]:
         """Return the rows that show an image of another row, and the image, a pair each."""
