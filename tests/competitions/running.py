@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from pipeline.batches.seen import load
 from pipeline.blending import stage as ensemble
 from pipeline.checking import stage as check
 from pipeline.config import loading as configs
@@ -32,7 +33,7 @@ def shrunk(tree: dict[str, Any], place: str, root: Path, out: Path) -> Config:
 def submission(config: Config) -> Path:
     """Run every stage and return what is submitted."""
     check.run(config)
-    folds.run(config)
+    folds.run(config, competition=load(config))
     train.run(config)
     predict.run(config)
     scoring.run(config)
