@@ -32,6 +32,7 @@ class Folders:
         self.listings: dict[str, Listing | Problem] = {}  # or why nothing can be read there
         self._stems: dict[str, dict[str, list[str]]] = {}
         self._matching: dict[str, list[str]] = {}
+        self._holders: dict[str, dict[str, list[str]]] = {}
 
     def has(self, folder: str, file: str) -> bool:
         """Tell whether a listed folder has a plain file of this name, in as few steps as there can be."""
@@ -88,6 +89,17 @@ class Folders:
                 found = [f"{above}/{name}" if above else name for above in found for name in self._below(above, part)]
             self._matching[pattern] = found
         return self._matching[pattern]
+
+    def holders(self, pattern: str, file: str) -> list[str]:
+        """Return the folders that a pattern names and that hold a plain file of this name; each is listed once."""
+        if pattern not in self._holders:
+            held = self._holders[pattern] = dict[str, list[str]]()
+            for folder in self.matching(pattern):
+                listing = self.listing(folder)
+                for name, kind in listing.items() if isinstance(listing, dict) else ():
+                    if kind == FILE:
+                        held.setdefault(name, []).append(folder)
+        return self._holders[pattern].get(file, [])
 
     def other_folder(self, folder: str) -> str:
         """Return a remedy for a folder that is not there."""

@@ -133,7 +133,8 @@ class ImagePaths:
         below = self.folders.matching(pattern)
         if not below:
             return Problem("", f"missing, there is no folder '{pattern}'", remedy=self.folders.other_folder(pattern))
-        found = {folder: self._find(f"{folder}/{file}", False) for folder in below}
+        plainly = self.folders.holders(pattern, file)
+        found = {folder: self._find(f"{folder}/{file}", False) for folder in plainly or below}
         there = {folder: one for folder, one in found.items() if not isinstance(one, Problem)}
         if len(there) > 1:
             return Problem("", f"lies in several folders: {some(sorted(there))}", "one")

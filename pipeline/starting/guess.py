@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from pipeline.competition.image_paths import Source
 from pipeline.competition.tables import read_table
 from pipeline.competition.templates import fill
 from pipeline.errors import InputError, Problem, some
@@ -180,35 +181,26 @@ def _test_pictures(
     rows, own = pictures.widened(rows, derive), train.found.template
     taken = set(folder.resolve(pictures.widened(train.table, train.found.derive), own).images)
     moved = re.sub("train(ing)?", "test", own)
-    found = None
-    for template in dict.fromkeys((moved, own) if moved != own else (own,)):  # test rows may lie in one sub-folder
-        if (candidate := _reached(folder, rows, template, id_)) is not None and candidate.count == candidate.rows:
-            if taken & set(folder.resolve(rows, template).images):
-                continue
-            found = candidate
-            break
-    else:
-        found = pictures.find(rows, folder, "test", [*derive, train.found.column, id_])
-        if found is not None and not found.derive and taken & set(folder.resolve(rows, found.template).images):
-            found = None
-        partly = [_reached(folder, rows, template, id_) for template in (moved, own)]
-        best = max((one for one in partly if one is not None), key=lambda one: one.count, default=None)
-        if (
-            best is not None
-            and best.count
-            and (found is None or best.count >= found.count)
-            and not (taken & set(folder.resolve(rows, best.template).images))
-        ):
-            found = best
+    reached = [_reached(folder, rows, template, id_) for template in dict.fromkeys((moved, own))]
+    tried = [one for one in reached if one is not None and one.count]
+    found = next((one for one in tried if one.count == one.rows and not taken & _images(folder, rows, one)), None)
     if found is None:
-        wanted = f"the test's pictures, by the cells of {some([name for name in rows.columns if name not in derive])}"
-        missing = "no test pictures found" if not taken else "no test pictures found that are not training pictures"
-        first = str(rows[id_ if id_ in rows else rows.columns[0]].iloc[0])
-        place = f"{folder.root}: {first}"
-        raise InputError(Problem(place, missing, wanted, "correct the ids or add the files"))
+        tried += [one for one in [pictures.find(rows, folder, "test", [*derive, train.found.column, id_])] if one]
+        free = [one for one in tried if one.derive or not taken & _images(folder, rows, one)]
+        found = max(free, key=lambda one: one.count, default=None)
+    if found is None:
+        names = some([name for name in rows.columns if name not in derive])
+        where = f"the only ones by the cells of {names} are training pictures" if tried else f"by the cells of {names}"
+        place = f"{folder.root}: {rows[id_ if id_ in rows else rows.columns[0]].iloc[0]!s}"
+        remedy = "correct the ids or add the files"
+        raise InputError(Problem(place, f"no test pictures found, {where}", remedy=remedy))
     guesses += _together(guesses, sources.explained(found))
     if found.template != own:
         guesses.append(("data.test_image", found.template, f"reaches {found.count} pictures of {found.rows} rows"))
+
+
+def _images(folder: Folder, rows: pd.DataFrame, found: Found) -> set[Source]:
+    return set(folder.resolve(rows, found.template).images)
 
 
 def _own_folds(train: Train, test_columns: Sequence[str], used: set[str], guesses: list[Guess]) -> None:

@@ -74,7 +74,7 @@ def by_template(table: pd.DataFrame, folder: Folder, part: str, prefer: Sequence
     `part` is train or test: a folder called so comes first, one called like the other last; `prefer` are columns
     that come first.
     """
-    rows = table.iloc[:: max(1, len(table) // LOOKED_AT)].reset_index(drop=True)
+    rows = _some(table)
     made = dict[str, str]()
     for column in map(str, table.columns):
         if rows[column].nunique() * 2 > len(rows):
@@ -102,6 +102,11 @@ def by_template(table: pd.DataFrame, folder: Folder, part: str, prefer: Sequence
     best = sorted((found for found in tried if found.share >= 0.4), key=rank)[:COUNTED]
     counted = (Found(found.template, found.column, folder.count(table, found.template), len(table)) for found in best)
     return min((found for found in counted if found.share >= 0.5), key=rank, default=None)
+
+
+def _some(table: pd.DataFrame) -> pd.DataFrame:
+    """Return rows from anywhere in a table: every n-th would all lie in one folder where each n-th goes there."""
+    return table.sample(min(len(table), LOOKED_AT), random_state=0).sort_index().reset_index(drop=True)
 
 
 def _templates(rows: pd.DataFrame, column: str, folder: Folder) -> list[str]:
@@ -164,7 +169,7 @@ def _same(names: Iterable[str]) -> str:
 
 def _derived(table: pd.DataFrame, folder: Folder, part: str, prefer: Sequence[str]) -> Found | None:
     """Return the template over a column that is derived from another one."""
-    rows = table.iloc[:: max(1, len(table) // LOOKED_AT)]
+    rows = _some(table)
     for column in sorted(map(str, table.columns), key=lambda column: column not in prefer):
         if rows[column].nunique() * 2 <= len(rows):
             continue

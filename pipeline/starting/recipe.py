@@ -32,11 +32,11 @@ HOURS = 4.0  # that a first run may take without a GPU
 GPU_MODEL, SMALL_MODEL = "tf_efficientnetv2_s.in21k_ft_in1k", "resnet18d.ra2_in1k"
 CPU = (  # model, images/s that one core trains at 224 × 224 in fp32, largest side, epochs: the best first
     ("resnet34d.ra2_in1k", 3.5, 256, 10),
-    ("resnet18d.ra2_in1k", 6.0, 224, 10),
-    ("resnet18d.ra2_in1k", 6.0, 160, 8),
-    ("resnet10t.c3_in1k", 11.0, 160, 6),
-    ("resnet10t.c3_in1k", 11.0, 128, 5),
-    ("resnet10t.c3_in1k", 11.0, 96, 3),
+    ("resnet18d.ra2_in1k", 5.5, 224, 10),
+    ("resnet18d.ra2_in1k", 5.5, 160, 8),
+    ("resnet10t.c3_in1k", 9.0, 160, 6),
+    ("resnet10t.c3_in1k", 9.0, 128, 5),
+    ("resnet10t.c3_in1k", 9.0, 96, 3),
 )
 
 

@@ -62,7 +62,7 @@ def run(tree: dict[str, Any], place: str) -> Outcome:
         if _are_few([len(found) for found in damaged], competition):
             guesses = [("data.missing", "skip", f"damaged: {some(names, 3)}"), *guesses]
             return Outcome(guesses, list(competition.notes), [])
-        remedy = "mend the files, or set data.missing: skip"
+        remedy = "mend the files, or set data.missing: skip, or data.truncated: decode where they end too early"
         wrong = [Problem(name, "is damaged, or no picture", remedy=remedy) for name in names]
         return Outcome(guesses, list(competition.notes), wrong)
 

@@ -134,7 +134,7 @@ def test_the_test_s_own_pictures_come_first_where_names_repeat(tmp_path: Path) -
     assert not set(competition.images) & set(competition.test_images)
     for path in (root / "test").iterdir():
         path.unlink()
-    with pytest.raises(InputError, match="no test pictures found that are not training pictures"):
+    with pytest.raises(InputError, match=r"no test pictures found, the only ones by .* are training"):
         init.run(str(root), tmp_path / "refused.yaml")
 
 
@@ -172,6 +172,19 @@ def test_every_picture_of_a_table_is_reached(name: Any, ids: Any, tmp_path: Path
     assert len({path for (path,) in competition.test_images}) == 6
     label = dict(zip((Path(path).stem for (path,) in competition.images), competition.targets_NC[:, 1], strict=True))
     assert [label[f"im{n}"] for n in range(24)] == [n % 2 for n in range(24)]
+
+
+def test_folders_that_only_the_row_s_number_tells_are_all_searched(tmp_path: Path) -> None:
+    root = tmp_path / "many"
+    for n in range(400):
+        (root / f"train/{n % 4}").mkdir(parents=True, exist_ok=True)
+        picture(root / f"train/{n % 4}/a{n:x}.png", n)
+    for n in range(6):
+        picture(root / f"test/te{n}.png", n)
+    table(root / "train.csv", {"id": [f"a{n:x}" for n in range(400)], "label": [n % 2 for n in range(400)]})
+    table(root / "sample_submission.csv", {"id": [f"te{n}" for n in range(6)], "label": [0.5] * 6})
+    config, competition = guessed(root)
+    assert config.data.image == "train/*/{id}.png" and len(competition.images) == 400
 
 
 def test_archives_may_lack_the_folder_that_the_table_names(tmp_path: Path) -> None:
