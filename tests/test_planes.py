@@ -52,7 +52,7 @@ def config_of(folder: Path, *settings: str) -> Config:
 
 
 def test_planes_from_check_to_report(planes: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    config = config_of(planes)
+    config = config_of(planes, "submission.variant=tta")  # as test.csv, whatever the views do
     assert config.data.in_chans == 2
     for stage in (check, folds, train, predict, score, ensemble, report):
         stage.run(config)
