@@ -107,7 +107,9 @@ def test_half_of_a_table_without_readable_images_is_a_defect(competition: Path, 
 
 
 @pytest.mark.parametrize(("key", "table"), [("image", "train.csv"), ("test_image", "test.csv")])
-def test_a_wrong_ending_is_a_defect_with_its_remedy(competition: Path, key: str, table: str) -> None:
+def test_a_wrong_ending_beside_masks_is_a_defect_with_its_remedy(competition: Path, key: str, table: str) -> None:
+    (competition / "images/other.png").touch()
+    (competition / "images/other.tif").touch()  # so that an ending says what a file is
     settings = [f"data.{key}='images/{{image_id}}.jpg'"]
     settings += ["data.test_image='images/{image_id}.png'"] if key == "image" else []
     lines = wrong(config_of(competition, *settings))

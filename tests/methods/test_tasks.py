@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
-from pipeline.competition.labels import class_names
+from pipeline.competition.labels import SKIP, class_names
 from pipeline.competition.labels import encode_targets as encode
 from pipeline.config.sections.data import Data
 from pipeline.methods.losses import LOSSES
@@ -35,7 +35,7 @@ def frame(*cells: str, column: str = "label") -> pd.DataFrame:
         (["10", "9", "-1", "0"], ["-1", "0", "9", "10"]),
         (["1.5", "10.0", "2.25"], ["1.5", "2.25", "10.0"]),
         (["b", "10", "a", "9"], ["9", "10", "a", "b"]),
-        (["nan", "inf", "1e5", "²", "--5", "7"], ["7", "--5", "1e5", "inf", "nan", "²"]),
+        (["nan", "inf", "1e5", "²", "--5", "7"], ["7", "--5", "1e5", "inf", "²"]),  # nan stands for nothing
         (["yes", "", " ", "no"], ["no", "yes"]),
     ],
 )
@@ -54,7 +54,7 @@ def test_encode_a_label_column_with_its_defects() -> None:
     targets_NC, defects = encode_targets(TASKS["multiclass"], frame("a", "", "c", " b "), data(), ["a", "b"])
     np.testing.assert_array_equal(targets_NC, [[1, 0], [0, 0], [0, 0], [0, 1]])
     assert targets_NC.dtype == np.float32
-    assert defects == [(1, "label is blank, expected a label"), (2, "label is 'c', expected one of a, b")]
+    assert defects == [(1, f"label is blank, expected a label; {SKIP}"), (2, "label is 'c', expected one of a, b")]
 
 
 def test_two_labels_in_a_one_label_task_are_a_defect() -> None:
@@ -77,7 +77,7 @@ def test_encode_columns_one_hot_and_soft() -> None:
         (2, "the target columns sum to 0.5, expected 1"),
         (3, "a is 'x', expected a number in [0, 1]"),
         (4, "a is '2', expected a number in [0, 1]"),
-        (5, "a is 'nan', expected a number in [0, 1]"),
+        (5, f"a is 'nan', expected a number in [0, 1]; {SKIP}"),
     ]
     assert [row for row, _ in encode_targets(TASKS["multilabel"], table, data(target=["a", "b"]), ["a", "b"])[1]] == [
         3,

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 from synthetic import CLASSES, make_config, make_folds, pets
 
+from pipeline.batches.inputs import Inputs
 from pipeline.config import fingerprints
 from pipeline.config.config import Config
 from pipeline.config.loading import dump
@@ -244,7 +245,8 @@ def test_the_incumbent_is_read_over_its_own_views(study: Run) -> None:
 
 
 def test_fresh_seeds_and_folds_are_trained_once_each(study: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(folds, "run", lambda config: make_folds(config, pets(ROWS)))
+    monkeypatch.setattr(Inputs, "competition", lambda *_: None)
+    monkeypatch.setattr(folds, "run", lambda config, competition: make_folds(config, pets(ROWS)))
     for seeds, others in ((1, None), (3, None), (3, 7), (3, 7)):
         study(1, tune__fresh_seeds=seeds, tune__fresh_folds=others)
         setup = study.setup  # type: ignore[attr-defined]
