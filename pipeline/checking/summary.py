@@ -122,7 +122,7 @@ def _header(path: str) -> str:
             return f"{'×'.join(map(str, array.shape))} {array.dtype}"
         with Image.open(path if inside is None else io.BytesIO(archives.read(*inside))) as image:
             count = getattr(image, "n_frames", 1)
-            several = f", {count} {'pages' if image.format == 'TIFF' else 'frames'}" if count > 1 else ""
+            several = f" of {count} {'pages' if image.format == 'TIFF' else 'frames'}" if count > 1 else ""
             return f"{image.width}×{image.height} {image.mode}{several}"
     except (OSError, ValueError, EOFError):
         return f"{_ending(path)} of unknown size"  # what the engine reads and Pillow does not, or passes over

@@ -49,7 +49,8 @@ def run(place: str, out: Path | None = None) -> Path:
     guesses, notes = [*guesses, *tried.guesses], [*notes, *tried.notes]
     latest = {key: (value, why) for key, value, why in guesses}
     for key, (value, why) in latest.items():
-        print(f"init: {key} = {value}" + (f": {why}" if why else ""))
+        shown = value if isinstance(value, str) and value.strip() == value else _flow(value)
+        print(f"init: {key} = {shown}" + (f": {why}" if why else ""))
     for note in notes:
         print(f"init: note: {note}")
     write_text(path, _text(name, guesses, [*notes, *(f"check refuses: {one}" for one in tried.problems[:3])]))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.competition.cells import COMMA, decimal_points, recast, truth_values
+from pipeline.competition.cells import COMMA, decimal_points, is_nothing, recast, truth_values
 from pipeline.competition.labels import natural
 from pipeline.errors import InputError, Problem
 from pipeline.methods.metrics import find
@@ -86,6 +86,8 @@ def one(train: pd.DataFrame, column: str, sample: pd.DataFrame, metric: str | No
         guesses.append(("data.separator", separator, "between the labels of a cell"))
         if len(cells) == len(train):
             guesses.append(("decision.min_labels", 1, "every row has a label in training"))
+        elif count := sum(bool(cell) and is_nothing(cell) for cell in train[column]):  # a blank one has no label
+            guesses += unlabelled(count, len(train))
         return guesses + LABELS
     if not numeric and all(COMMA.fullmatch(kind) for kind in kinds):
         found = f"its cells are numbers with commas, as '{kinds[0]}', which may part thousands"
@@ -243,6 +245,9 @@ def _separator(cells: Sequence[str]) -> str | None:
     """Return what joins several labels in a cell: parts must come back in other cells, words of a name do not."""
     kinds = set(cells)
     for separator in SEPARATORS:
+        numbers = re.compile(rf"\d+({re.escape(separator)}\d+)*")
+        if separator != "," and all(map(numbers.fullmatch, kinds)) and not all(map(str.isdigit, kinds)):
+            return separator
         joined = [kind for kind in kinds if separator in kind]
         parts = Counter(part for kind in kinds for part in set(kind.split(separator)) if part)
         inside = {part for kind in joined for part in kind.split(separator) if part}

@@ -88,11 +88,11 @@ def test_a_class_that_would_lose_all_rows_is_a_defect(competition: Path) -> None
     assert read_json(check.run(config_of(competition)))["classes"]["star"] == 1
     damage(competition, "0003")
     (line,) = wrong(config_of(competition))
-    assert f"{competition}: no row of 1 classes has a readable image: star; correct the template" in line
+    assert f"{competition}: no row of the class star has a readable image; correct the template" in line
     for name in ("0002", "0003"):
         (competition / f"images/{name}.png").unlink()
     (line,) = wrong(config_of(competition))
-    assert f"{competition}/train.csv: no row of 1 classes has a readable image: star; correct the template" in line
+    assert f"{competition}/train.csv: no row of the class star has a readable image; correct the template" in line
 
 
 @pytest.mark.parametrize(("first", "what"), [(0, "training images"), (48, "test rows")])

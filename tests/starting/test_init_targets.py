@@ -113,6 +113,13 @@ def test_whole_numbers_are_classes_however_they_are_written(cells: Any, sample: 
     assert guessed({"label": turns(list(cells))}, {"label": sample})["data.task"] == task
 
 
+@pytest.mark.parametrize("separator", [" ", "|", ";"])
+def test_numbers_that_are_joined_are_several_labels_and_nan_rows_are_left_out(separator: str) -> None:
+    found = guessed({"label": turns([f"1{separator}3", "", "2", "nan"])}, {"label": ["1"]})
+    assert (found["data.task"], found["data.separator"]) == ("multilabel", separator)
+    assert found["data.unlabelled"] == "skip" and "decision.min_labels" not in found
+
+
 def test_a_metric_of_values_makes_amounts_of_few_whole_numbers() -> None:
     columns = {"count": turns([0, 1, 2, 3])}
     assert guessed(columns, {"count": [0]})["data.task"] == "multiclass"

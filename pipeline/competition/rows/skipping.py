@@ -31,6 +31,6 @@ def lost_classes(place: str, classes: Sequence[str], before_NC: Array, after_NC:
     lost = [name for name, before, after in pairs if before and not after]
     if not lost:
         return []
-    found = f"no row of {len(lost)} classes has a readable image: {some(lost)}"
+    found = f"no row of the class{'es' * (len(lost) > 1)} {some(lost)} has a readable image"
     remedy = "correct the template, replace the images, or leave these classes' rows out with data.where"
     return [Problem(place, found, remedy=remedy)]
