@@ -38,7 +38,7 @@ def test_one_number_is_one_label_and_one_group(competition: Path) -> None:
     assert found.classes == ("0", "1", "2") and found.targets_NC.argmax(1).tolist() == [0, 1, 2, 0, 1, 2]
     assert found.groups is not None and found.groups.tolist() == ["1", "1", "1", "2", "2", "2"]
     assert found.table["label"].tolist() == ["0", "1", "2", "0", "1", "2"]  # as folds/NAME.csv will hold it
-    assert any("label: " in note and "is read in 3 rows" in note for note in found.notes)
+    assert any("label: '" in note and "is read as '1'" in note and "in 3 rows" in note for note in found.notes)
 
 
 def test_the_form_of_the_configs_classes_comes_first(competition: Path) -> None:
@@ -104,7 +104,7 @@ def test_a_decimal_comma_is_a_point_unless_it_may_part_thousands(competition: Pa
     keys = dict(task="regression", loss__name="mse", metric="rmse", submission__cell="value", ensemble__blender="mean")
     found = read(competition, ['"50,5",a', '"7,25",b', "3,c"], **keys)
     assert found.targets_NC[:, 0].tolist() == [50.5, 7.25, 3] and any(
-        "'50,5' as '50.5'" in note for note in found.notes
+        "'50,5' is read as '50.5'" in note for note in found.notes
     )
     assert "label is '1,500', expected a number" in defects(competition, ['"1,500",a', "3,b"], **keys)
     assert "label is '0,5', expected a number" in defects(competition, ['"0,5",a', "1.5,b"], **keys)

@@ -67,9 +67,9 @@ def _changed(column: pd.Series[str], forms: dict[str, str], rows: Rows, findings
     count = int(column.isin(list(forms)).sum())
     if not count:
         return column
-    first = ", ".join(f"'{cell}' as '{form}'" for cell, form in list(forms.items())[:SHOWN])
+    first = ", ".join(f"'{cell}' is read as '{form}'" for cell, form in list(forms.items())[:SHOWN])
     more = ", …" if len(forms) > SHOWN else ""
-    findings.notes.append(f"{rows.path.name}: {column.name}: {first}{more} is read in {count} rows")
+    findings.notes.append(f"{rows.path.name}: {column.name}: {first}{more} in {count} rows")
     return cells.recast(column, forms)
 
 
