@@ -85,6 +85,13 @@ def test_quoted_cells_of_several_lines_are_read_and_lines_stay_true() -> None:
     assert lines == [2, 5]
 
 
+def test_blank_cells_beyond_the_header_are_left_out_and_nul_bytes_refused() -> None:
+    rows, lines, notes = read('id,label\na,1,\n\n"b, c",2,,\n')
+    assert rows == [{"id": "a", "label": "1"}, {"id": "b, c", "label": "2"}] and lines == [2, 4]
+    assert notes[0] == "its lines end in blank cells beyond the header's, which are left out"
+    assert refused("id,label\na,1\nb,\x00\n") == ["not readable: line 3 holds a NUL byte, expected text"]
+
+
 def test_lines_longer_than_the_header_are_named() -> None:
     assert refused("id,l\na,1\nb,1,2\nc,3\nd,1,2,3\n") == [
         "line 3: has 3 cells, more than its header's 2; put cells that hold ',' in quotes",

@@ -57,8 +57,11 @@ def read_titled(content: bytes, separator: str) -> tuple[pd.DataFrame, list[str]
     try:
         table = read_text_table(io.BytesIO(stripped), separator, foreign=True)
     except ValueError as error:  # pandas' parser errors are ValueErrors
-        _check_lengths(stripped, separator, first)
-        raise Refused(Problem("", f"not readable: {' '.join(str(error).split())}", "a CSV")) from None
+        cut = _check_lengths(stripped, separator, first)
+        if cut is None:
+            raise Refused(Problem("", f"not readable: {' '.join(str(error).split())}", "a CSV")) from None
+        table = read_text_table(cut, separator, foreign=True)
+        notes.append("its lines end in blank cells beyond the header's, which are left out")
     lines_N = np.arange(len(table)) + first + 1
     if starts is not None and len(starts) == len(table) + 1:
         lines_N = np.asarray(starts[1:], dtype=np.int64)
@@ -86,8 +89,12 @@ def _utf8(content: bytes) -> tuple[bytes, list[str]]:
             if name == "utf-8":
                 return _utf8(content[len(mark) :])
             return _decoded(content, name).encode(), ["it is UTF-16, and read as that"]
-    if b"\x00" in content[:1000]:
-        name = "utf-16-le" if content[1:2] == b"\x00" else "utf-16-be"
+    if b"\x00" in content:
+        zeros = [content[start:1000:2].count(0) for start in (0, 1)]  # every other byte of plain letters in UTF-16
+        if min(zeros) or 5 * max(zeros) < len(content[:1000]):
+            line = content.count(b"\n", 0, content.index(b"\x00")) + 1
+            raise Refused(Problem("", f"not readable: line {line} holds a NUL byte", "text"))
+        name = "utf-16-le" if zeros[1] else "utf-16-be"
         return _decoded(content, name).encode(), ["it is UTF-16 without a mark, and read as that"]
     try:
         content.decode()
@@ -127,10 +134,19 @@ def _check_quotes(content: bytes, separator: str, first: int) -> list[int] | Non
     return starts
 
 
-def _check_lengths(content: bytes, separator: str, first: int) -> None:
-    """Refuse lines that have more cells than the header, each with its number."""
-    counts = [(first + begin, len(cells or ())) for begin, _, cells in _records(content, separator)]
-    (_, width), *rows = counts
+def _check_lengths(content: bytes, separator: str, first: int) -> io.BytesIO | None:
+    """Refuse lines that have more cells than the header, each with its number; return the table without blank ones.
+
+    None where no line has more.
+    """
+    records = [(first + begin, cells or []) for begin, _, cells in _records(content, separator)]
+    width = len(records[0][1])
+    if any(len(cells) > width for _, cells in records) and not any(any(cells[width:]) for _, cells in records):
+        text = io.StringIO(newline="")
+        csv.writer(text, delimiter=separator, lineterminator="\n").writerows(cells[:width] for _, cells in records)
+        return io.BytesIO(text.getvalue().encode())
+    counts = [(line, len(cells)) for line, cells in records]
+    rows = counts[1:]
     longer = [(line, count) for line, count in rows if count > width]
     if len(longer) == len(rows):
         remedy = "name every column"
@@ -141,6 +157,7 @@ def _check_lengths(content: bytes, separator: str, first: int) -> None:
     found = (f"line {line}: has {count} cells, more than its header's {width}" for line, count in longer)
     if longer:
         raise Refused(*(Problem("", text, remedy=remedy) for text in found))
+    return None
 
 
 def _records(content: bytes, separator: str) -> Iterator[tuple[int, int, list[str] | None]]:
