@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import threading
 import zipfile
 from typing import Any
 
@@ -14,6 +15,7 @@ from pipeline.methods.arrays import Array
 Window = tuple[float, float]  # the values that are black and white
 
 MAGIC = (b"\x93NUMPY", b"PK\x03\x04")  # npy; npz is a zip file
+_one_at_a_time = threading.Lock()  # numpy parses headers by ast, whose depth count threads share up to Python 3.11
 MOST = 16  # channels; a longer side is height or width
 
 
@@ -25,8 +27,9 @@ def read(content: bytes, channels: int) -> tuple[Array, Remark]:
     """
     remark = Remark.NONE
     try:
-        found: Any = np.load(io.BytesIO(content), allow_pickle=False)
-        values: Array = found if isinstance(found, np.ndarray) else found[found.files[0]]
+        with _one_at_a_time:
+            found: Any = np.load(io.BytesIO(content), allow_pickle=False)
+            values: Array = found if isinstance(found, np.ndarray) else found[found.files[0]]
         if not isinstance(found, np.ndarray) and len(found.files) > 1:
             remark = Remark.FIRST_FRAME
     except IndexError:

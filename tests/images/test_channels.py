@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import io
+import sys
+import time
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -14,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from pipeline.images import arrays
 from pipeline.images.arrays import to_depth
 from pipeline.images.decoding import decode, resize
 from pipeline.images.read_as import ReadAs
@@ -235,3 +240,31 @@ def test_resize_treats_every_plane_alike(channels: int, size_hw: tuple[int, int]
     for c in range(channels):
         alone = resize(np.ascontiguousarray(PLANES[..., c]), size_hw)
         assert np.abs(found[..., c].astype(int) - alone).max() <= 1
+
+
+def test_threads_read_arrays_at_once() -> None:
+    """Python 3.11's ast counts its depth for all threads together, and fails where one is interrupted in it."""
+    content, before, switch = io.BytesIO(), gc.get_threshold(), sys.getswitchinterval()
+    np.save(content, np.arange(4, dtype=np.uint8).reshape(2, 2))
+
+    class Ring:
+        """Hand the interpreter to another thread where it is collected."""
+
+        def __init__(self) -> None:
+            self.own = self
+
+        def __del__(self) -> None:
+            time.sleep(0)
+
+    def one(_: int) -> int:
+        Ring()
+        return int(arrays.read(content.getvalue(), 1)[0][1, 1])
+
+    gc.set_threshold(3)
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            assert set(pool.map(one, range(10000))) == {3}
+    finally:
+        gc.set_threshold(*before)
+        sys.setswitchinterval(switch)
