@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -28,10 +29,10 @@ def one_form(cells: Iterable[str], known: Sequence[str] = ()) -> dict[str, str]:
 
     1, 1.0 and 01 are one number. The form that is known comes first, then the whole number, then the shortest.
     """
-    forms: dict[float, set[str]] = defaultdict(set)
+    forms: dict[Decimal, set[str]] = defaultdict(set)  # no floats, in which long ids that differ would be one
     for cell in {*cells, *known}:
         if NUMBER.fullmatch(cell):
-            forms[float(cell)].add(cell)
+            forms[Decimal(cell)].add(cell)
     found = {}
     for value, texts in forms.items():
         if len(texts) > 1:

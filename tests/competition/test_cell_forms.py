@@ -50,6 +50,7 @@ def test_the_form_of_the_configs_classes_comes_first(competition: Path) -> None:
 def test_forms_that_do_not_vary_stay_as_they_are() -> None:
     assert one_form(["01", "02", "10"]) == {} and one_form(["1.0", "2.0"]) == {} and one_form(["1e5", "100000"]) == {}
     assert one_form(["1", "1.0", "01", "a"]) == {"1.0": "1", "01": "1"}
+    assert one_form(["1234567890123456789", "1234567890123456790"]) == {}  # one and the same float
     assert one_form(["1", "1."], known=["01"]) == {"1": "01", "1.": "01"}
 
 
