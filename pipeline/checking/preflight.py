@@ -16,8 +16,8 @@ from pipeline.methods import mixing, tta
 from pipeline.methods.tasks import TASKS
 from pipeline.models.sources import check_name
 from pipeline.plugins import file_of
-from pipeline.training import teacher
 from pipeline.training.optimizer import check_optimizer
+from pipeline.training.teaching import teacher
 
 
 def problems(config: Config) -> list[Problem]:

@@ -23,7 +23,7 @@ from pipeline.prediction.oof import prediction_files, read_run
 from pipeline.prediction.predictions import Predictions
 from pipeline.scoring import diff
 from pipeline.scoring.scores import truth
-from pipeline.training import teacher
+from pipeline.training.teaching import teacher
 
 if TYPE_CHECKING:
     from pipeline.config.config import Config

@@ -26,7 +26,7 @@ from pipeline.prediction.predictions import Predictions
 from pipeline.studies import estimate
 from pipeline.studies.estimate import FoldWork
 from pipeline.training import stage as train
-from pipeline.training.distillation import Teachers
+from pipeline.training.teaching.distillation import Teachers
 
 
 @dataclass(frozen=True)

@@ -28,8 +28,8 @@ from pipeline.images.decoding import DECODE_VERSION
 from pipeline.machine import devices, parallel_folds, processes
 from pipeline.methods.losses import find as find_loss
 from pipeline.models.network import Setting
-from pipeline.training.distillation import Teachers
 from pipeline.training.fold import Fold
+from pipeline.training.teaching.distillation import Teachers
 from pipeline.training.trainer import Watch, accelerator, fit
 
 if TYPE_CHECKING:
@@ -162,8 +162,8 @@ def fields(
 ) -> fingerprints.Fields:
     """Return what the weights depend on: settings, folds, images, initial weights; no names, no paths.
 
-    `further` are the hashes of what the fold table does not hold, see training/distillation.py. Keys that affect
-    the choice of an epoch count where validated rows choose it.
+    `further` are the hashes of what the fold table does not hold, see training/teaching/. Keys that affect the choice
+    of an epoch count where validated rows choose it.
     """
     chooses = config.train.keep == "best" or config.train.patience is not None
     found = fingerprints.fields(

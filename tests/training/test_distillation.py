@@ -22,7 +22,7 @@ from pipeline.files.tables import write_table
 from pipeline.folds.fold_table import FoldTable
 from pipeline.images.cache import open_config
 from pipeline.prediction.predictions import Predictions
-from pipeline.training.distillation import FoldData, Teachers
+from pipeline.training.teaching.distillation import FoldData, Teachers
 
 ROWS = 30
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.training.pseudo_labels import certainty, labels
+from pipeline.training.teaching.pseudo_labels import certainty, labels
 
 PROBS_NC = np.array([[0.7, 0.2, 0.1, 0.95, 0.05], [0.3, 0.3, 0.4, 0.5, 0.5]])
 

@@ -29,7 +29,7 @@ from pipeline.models.outputs import pool
 from pipeline.prediction.oof import other_classes, other_folds
 from pipeline.prediction.predictions import Predictions, load_kept
 from pipeline.prediction.predictor import Predictor
-from pipeline.training import teacher
+from pipeline.training.teaching import teacher
 
 Spans = Sequence[tuple[int, int]]  # columns that sum to 1 each; none: every column is a question of its own
 

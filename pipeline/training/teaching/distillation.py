@@ -19,8 +19,8 @@ from pipeline.folds.fold_table import FoldTable
 from pipeline.images.cache import ImageSet
 from pipeline.methods import topk
 from pipeline.methods.arrays import Array
-from pipeline.training import teacher
-from pipeline.training.pseudo_labels import PseudoLabels
+from pipeline.training.teaching import teacher
+from pipeline.training.teaching.pseudo_labels import PseudoLabels
 
 
 @dataclass(frozen=True)
