@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import cache
 from itertools import takewhile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -54,7 +55,13 @@ def run(config: Config) -> Path:
     names = ("submission.csv", "ensemble.json", "weights.json", "blend.csv", "blend_oof.csv")
     written = [*variants, *(folder / name for name in names)]
     if not (fingerprints.is_done(folder, "ensemble", found) and all(path.is_file() for path in written)):
-        _blend(config, table, sample)
+        tables, texts = compute(config, table, sample)
+        if "submissions/auto.csv" not in tables:  # of an earlier blend
+            (folder / "submissions" / "auto.csv").unlink(missing_ok=True)
+        for name, value in texts.items():
+            write_json(folder / name, value)
+        for name, rows in tables.items():  # submission.csv comes last
+            write_table(folder / name, rows)
         fingerprints.stamp(folder, "ensemble", found)
     if not any(folder.glob("fold*")):  # only a blend; beside trained folds it says how they were trained
         write_text(folder / "config.yaml", dump(config))
@@ -74,9 +81,12 @@ def fields(config: Config, table: fold_table.FoldTable, sample: pd.DataFrame) ->
     )
 
 
-def _blend(config: Config, table: fold_table.FoldTable, sample: pd.DataFrame) -> None:
+def compute(
+    config: Config, table: fold_table.FoldTable, sample: pd.DataFrame
+) -> tuple[dict[str, pd.DataFrame], dict[str, Any]]:
+    """Return the tables and the JSON of a blend by their paths in the folder of the run; write nothing."""
     config = with_classes(config, sample)
-    folder, task, asked = config.run_dir, TASKS[config.data.task], config.ensemble.blender
+    task, asked = TASKS[config.data.task], config.ensemble.blender
     classes, valid = class_order.blended(config, table), table.fold >= 0
     evaluator = Evaluator.of(config, table, table.ids[valid], table.fold[valid], classes)
     uses_ranks = asked != "auto" and find_blender(asked).uses_ranks
@@ -116,19 +126,13 @@ def _blend(config: Config, table: fold_table.FoldTable, sample: pd.DataFrame) ->
     }
     if notes := [*found.get("notes", []), *_origin(config), *(note for member in read for note in member.notes)]:
         report["notes"] = notes
-    for name, rows in filled.items():
-        write_table(folder / "submissions" / f"{name}.csv", rows)
-    if "auto" not in filled:  # of an earlier blend
-        (folder / "submissions" / "auto.csv").unlink(missing_ok=True)
-    write_table(
-        folder / "blend.csv", prediction_tables.table([first.test_ids], ["id"], one.blend.test(), first.classes)
-    )
-    write_table(
-        folder / "blend_oof.csv", prediction_tables.table([first.ids], ["id"], one.blend.cross_NC, first.classes)
-    )
-    write_json(folder / "weights.json", found["weights"])
-    write_json(folder / "ensemble.json", report)
-    write_table(folder / "submission.csv", filled[submitted])
+    tables = {
+        **{f"submissions/{name}.csv": rows for name, rows in filled.items()},
+        "blend.csv": prediction_tables.table([first.test_ids], ["id"], one.blend.test(), first.classes),
+        "blend_oof.csv": prediction_tables.table([first.ids], ["id"], one.blend.cross_NC, first.classes),
+        "submission.csv": filled[submitted],
+    }
+    return tables, {"weights.json": found["weights"], "ensemble.json": report}
 
 
 def _fill(config: Config, sample: pd.DataFrame, first: Member, variants: dict[str, Variant]) -> dict[str, pd.DataFrame]:

@@ -47,7 +47,7 @@ def run(config: Config, partial: bool = False) -> Path:
     found = fields(config, folds)
     written = [path, folder / "oof.csv", folder / "test.csv"]
     if not (fingerprints.is_done(folder, "score", found) and all(file.is_file() for file in written)):
-        report, oof, test = _score(config, table, partial)
+        report, oof, test = compute(config, table, partial)
         write_table(written[1], oof)
         write_table(written[2], test)
         write_json(path, report)
@@ -68,9 +68,10 @@ def fields(config: Config, folds: Sequence[int]) -> fingerprints.Fields:
     )
 
 
-def _score(
+def compute(
     config: Config, table: fold_table.FoldTable, partial: bool
 ) -> tuple[dict[str, Any], pd.DataFrame, pd.DataFrame]:
+    """Return what scores.json, oof.csv and test.csv hold, from the prediction files; write nothing."""
     made = _read(config, config.run_dir, table, partial)
     task, metric = TASKS[config.data.task], find(config.metric)
     evaluator = Evaluator.of(config, table, made.ids, made.fold_N, made.classes)
