@@ -54,7 +54,7 @@ def run(config: Config) -> Path:
     ]
     names = ("submission.csv", "ensemble.json", "weights.json", "blend.csv", "blend_oof.csv")
     written = [*variants, *(folder / name for name in names)]
-    if not (fingerprints.is_done(folder, "ensemble", found) and all(path.is_file() for path in written)):
+    if not fingerprints.is_done(folder, "ensemble", found, written):
         tables, texts = compute(config, table, sample)
         if "submissions/auto.csv" not in tables:  # of an earlier blend
             (folder / "submissions" / "auto.csv").unlink(missing_ok=True)
@@ -62,7 +62,7 @@ def run(config: Config) -> Path:
             write_json(folder / name, value)
         for name, rows in tables.items():  # submission.csv comes last
             write_table(folder / name, rows)
-        fingerprints.stamp(folder, "ensemble", found)
+        fingerprints.stamp(folder, "ensemble", found, [folder / name for name in (*texts, *tables)])
     if not any(folder.glob("fold*")):  # only a blend; beside trained folds it says how they were trained
         write_text(folder / "config.yaml", dump(config))
     print("\n".join(summary(read_json(folder / "ensemble.json"), folder / "submission.csv")))

@@ -56,14 +56,13 @@ def run(config: Config, images: bool = True, inputs: Inputs | None = None, wrong
     else:
         competition = unopened(config, competition)
     found = fingerprints.fields(config, read, **_table_hashes(config), images=seen)
-    known = path.is_file() and fingerprints.is_done(config.run_dir, "check", found)
-    if known:
+    if fingerprints.is_done(config.run_dir, "check", found, [path]):
         print(f"check {config.name}: tables and config are those of the last check{_cache_text(decoded, skipped)}")
         print("".join(f"  note: {note}\n" for note in competition.notes), end="")
         return path
     summary = summarize(config, competition, peek=images)
     write_json(path, summary)
-    fingerprints.stamp(config.run_dir, "check", found)
+    fingerprints.stamp(config.run_dir, "check", found, [path])
     print(_text(config, summary, decoded, skipped))
     return path
 

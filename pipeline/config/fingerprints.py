@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from pipeline.config import plugin_files
 from pipeline.config.config import Config
 from pipeline.config.keys import KEYS
+from pipeline.errors import MismatchError, Problem
+from pipeline.files import checksums
 from pipeline.files.atomic import read_json, write_json
-from pipeline.files.checksums import array_hash, file_hash
 
 # Raised whenever the same config and files would give other numbers; part of every fingerprint.
 ENGINE_VERSION = 1
 Fields = dict[str, Any]  # dotted config key or file -> plain value or hash
+DIGEST = "sha256"  # of all else in a stamp
+RESERVED = ("written", "under", DIGEST)  # in a stamp; no field is called so
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """Hold what a stage was made from, the SHA-256 of each file that it wrote, and what it ran under."""
+
+    fields: Fields
+    written: dict[str, str] = field(default_factory=dict)  # path in the run's folder -> SHA-256
+    under: dict[str, Any] = field(default_factory=dict)
 
 
 def fields(config: Config, keys: Iterable[str], **files: str) -> Fields:
@@ -32,8 +45,8 @@ def fields(config: Config, keys: Iterable[str], **files: str) -> Fields:
         if not (key.later and key.value(config) == key.default):
             _flatten(key.name, value, found)
     for section, held in plugin_files.files(found).items():
-        hashes = [file_hash(file) for file in held]
-        found[f"{section}'s file"] = hashes[0] if len(hashes) == 1 else array_hash(hashes)
+        hashes = [checksums.file_hash(file) for file in held]
+        found[f"{section}'s file"] = hashes[0] if len(hashes) == 1 else checksums.array_hash(hashes)
     return found
 
 
@@ -44,20 +57,103 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     return [f"{key}: {one} -> {other}" for key, (one, other) in pairs.items() if one != other]
 
 
-def is_done(run_dir: Path, stage: str, found: Fields) -> bool:
-    """Tell whether the stage finished in this run folder with exactly these fields."""
-    return bool(read_stamp(run_dir, stage) == json.loads(json.dumps(found)))
+def is_done(run_dir: Path, stage: str, found: Fields, written: Sequence[Path] = ()) -> bool:
+    """Tell whether the stage finished with exactly these fields and all that it wrote is still as it wrote it.
+
+    Prints a line for each file that was damaged or removed since, as the stage then makes it again.
+    """
+    done, problems = state(run_dir, stage, found, written)
+    print("".join(f"{problem}\n" for problem in problems), end="", flush=True)
+    return done
 
 
-def read_stamp(run_dir: Path, stage: str) -> Fields | None:
-    """Return the fields with which the stage finished, or None."""
-    path = run_dir / "stamps" / f"{stage}.json"
-    return read_json(path) if path.is_file() else None
+def state(run_dir: Path, stage: str, found: Fields, written: Sequence[Path] = ()) -> tuple[bool, list[Problem]]:
+    """Return whether the stage is done, and what was damaged or removed since it was; `written` must be among it.
+
+    A stamp of an earlier version says nothing of files: where some are asked for, the stage is not done.
+    """
+    try:
+        old = read_stamp(run_dir, stage)
+    except MismatchError as error:
+        return False, [replace(problem, remedy=f"{stage} is made again") for problem in error.problems]
+    if old is None or old.fields != _plain(found) or not {_name(run_dir, path) for path in written} <= {*old.written}:
+        return False, []
+    problems = altered(run_dir, stage, old)
+    return not problems, problems
 
 
-def stamp(run_dir: Path, stage: str, found: Fields) -> None:
-    """Record that the stage finished with these fields."""
-    write_json(run_dir / "stamps" / f"{stage}.json", found)
+def altered(run_dir: Path, stage: str, old: Stamp) -> list[Problem]:
+    """Return a problem for each file that is not as the stage wrote it."""
+    problems = []
+    for name, digest in old.written.items():
+        try:
+            now = checksums.file_hash(run_dir / name)
+        except OSError as error:
+            now = f"cannot be read: {error.strerror}"
+        if now != digest:
+            known = {"missing": f"is missing, {stage} wrote it"}.get(
+                now, f"is not as {stage} wrote it (SHA-256 differs)"
+            )
+            text = now if now.startswith("cannot") else known
+            problems.append(Problem(str(run_dir / name), text, remedy="made again"))
+    return problems
+
+
+def read_stamp(run_dir: Path, stage: str) -> Stamp | None:
+    """Return what is known of the stage as it finished, None without a stamp.
+
+    Raises MismatchError where the stamp is damaged. Stamps of earlier versions hold the fields alone.
+    """
+    path = stamp_path(run_dir, stage)
+    if not path.is_file():
+        return None
+    try:
+        tree = read_json(path)
+    except OSError as error:
+        raise _damaged(path, f"cannot be read: {error.strerror}") from None
+    if not isinstance(tree, dict):
+        raise _damaged(path, "damaged: holds no JSON object")
+    digest = tree.pop(DIGEST, None)
+    if digest is not None and digest != checksums.digest(tree):
+        raise _damaged(path, "damaged (its SHA-256 differs)")
+    written, under = tree.pop("written", {}), tree.pop("under", {})
+    if not isinstance(written, dict) or not isinstance(under, dict):
+        raise _damaged(path, "damaged: `written` and `under` are no JSON objects")
+    return Stamp(tree, written, under)
+
+
+def stamp(
+    run_dir: Path, stage: str, found: Fields, written: Iterable[Path] = (), under: Mapping[str, Any] | None = None
+) -> None:
+    """Record that the stage finished with these fields, which files it wrote, and under which circumstances.
+
+    `under` is what changes bytes but is no setting: precision, threads, versions. On disk all is one flat object.
+    """
+    if taken := {*found} & {*RESERVED}:
+        raise ValueError(f"no field may be called {', '.join(taken)}")
+    hashes = {_name(run_dir, path): checksums.file_hash(path) for path in written}
+    tree = _plain({**found, "written": hashes, "under": dict(under or {})})
+    write_json(stamp_path(run_dir, stage), {**tree, DIGEST: checksums.digest(tree)})
+
+
+def stamp_path(run_dir: Path, stage: str) -> Path:
+    """Return where a stage's stamp lies."""
+    return run_dir / "stamps" / f"{stage}.json"
+
+
+def _damaged(path: Path, found: str) -> MismatchError:
+    return MismatchError(Problem(str(path), found, remedy="delete it and run the stage again"))
+
+
+def _name(run_dir: Path, path: Path) -> str:
+    """Return a file's place in the run's folder, or its path where it lies elsewhere."""
+    return (path.relative_to(run_dir) if path.is_relative_to(run_dir) else path.absolute()).as_posix()
+
+
+def _plain(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields as JSON gives them back."""
+    made: dict[str, Any] = json.loads(json.dumps(found))
+    return made
 
 
 def _flatten(key: str, value: Any, into: Fields) -> None:

@@ -94,8 +94,8 @@ def _trained(config: Config, count: int, folds: Sequence[int] | None) -> list[in
     asked.pop("model's file", None)  # the run keeps a copy of what it was trained with
     del asked["engine"]  # a later version may predict with earlier weights
     for fold in there:
-        stamp = fingerprints.read_stamp(config.run_dir, f"train-fold{fold}") or asked  # none where it was copied
-        if changes := fingerprints.differences({key: stamp.get(key) for key in asked}, asked):
+        stamp = fingerprints.read_stamp(config.run_dir, f"train-fold{fold}")  # none where it was copied
+        if stamp and (changes := fingerprints.differences({key: stamp.fields.get(key) for key in asked}, asked)):
             found, remedy = f"was trained with other settings ({'; '.join(changes)})", "run: foldline train --force"
             raise MismatchError(Problem(f"{config.run_dir}/fold{fold}", found, remedy=f"restore them, or {remedy}"))
     return there

@@ -46,7 +46,7 @@ def run(config: Config, competition: Competition | None = None) -> Path:
         raise MismatchError(Problem(str(config.run_dir), "no such run", remedy="make it with: foldline train"))
     target = config.run_dir / "report.html"
     found = fields(config)
-    if fingerprints.is_done(config.run_dir, "report", found) and target.is_file():
+    if fingerprints.is_done(config.run_dir, "report", found, [target]):
         print(f"report: {target} (nothing has changed)")
         return target
     report = Run(config, competition)
@@ -65,7 +65,8 @@ def run(config: Config, competition: Competition | None = None) -> Path:
         reasons = f"<pre>{escape(chr(10).join(left_out))}</pre>"
         sections.append(page.section("Left out", "What these sections are made from is missing.", reasons))
     write_text(target, page.page(f"{config.run_dir.name}: Foldline report", training_cards.header(report), sections))
-    fingerprints.stamp(config.run_dir, "report", found)
+    pictures = sorted((config.run_dir / "plots").glob("*.png"))
+    fingerprints.stamp(config.run_dir, "report", found, [target, *pictures])
     print(f"report: {target} ({len(sections)} sections, {target.stat().st_size / 1e6:.1f} MB)")
     return target
 

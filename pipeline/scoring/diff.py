@@ -146,8 +146,8 @@ def _read(folder: Path, config: Config, table: FoldTable, order: Sequence[str] |
     if not path.is_file():
         text = "has neither fold<k>/valid.npz nor blend_oof.csv"
         raise MismatchError(Problem(str(folder), text, remedy="run: foldline predict"))
-    stamp = fingerprints.read_stamp(folder, "ensemble") or {}
-    if stamp.get("folds") != checksums.file_hash(table.path):
+    stamp = fingerprints.read_stamp(folder, "ensemble")
+    if stamp is None or stamp.fields.get("folds") != checksums.file_hash(table.path):
         text = f"not blended on {table.path} as it is now"
         raise MismatchError(Problem(str(folder), text, remedy="run again: foldline ensemble"))
     cells = read_text_table(path).sort_values("id", ignore_index=True)

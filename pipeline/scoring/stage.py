@@ -46,12 +46,12 @@ def run(config: Config, partial: bool = False) -> Path:
     folds = predicted_folds(folder, table) if partial else list(range(table.n))
     found = fields(config, folds)
     written = [path, folder / "oof.csv", folder / "test.csv"]
-    if not (fingerprints.is_done(folder, "score", found) and all(file.is_file() for file in written)):
+    if not fingerprints.is_done(folder, "score", found, written):
         report, oof, test = compute(config, table, partial)
         write_table(written[1], oof)
         write_table(written[2], test)
         write_json(path, report)
-        fingerprints.stamp(folder, "score", found)
+        fingerprints.stamp(folder, "score", found, written)
     print("\n".join(_summary(read_json(path), path)))
     return path
 

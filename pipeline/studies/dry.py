@@ -108,7 +108,7 @@ def _plan(config: Config, only: Sequence[int] | None, force: bool) -> Plan:
 
     lines = _state(config, "score", ("scores.json", "oof.csv", "test.csv"), scored, plan.fresh)
     plan.fresh = lines != [REUSED]
-    plan.stages["score"] = lines if only is None else [f"{lines[0]}; partial, and nothing after it"]
+    plan.stages["score"] = lines if only is None else [f"{lines[0]}; partial, and nothing after it", *lines[1:]]
     return plan
 
 
@@ -133,10 +133,12 @@ def _state(
 ) -> list[str]:
     """Say whether a cheap stage would run; `fresh`: one before it does."""
     try:
-        done = not fresh and fingerprints.is_done(config.run_dir, stage, fields())
+        if fresh:
+            return [RUNS]
+        done, damaged = fingerprints.state(config.run_dir, stage, fields(), [config.run_dir / one for one in outputs])
     except FoldlineError as error:
         return _stop(error)
-    return [REUSED if done and all((config.run_dir / name).is_file() for name in outputs) else RUNS]
+    return [REUSED] if done else [RUNS, *map(str, damaged)]
 
 
 def _stop(error: FoldlineError) -> list[str]:

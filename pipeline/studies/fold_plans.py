@@ -109,7 +109,8 @@ def _training(
 ) -> tuple[int, str]:
     """Return the epochs left and what to say about them, blank for a fold from its beginning."""
     folder, epochs = config.run_dir / f"fold{number}", config.train.epochs
-    stamped = fingerprints.read_stamp(config.run_dir, f"train-fold{number}") or {}
+    stamp = fingerprints.read_stamp(config.run_dir, f"train-fold{number}")
+    stamped = stamp.fields if stamp else {}
     equal = {key: str(value) for key, value in stamped.items() if key == "equal_extra"}
     new = train.fields(config, table, *(known or (str(stamped.get("images")), teachers.hashes | equal)))
     if (differs := train.difference(config, number, new)) is not None:

@@ -151,9 +151,9 @@ def difference(config: Config, fold: int, found: fingerprints.Fields) -> Problem
     if old is None and ((folder / "model.safetensors").exists() or (folder / "state").exists()):
         unknown = f"nothing says what it was trained from (stamps/train-fold{fold}.json is missing)"
         return Problem(str(folder), unknown, remedy=remedy)
-    if old is None or old == found or not folder.is_dir():
+    if old is None or old.fields == found or not folder.is_dir():
         return None
-    changes = "\n".join(f"  {line}" for line in fingerprints.differences(old, found))
+    changes = "\n".join(f"  {line}" for line in fingerprints.differences(old.fields, found))
     return Problem(str(folder), "was trained with other settings", remedy=f"{remedy}:\n{changes}")
 
 

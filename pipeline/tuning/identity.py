@@ -79,8 +79,8 @@ def hold_data(study: Study, made: Config, fold: int) -> None:
     for the same data, as a space may search, say, a teacher's weight. What the fold has of the other data is removed,
     so that the study can go on when they are restored.
     """
-    stamp = fingerprints.read_stamp(made.run_dir, f"train-fold{fold}") or {}
-    found = {key: stamp[key] for key in STAMPED if key in stamp}
+    stamp = fingerprints.read_stamp(made.run_dir, f"train-fold{fold}")
+    found = {key: stamp.fields[key] for key in STAMPED if key in stamp.fields} if stamp else {}
     if not found:
         return
     name = f"data {checksums.digest(fingerprints.fields(made, DATA_KEYS))[:12]}"

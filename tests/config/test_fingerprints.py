@@ -84,7 +84,8 @@ def test_a_stage_is_done_with_exactly_its_fields(tmp_path: Path) -> None:
     assert fingerprints.is_done(tmp_path, "train", found)
     assert not fingerprints.is_done(tmp_path, "predict", found)
     assert not fingerprints.is_done(tmp_path, "train", {**found, "train.lr": 1.0})
-    assert fingerprints.read_stamp(tmp_path, "train") == found
+    held = fingerprints.read_stamp(tmp_path, "train")
+    assert held is not None and (held.fields, held.written, held.under) == (found, {}, {})
     assert [path.name for path in (tmp_path / "stamps").iterdir()] == ["train.json"]
 
 
@@ -93,11 +94,72 @@ def test_tuples_survive_a_stamp(tmp_path: Path) -> None:
     assert fingerprints.is_done(tmp_path, "train", {"size": (3, 4)})
 
 
-def test_a_damaged_stamp_is_said(tmp_path: Path) -> None:
+DAMAGE: dict[str, bytes] = {
+    "cut": b'{"a"',
+    "emptied": b"",
+    "a list": b"[1]",
+    "no object": b'{"a": 1, "written": 3}',
+    "other bytes": b"\xff\xfe\x00",
+}
+
+
+@pytest.mark.parametrize("content", DAMAGE.values(), ids=list(DAMAGE))
+def test_a_damaged_stamp_is_said(tmp_path: Path, content: bytes, capsys: pytest.CaptureFixture[str]) -> None:
+    """Who must not take a damaged stamp for none reads it; a cheap stage is made again."""
     fingerprints.stamp(tmp_path, "train", {"a": 1})
-    (tmp_path / "stamps/train.json").write_text('{"a"')
+    (tmp_path / "stamps/train.json").write_bytes(content)
     with pytest.raises(MismatchError, match=r"train\.json"):
         fingerprints.read_stamp(tmp_path, "train")
+    assert not fingerprints.is_done(tmp_path, "train", {"a": 1})
+    out = capsys.readouterr().out
+    assert "train.json" in out and out.endswith("train is made again\n") and out.count("\n") == 1
+
+
+def test_a_changed_digit_in_a_stamp_is_damage(tmp_path: Path) -> None:
+    """It would be said to be another setting, and cost the fold."""
+    fingerprints.stamp(tmp_path, "train-fold0", {"train.lr": 0.001})
+    path = fingerprints.stamp_path(tmp_path, "train-fold0")
+    path.write_text(path.read_text().replace("0.001", "0.003"))
+    with pytest.raises(MismatchError, match="SHA-256"):
+        fingerprints.read_stamp(tmp_path, "train-fold0")
+
+
+def test_what_a_stage_wrote_is_verified(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run_dir, found = tmp_path / "run", {"a": 1}
+    files = [run_dir / "oof.csv", run_dir / "submissions/plain.csv"]
+    for file in files:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("id,a\n1,0.5\n")
+    fingerprints.stamp(run_dir, "score", found, files)
+    held = fingerprints.read_stamp(run_dir, "score")
+    assert held is not None and sorted(held.written) == ["oof.csv", "submissions/plain.csv"]
+    assert fingerprints.is_done(run_dir, "score", found, files[:1])
+    assert not fingerprints.is_done(run_dir, "score", found, [run_dir / "other.csv"])
+    assert capsys.readouterr().out == ""
+
+    files[1].write_text("id,a\n1,0.4\n")  # verified although nobody names it
+    assert not fingerprints.is_done(run_dir, "score", found, files[:1])
+    assert capsys.readouterr().out == f"{files[1]}: is not as score wrote it (SHA-256 differs); made again\n"
+    files[0].unlink()
+    assert fingerprints.state(run_dir, "score", found)[1][0].found == "is missing, score wrote it"
+    assert fingerprints.state(run_dir, "score", {"a": 2}) == (False, [])  # made again anyway: nothing to say
+
+
+def test_a_stamp_of_an_earlier_version_says_nothing_of_files(tmp_path: Path) -> None:
+    (tmp_path / "stamps").mkdir()
+    (tmp_path / "stamps/score.json").write_text('{"a": 1}')
+    (tmp_path / "oof.csv").write_text("id\n")
+    assert fingerprints.is_done(tmp_path, "score", {"a": 1})
+    assert not fingerprints.is_done(tmp_path, "score", {"a": 1}, [tmp_path / "oof.csv"])
+
+
+def test_circumstances_are_kept_beside_the_fields(tmp_path: Path) -> None:
+    fingerprints.stamp(tmp_path, "train-fold0", {"a": 1}, under={"precision": "bf16", "shape": (1, 2)})
+    held = fingerprints.read_stamp(tmp_path, "train-fold0")
+    assert held is not None and held.under == {"precision": "bf16", "shape": [1, 2]}
+    assert fingerprints.is_done(tmp_path, "train-fold0", {"a": 1})  # they are not compared
+    with pytest.raises(ValueError, match="written"):
+        fingerprints.stamp(tmp_path, "score", {"written": 1})
 
 
 def test_file_hashes_are_of_the_content(tmp_path: Path) -> None:

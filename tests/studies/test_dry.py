@@ -10,6 +10,7 @@ from conftest import several
 from pipeline import run as pipeline_run
 from pipeline.blending import stage as ensemble
 from pipeline.cli import main
+from pipeline.config import fingerprints
 from pipeline.config.loading import load as load_config
 from pipeline.errors import InputError
 from pipeline.folds import stage as folds
@@ -109,8 +110,9 @@ def test_an_unfinished_fold_goes_on(finished: Path) -> None:
     (folder / "state").mkdir()
     (folder / "model.safetensors").rename(folder / "state/last.safetensors")
     (folder / "epochs.csv").write_text("epoch,images_per_second\n" + "1,100\n" * 1)
-    stamp = finished.parent / "runs/shapes/stamps/train-fold0.json"
-    stamp.write_text(stamp.read_text().replace('"train.epochs": 1', '"train.epochs": 3'))
+    held = fingerprints.read_stamp(folder.parent, "train-fold0")
+    assert held is not None
+    fingerprints.stamp(folder.parent, "train-fold0", {**held.fields, "train.epochs": 3})
     assert plan(finished, "train.epochs=3", only=[0])["train"] == ["fold 0: goes on after epoch 1 of 3"]
 
 
