@@ -10,16 +10,35 @@ import textwrap
 from collections.abc import Sequence
 from importlib import import_module
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.commands import COMMANDS
 
 if TYPE_CHECKING:
     from pipeline.config.config import Config
+    from pipeline.errors import FoldlineError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code."""
+    from pipeline.files import streams
+
+    streams.prepare()
+    try:
+        try:
+            return _run(argv)
+        finally:
+            streams.flush()  # also what argparse printed
+    except OSError as error:  # of the output alone: of all else its kind was told
+        streams.silence()
+        if streams.is_unread(error):
+            return streams.CLOSED
+        print(f"foldline: {streams.OUTPUT}: cannot be written: {error.strerror}", file=sys.stderr)
+        return 5
+
+
+def _run(argv: Sequence[str] | None) -> int:
     given = parser().parse_args(argv)
     # Threads that spin while they wait take the cores from loader workers and neighbours: training beside one
     # busy process was 3 times slower. It is read once, when torch is imported.
@@ -27,27 +46,46 @@ def main(argv: Sequence[str] | None = None) -> int:
     if os.environ.get("WORLD_SIZE", "1") != "1":  # each process would warn that it looks for weights without a gradient
         os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     from pipeline.errors import FoldlineError
+    from pipeline.files import failures, streams
 
-    command = COMMANDS[given.command]
+    command, config = COMMANDS[given.command], None
     try:
         config = _config(given) if command.config else None  # refused before anything heavy is imported
         if getattr(given, "dry", command.measures == "bench" and not given.json):
             print(getattr(import_module("pipeline.studies.announcing"), command.measures)(config), flush=True)
         command.call(import_module(f"pipeline.{command.module}"), config, given)
     except FoldlineError as error:
-        print("\n".join(f"foldline: {line}" for line in error.lines), file=sys.stderr)
-        return error.exit_code
+        return _told(error)
     except KeyboardInterrupt:
         print("foldline: interrupted; the same command continues", file=sys.stderr)
         return 130
     except Exception as error:
+        if getattr(error, "filename", None) == streams.OUTPUT:
+            raise
         if failure := _machine_failure(error):
             print(f"foldline: {failure}", file=sys.stderr)
             return 6
+        if (known := failures.explained(error, _own_folders(config, given))) is not None:
+            return _told(known)
         reason = textwrap.shorten(f"{type(error).__name__}: {error}", 300, placeholder=" …")
         print(f"foldline: internal error: {reason}; please report it with {_log_traceback()}", file=sys.stderr)
         return 1
     return 0
+
+
+def _told(error: FoldlineError) -> int:
+    print("\n".join(f"foldline: {line}" for line in error.lines), file=sys.stderr)
+    return error.exit_code
+
+
+def _own_folders(config: Config | None, given: argparse.Namespace) -> list[Path]:
+    """Return the folders that Foldline itself writes to."""
+    if config is None:
+        return [
+            Path(getattr(given, "runs_dir", "runs")),
+            *([Path(given.source)] if getattr(given, "source", "") else []),
+        ]
+    return [config.run_dir.parent, config.folds_path.parent, config.study_dir.parent]
 
 
 def _config(given: argparse.Namespace) -> Config | None:

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import errno
+
 import pytest
 
 from pipeline import cli
+from pipeline.config.config import Config
+from pipeline.config.loading import REQUIRED
 from pipeline.scoring import stage as score
+
+
+def caused(error: Exception, cause: Exception) -> Exception:
+    error.__cause__ = cause
+    return error
 
 
 @pytest.mark.parametrize(
@@ -26,6 +35,19 @@ from pipeline.scoring import stage as score
             "internal error: RuntimeError: shapes do not match; please report it with /",
         ),
         (KeyboardInterrupt(), 130, "the same command continues"),
+        (OSError(errno.ENOSPC, "No space left on device", "runs/x"), 5, "runs/x: cannot be written: No space left"),
+        (OSError(errno.EDQUOT, "Disk quota exceeded", "runs/x"), 5, "runs/x: cannot be written: Disk quota exceeded"),
+        (OSError(errno.EFBIG, "File too large"), 5, "cannot be written: File too large"),
+        (OSError(errno.EROFS, "Read-only file system", "a.csv"), 5, "a.csv: cannot be written: Read-only file"),
+        (OSError(errno.EIO, "Input/output error", "data/a.csv"), 2, "data/a.csv: cannot be read: Input/output error"),
+        (OSError(errno.EIO, "Input/output error", "runs/x/a"), 3, "runs/x/a: cannot be read: Input/output error"),
+        (OSError(errno.ELOOP, "Too many levels", "folds/x.csv"), 3, "folds/x.csv: cannot be read: Too many levels"),
+        (OSError(errno.EISDIR, "Is a directory", "a.csv"), 2, "a.csv: cannot be read: Is a directory"),
+        (OSError(errno.EMFILE, "Too many open files", "a.csv"), 6, "a.csv: the machine ran out of open files"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), 6, "the machine ran out of memory"),
+        (caused(RuntimeError("storage"), OSError(errno.ENOSPC, "No space left")), 5, "cannot be written: No space"),
+        (RecursionError("maximum recursion depth exceeded"), 2, "nested too deep"),
+        (ValueError("embedded null byte"), 2, "a path that holds a NUL byte"),
     ],
 )
 def test_what_libraries_raise(
@@ -34,7 +56,8 @@ def test_what_libraries_raise(
     def fail(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr(cli, "_config", lambda _: None)
+    config = Config.model_validate({**REQUIRED, "name": "x"})
+    monkeypatch.setattr(cli, "_config", lambda _: config)
     monkeypatch.setattr(score, "run", fail)
     assert cli.main(["score", "-c", "any.yaml"]) == code
     (said,) = capsys.readouterr().err.splitlines()

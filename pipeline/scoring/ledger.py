@@ -88,7 +88,7 @@ def change(runs_dir: Path, run: str, make: Callable[[Entry | None], Entry]) -> t
     begin = time.monotonic()
     while True:
         try:
-            with lock(runs_dir):
+            with lock(runs_dir, sweep=False):
                 return _change(runs_dir, run, make)
         except LockedError:
             if time.monotonic() - begin > WAIT_SECONDS:
