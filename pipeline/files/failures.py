@@ -103,8 +103,8 @@ def _explained(error: BaseException, ours: Sequence[Path]) -> FoldlineError | No
         kind = SQLITE.get(getattr(error, "sqlite_errorcode", -1) & 0xFF)
         return None if kind is None else kind(Problem("", f"a database failed: {why(error)}"))
     if isinstance(error, UnicodeEncodeError) and error.reason == "surrogates not allowed":
-        name = error.object.encode("utf-8", "backslashreplace").decode()
-        return InputError(Problem("", f"found the name '{name}'"[:300], "one in UTF-8", "rename it"))
+        shown = error.object[:200].encode("utf-8", "backslashreplace").decode()
+        return InputError(Problem("", f"found '{shown}'", "text in UTF-8", "rename what is called so"))
     if isinstance(error, ValueError) and "embedded null byte" in str(error):
         return InputError(Problem("", "found a path that holds a NUL byte", remedy="look for \\0 in the config"))
     if errno_of(error) is None:
