@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pipeline.batches import fold_rows, progressive_resizing, seen
-from pipeline.batches.seen import TEST, TRAIN, Seen
+from pipeline.batches.seen import TEST, TRAIN, Open, Seen
 from pipeline.competition.competition import Competition, class_problems, load
 from pipeline.competition.image_paths import Source
 from pipeline.config.config import Config
@@ -16,10 +16,11 @@ from pipeline.images.cache import ImageSet, open_config, size_for
 class Inputs:
     """Hold what a job has read so far, for each way in which its configs read it.
 
-    Files that change while a job runs are seen by the next one.
+    Files that change while a job runs are seen by the next one. `opener` opens images, usually through the cache.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, opener: Open = open_config) -> None:
+        self._opener = opener
         self._tables: dict[str, Competition] = {}
         self._seen: dict[str, Seen] = {}
         self._images: dict[tuple[str, str, tuple[int, int]], ImageSet] = {}
@@ -29,7 +30,7 @@ class Inputs:
         name = _read_by(config)
         if name not in self._seen:
             read = self._tables.get(name) or load(config)
-            found = self._seen[name] = seen.see(config, read, open_config)
+            found = self._seen[name] = seen.see(config, read, self._opener)
             self._images[name, TRAIN, size_for(config)] = found.train
             self._images[name, TEST, size_for(config)] = found.test
         if problems := class_problems(config, self._seen[name].competition.classes):  # what other settings change
@@ -54,7 +55,7 @@ class Inputs:
     def _open(self, config: Config, sources: Sequence[Source], label: str) -> ImageSet:
         name = (_read_by(config), label, size_for(config))
         if name not in self._images:
-            self._images[name] = open_config(config, sources, label)
+            self._images[name] = self._opener(config, sources, label)
         return self._images[name]
 
 

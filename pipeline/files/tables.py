@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 import pandas as pd
@@ -12,13 +12,19 @@ import pandas as pd
 from pipeline.files.atomic import atomic
 from pipeline.methods.arrays import Array
 
+AS_WRITTEN: dict[str, Any] = {"index": False, "lineterminator": "\n"}
 FIXED = ["id", "fold", "target"]  # the first columns of oof.csv; test.csv has id alone
 
 
 def write_table(path: Path, table: pd.DataFrame) -> None:
     """Write a CSV atomically; floats with as many digits as restore them."""
     with atomic(path) as beside:
-        table.to_csv(beside, index=False, lineterminator="\n")
+        table.to_csv(beside, **AS_WRITTEN)
+
+
+def as_text(table: pd.DataFrame) -> str:
+    """Return a table as `write_table` writes it."""
+    return str(table.to_csv(None, **AS_WRITTEN))
 
 
 def read_text_table(path: Path | IO[bytes], separator: str = ",", foreign: bool = False) -> pd.DataFrame:

@@ -110,7 +110,7 @@ def _decode_all(
         try:
             source = _source(files[number])
             contents = [read_bytes(path) for path in source]
-            content_hash = _hash(contents, source)
+            content_hash = hash_of(contents, source)
             with guard:
                 new = content_hash not in known
                 known.add(content_hash)
@@ -139,7 +139,7 @@ def _source(file: File) -> Source:
     return tuple(file[0].split(JOIN))
 
 
-def _hash(contents: Sequence[bytes], source: Source) -> bytes:
+def hash_of(contents: Sequence[bytes], source: Source) -> bytes:
     """Return the SHA-256 of a file's content; of several files, or of boxes in them, that of their hashes in order."""
     hashes = [hashlib.sha256(content).digest() for content in contents]
     texts = [f"{box}".encode() for box in boxes(source) if box is not None]
@@ -184,7 +184,7 @@ def _pixel_bytes(file: File, how: ReadAs, known: set[bytes]) -> int:
         contents = [read_bytes(path) for path in source]
     except ValueError:
         return 0
-    return 0 if _hash(contents, source) in known else stored_bytes(contents, how)
+    return 0 if hash_of(contents, source) in known else stored_bytes(contents, how)
 
 
 def _too_large(store: Store, needed: float, allowed: float, count: int) -> SpaceError:

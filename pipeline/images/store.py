@@ -123,6 +123,17 @@ class Store:
             places_N[name][rows["number"]] = rows[name]
         return token, places_N
 
+    def remembered(self) -> tuple[dict[str, bytes], dict[bytes, int]]:
+        """Return what every path held when it was last read, whatever it is now, and each content's remark."""
+        if self.folder is None:
+            return {}, {}
+        try:
+            with self._reading() as index:
+                files = dict(index.execute("SELECT path, hash FROM files").fetchall())
+                return files, dict(index.execute("SELECT hash, remark FROM contents").fetchall())
+        except DAMAGE:
+            return {}, {}
+
     @contextlib.contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
         if self.folder is None:

@@ -15,6 +15,7 @@ from torch import nn
 from pipeline.batches import fold_rows
 from pipeline.batches.inputs import Inputs
 from pipeline.batches.rows import Images, Rows, subset
+from pipeline.competition.competition import Competition
 from pipeline.config import fingerprints, plugin_files, run_configs
 from pipeline.config.config import Config
 from pipeline.config.keys import affecting
@@ -68,19 +69,27 @@ def run(
             for note in run_configs.keep_predicted(config):
                 print(f"note: {note}", flush=True)
             plugin_files.keep(config, trained=True)
-        rows = Rows(images, competition.image_ids)
         for base in (config.run_dir, config.run_dir / "last"):
             for fold in trained if "valid" in parts else []:
                 if (base / f"fold{fold}" / "model.safetensors").is_file():
-                    numbers = fold_table.row_numbers(competition.ids, table.valid_ids(fold))
-                    chosen = fold_rows.image_numbers(competition.rows_I, competition.image_ids, numbers)
-                    owners_I = competition.ids[competition.rows_I[chosen]]
-                    models.predict([base / f"fold{fold}"], "valid", subset(rows, chosen), owners_I)
+                    models.predict([base / f"fold{fold}"], "valid", *valid_rows(competition, table, fold, images))
         if test_images is not None:
-            rows = Rows(test_images, competition.test_image_ids)
-            owners_I = competition.test_ids[competition.test_rows_J]
-            models.predict([config.run_dir / f"fold{fold}" for fold in trained], "test", rows, owners_I)
+            folders = [config.run_dir / f"fold{fold}" for fold in trained]
+            models.predict(folders, "test", *test_rows(competition, test_images))
     return config.run_dir
+
+
+def valid_rows(competition: Competition, table: FoldTable, fold: int, images: Images) -> tuple[Rows, Array]:
+    """Return the images that a fold validates, of all the competition's, and the id that each belongs to."""
+    numbers = fold_table.row_numbers(competition.ids, table.valid_ids(fold))
+    chosen = fold_rows.image_numbers(competition.rows_I, competition.image_ids, numbers)
+    owners_I = competition.ids[competition.rows_I[chosen]]
+    return subset(Rows(images, competition.image_ids), chosen), owners_I
+
+
+def test_rows(competition: Competition, images: Images) -> tuple[Rows, Array]:
+    """Return the images of the test, and the id that each belongs to."""
+    return Rows(images, competition.test_image_ids), competition.test_ids[competition.test_rows_J]
 
 
 def _trained(config: Config, count: int, folds: Sequence[int] | None) -> list[int]:
