@@ -23,10 +23,12 @@ from pipeline.machine import devices
 from pipeline.methods.seeding import seed64
 from pipeline.methods.tasks import TASKS
 from pipeline.methods.tta import TURNS
-from pipeline.models import building
+from pipeline.models import building, checksum
 from pipeline.models.freezing import Frozen, freeze
 from pipeline.models.layers import fp32_grouped_convolutions
 from pipeline.plugins import file_of
+
+AGAIN = "copy the file again, or train the fold again with: foldline train --force"
 
 
 @dataclass(frozen=True)
@@ -144,21 +146,39 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -
     contiguous: dict[str, Tensor] = {}
     written: set[int] = set()
     for key, value in tensors.items():
-        one = value.detach().contiguous()
+        one = value.detach().cpu().contiguous()
         place = one.untyped_storage().data_ptr()
         contiguous[key] = one.clone() if place in written else one
         written.add(place)
+    text = json.dumps(meta, sort_keys=True)
+    metadata = {checksum.META: text, checksum.DIGEST: checksum.digest(contiguous, text)}
     with atomic(path) as beside:
-        beside.write_bytes(to_bytes(contiguous, metadata={"meta": json.dumps(meta, sort_keys=True)}))
+        beside.write_bytes(to_bytes(contiguous, metadata=metadata))
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read what `save_tensors` wrote, on the CPU."""
+    """Read what `save_tensors` wrote, on the CPU; raise MismatchError where its checksum is another."""
     try:
         with safe_open(path, framework="pt") as file:
-            return {key: file.get_tensor(key) for key in file.keys()}, json.loads(file.metadata()["meta"])  # noqa: SIM118
+            tensors, metadata = {key: file.get_tensor(key) for key in file.keys()}, file.metadata()  # noqa: SIM118
+        found, meta = checksum.differs(tensors, metadata), json.loads(metadata[checksum.META])
     except FileNotFoundError:
         raise MismatchError(Problem(str(path), "missing", remedy="make it with: foldline train")) from None
+    except MemoryError:
+        raise
     except Exception as error:  # safetensors raises its own type for damage
-        remedy = "delete it and train the fold again"
-        raise MismatchError(Problem(str(path), f"damaged ({error})", remedy=remedy)) from error
+        found, meta = str(error).partition("\n")[0], None
+    if not found and not isinstance(meta, dict):
+        found = "its metadata is no JSON object"
+    if found:
+        raise MismatchError(Problem(str(path), f"damaged ({found})", remedy=AGAIN))
+    return tensors, meta
+
+
+def damage(path: Path) -> str | None:
+    """Return what is wrong with a file of weights or of a training's state, None where it is whole."""
+    try:
+        load_tensors(path)
+    except MismatchError as error:
+        return error.problems[0].found
+    return None

@@ -10,6 +10,7 @@ from timm.models import adapt_input_conv
 from torch import Tensor, nn
 
 from pipeline.errors import InputError, Problem
+from pipeline.models import checksum
 
 NESTED = ("state_dict_ema", "model_ema", "state_dict", "model")  # where trainers keep weights, in timm's order
 LOADED_SHARE = 0.9  # of the backbone's tensors must come from a local file
@@ -43,9 +44,13 @@ def fit_backbone(model: nn.Module, given: Mapping[str, Tensor], source: str, in_
 def _read_weights(path: Path) -> Mapping[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
+            from safetensors import safe_open
 
-            return load_file(path)
+            with safe_open(path, framework="pt") as file:
+                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+                if found := checksum.differs(tensors, file.metadata()):
+                    raise ValueError(f"damaged: {found}")
+            return tensors
         loaded = torch.load(path, map_location="cpu", weights_only=True)
         nested = next((loaded[key] for key in NESTED if key in loaded), loaded)
         return {key: value for key, value in nested.items() if isinstance(value, Tensor)}
