@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
+import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,9 @@ from pipeline.files.atomic import atomic
 from pipeline.methods import topk
 from pipeline.methods.arrays import Array
 from pipeline.methods.topk import Top
+
+KINDS = {"ids": ("U", 1), "views": ("U", 1), "classes": ("U", 1), "probs": ("f", 3)}  # kind of dtype, axes
+DIGEST = "sha256"  # of the arrays and all else in meta
 
 
 @dataclass(frozen=True)
@@ -36,40 +40,41 @@ class Predictions:
     def save(self, path: Path) -> None:
         """Write the file atomically; raise MismatchError on NaN, infinity, an id twice or a wrong shape."""
         self._verify(path)
-        top: dict[str, Any] = {}
+        arrays: dict[str, Array] = {
+            "ids": np.asarray(self.ids, dtype=np.str_),
+            "views": np.asarray(self.views, dtype=np.str_),
+            "classes": np.asarray(self.classes, dtype=np.str_),
+            "probs": np.ascontiguousarray(self.probs_NVC, dtype=np.float32),
+        }
         if self.top_NVK is not None:
-            top["top"] = np.ascontiguousarray(self.top_NVK, dtype=np.int32)
+            arrays["top"] = np.ascontiguousarray(self.top_NVK, dtype=np.int32)
+        meta = json.dumps({**self.meta, DIGEST: _digest(arrays, self.meta)}, sort_keys=True)
         with atomic(path) as beside, beside.open("wb") as stream:
-            np.savez(
-                stream,
-                ids=np.asarray(self.ids, dtype=np.str_),
-                views=np.asarray(self.views, dtype=np.str_),
-                classes=np.asarray(self.classes, dtype=np.str_),
-                probs=np.ascontiguousarray(self.probs_NVC, dtype=np.float32),
-                meta=np.asarray(json.dumps(self.meta, sort_keys=True)),
-                **top,
-            )
+            np.savez(stream, allow_pickle=False, **arrays, meta=np.asarray(meta))
 
     @classmethod
     def load(cls, path: Path) -> Predictions:
-        """Read the file; raise MismatchError where it is missing or damaged."""
+        """Read the file; raise MismatchError where it is missing or damaged.
+
+        What was written with a checksum must have it still; files of earlier versions have none.
+        """
         try:
             with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-                found = cls(
-                    ids=file["ids"],
-                    views=tuple(file["views"].tolist()),
-                    classes=tuple(file["classes"].tolist()),
-                    probs_NVC=file["probs"],
-                    meta=json.loads(str(file["meta"])),
-                    top_NVK=file.get("top"),
-                )
+                arrays = {name: np.asarray(file[name]) for name in (*KINDS, *(["top"] if "top" in file else []))}
+                meta = json.loads(str(file["meta"]))
+            damage = _damage(arrays, meta)
         except FileNotFoundError:
             raise MismatchError(Problem(str(path), "missing", remedy="make it with: foldline predict")) from None
-        except MemoryError:
-            raise
         except Exception as error:  # zip, header and JSON damage have many types
-            problem = Problem(str(path), f"damaged ({error})", remedy="delete it and predict again")
-            raise MismatchError(problem) from None
+            if isinstance(error, MemoryError) and not _impossible(error, path):
+                raise
+            damage = str(error).partition("\n")[0]
+        if damage:
+            raise MismatchError(
+                Problem(str(path), f"damaged ({damage})", remedy="predict again with: foldline predict")
+            )
+        views, classes = (tuple(arrays[name].tolist()) for name in ("views", "classes"))
+        found = cls(arrays["ids"], views, classes, arrays["probs"], meta, arrays.get("top"))
         found._verify(path)
         return found
 
@@ -137,10 +142,54 @@ class Predictions:
         return np.asarray(self.probs_NVC[:, wanted].mean(axis=1, dtype=np.float64))
 
 
-def load_kept(path: Path, fingerprint: str, ids: Array) -> Predictions | None:
-    """Return what a file holds of these rows, weights and images; None where that is nothing, or damaged."""
-    with contextlib.suppress(MismatchError):
-        found = Predictions.load(path)
-        if found.meta["fingerprint"] == fingerprint and np.array_equal(found.ids, ids):
-            return found
-    return None
+def load_kept(path: Path, fingerprint: str, ids: Array, say: Callable[[str], None]) -> Predictions | None:
+    """Return what a file holds of these rows, weights and images; None where that is nothing.
+
+    `say` is told of a damaged file, which is then predicted again.
+    """
+    if (found := load_whole(path, say)) is None:
+        return None
+    return found if found.meta.get("fingerprint") == fingerprint and np.array_equal(found.ids, ids) else None
+
+
+def load_whole(path: Path, say: Callable[[str], None]) -> Predictions | None:
+    """Return what a file holds; None where there is none, or a damaged one, which `say` is told of."""
+    if not path.exists():
+        return None
+    try:
+        return Predictions.load(path)
+    except MismatchError as error:
+        say(str(replace(error.problems[0], remedy="predicted again")))
+        return None
+
+
+def _digest(arrays: Mapping[str, Array], meta: Mapping[str, Any]) -> str:
+    """Return the SHA-256 over types, shapes and bytes of the arrays and the meta beside them."""
+    found = hashlib.sha256(json.dumps(meta, sort_keys=True).encode())
+    for name in sorted(arrays):
+        found.update(json.dumps([name, arrays[name].dtype.str, arrays[name].shape]).encode())
+        found.update(np.ascontiguousarray(arrays[name]).data.cast("B") if arrays[name].size else b"")
+    return found.hexdigest()
+
+
+def _damage(arrays: Mapping[str, Array], meta: Any) -> str:
+    """Return what is wrong with a file's parts, blank where nothing is; takes the checksum out of its meta."""
+    for name, array in arrays.items():
+        kind, axes = KINDS.get(name, ("i", 3))
+        if array.dtype.kind != kind or array.ndim != axes:
+            return f"{name} are {array.dtype} of {array.ndim} axes"
+    if not isinstance(meta, dict):
+        return "meta is no JSON object"
+    if (digest := meta.pop(DIGEST, None)) is not None and digest != _digest(arrays, meta):
+        return "its SHA-256 differs"
+    for head in meta.get("heads") or ():
+        name, start, stop = head
+        if not (isinstance(name, str) and 0 <= start < stop <= len(arrays["classes"])):
+            return f"a head {head}"
+    return ""
+
+
+def _impossible(error: MemoryError, path: Path) -> bool:
+    """Tell whether more was asked for than a file of this size can hold, compressed as far as zip goes."""
+    shape = getattr(error, "shape", None)  # numpy's own error
+    return shape is not None and math.prod(shape) > 1032 * path.stat().st_size

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -124,7 +124,8 @@ class _FoldModels:
         prints = {
             folder: fingerprint_of(self.config, self.setting, self.weights_hash(folder), digest) for folder in folders
         }
-        kept = {folder: kept_views(folder / f"{part}.npz", prints[folder], ids) for folder in folders}
+        say = print if processes.is_main() else _silent
+        kept = {folder: kept_views(folder / f"{part}.npz", prints[folder], ids, say) for folder in folders}
         lacking = {folder: [view for view in self.config.views if view not in kept[folder]] for folder in folders}
         missing = processes.agree(
             [view for view in self.config.views if any(view in some for some in lacking.values())]
@@ -220,7 +221,11 @@ def fingerprint_of(config: Config, setting: Setting, weights: str, images: str) 
     return checksums.digest(fingerprints.fields(config, affecting(Affects.PREDICTION), setting=str(setting), **files))
 
 
-def kept_views(path: Path, fingerprint: str, ids: Array) -> dict[str, Array]:
-    """Return the views that are already there for these rows, weights and images."""
-    old = load_kept(path, fingerprint, ids)
+def kept_views(path: Path, fingerprint: str, ids: Array, say: Callable[[str], None]) -> dict[str, Array]:
+    """Return the views that are already there for these rows, weights and images; `say` is told of a damaged file."""
+    old = load_kept(path, fingerprint, ids, say)
     return {} if old is None else {view: old.view(view) for view in old.views}
+
+
+def _silent(text: str) -> None:
+    """Say nothing, where the main process does."""

@@ -96,6 +96,7 @@ def _plan(config: Config, only: Sequence[int] | None, force: bool) -> Plan:
     plan.stages["predict"] = [
         _views("valid", {one.number: one.valid_views for one in planned}),
         _views("test", {one.number: one.test_views for one in planned}),
+        *(text for one in planned for text in one.damaged),
     ]
     plan.fresh = any(one.epochs or one.valid_views or one.test_views for one in planned)
     if plan.fresh or any(new for _, new in uncached):

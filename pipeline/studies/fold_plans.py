@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +21,7 @@ from pipeline.images.cache import ImageSet, lacking, open_config
 from pipeline.methods.arrays import Array
 from pipeline.models.network import Setting
 from pipeline.prediction import stage as predict
-from pipeline.prediction.predictions import Predictions
+from pipeline.prediction.predictions import load_whole
 from pipeline.studies import estimate
 from pipeline.studies.estimate import FoldWork
 from pipeline.training import stage as train
@@ -36,6 +35,7 @@ class FoldPlan(FoldWork):
     number: int
     valid_rows: int
     text: str
+    damaged: tuple[str, ...] = ()  # predictions that are made again for this
 
 
 def plans(
@@ -62,14 +62,17 @@ def plans(
         valid_rows = fold_table.row_numbers(competition.ids, table.valid_ids(number))
         valid_I = fold_rows.image_numbers(competition.rows_I, competition.image_ids, valid_rows)
         valid_views = test_views = len(config.views)
+        damaged: list[str] = []
         if not epochs:
             names_I, owners_I = competition.image_ids[valid_I], competition.ids[competition.rows_I[valid_I]]
             path = config.run_dir / f"fold{number}" / "valid.npz"
-            valid_views -= _kept_views(config, path, names_I, owners_I, images.take(valid_I) if images else None)
-            test_views -= _kept_views(config, path.with_name("test.npz"), competition.test_image_ids, owners_J, tests)
+            valid = names_I, owners_I, images.take(valid_I) if images else None
+            valid_views -= _kept_views(config, path, *valid, damaged.append)
+            test = competition.test_image_ids, owners_J, tests
+            test_views -= _kept_views(config, path.with_name("test.npz"), *test, damaged.append)
         text = text or _from_the_beginning(config, len(train_ids), train_images)
         work = (train_images, len(valid_I), epochs, valid_views, test_views)
-        found.append(FoldPlan(*work, number, len(valid_rows), text))
+        found.append(FoldPlan(*work, number, len(valid_rows), text, tuple(damaged)))
     if problems:
         raise MismatchError(*problems)
     return found
@@ -132,14 +135,15 @@ def speeds(config: Config, folder: Path) -> list[float]:
     return [float(speed) * progressive_resizing.share(config, epoch) for epoch, speed in enumerate(speeds)]
 
 
-def _kept_views(config: Config, path: Path, names_I: Array, owners_I: Array, images: ImageSet | None) -> int:
+def _kept_views(
+    config: Config, path: Path, names_I: Array, owners_I: Array, images: ImageSet | None, say: Callable[[str], None]
+) -> int:
     """Return how many of the wanted views are predicted already, with these weights and, where known, these images."""
     have: Sequence[str] = ()
     if images is not None and path.is_file():
         weights, digest = predict.weights_hash(path.parent), predict.image_digest(images, names_I, owners_I)
         fingerprint = predict.fingerprint_of(config, Setting.of(config), weights, digest)
-        have = list(predict.kept_views(path, fingerprint, predict.owned(owners_I)[0]))
-    elif path.is_file():
-        with contextlib.suppress(MismatchError):
-            have = Predictions.load(path).views
+        have = list(predict.kept_views(path, fingerprint, predict.owned(owners_I)[0], say))
+    elif (found := load_whole(path, say)) is not None:
+        have = found.views
     return sum(view in have for view in config.views)

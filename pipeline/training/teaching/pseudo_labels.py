@@ -140,7 +140,7 @@ class PseudoLabels:
         shown = images.digest([f"{owner}\x1f{name}" for owner, name in names])
         depends = {"teacher": fingerprint_of(config, [fold]), "images": shown, "size": size_for(teachers)}
         fingerprint = checksums.digest(depends)
-        kept = load_kept(path, fingerprint, new.ids) if processes.is_main() else None
+        kept = load_kept(path, fingerprint, new.ids, print) if processes.is_main() else None
         if (mean_NC := processes.agree(None if kept is None else kept.mean(teachers.tta))) is not None:
             return np.asarray(mean_NC)
         devices.prepare(config.train, processes.count())
