@@ -1,20 +1,32 @@
-"""Tell a damaged file of tensors: the SHA-256 over its tensors and its JSON stands in the file itself."""
+"""Tell a damaged file of tensors: the SHA-256 over its tensors and its JSON stands in the file itself.
+
+Both are one value of the file's metadata: safetensors writes several in an order that differs from process to process,
+and the same training is to give the same bytes.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
 
-META, DIGEST = "meta", "sha256"  # keys of the file's metadata
+META = "meta"  # the key of the file's metadata
+CONTENT, DIGEST = "content", "sha256"  # keys of its value
 
 
-def digest(tensors: Mapping[str, Tensor], meta: str) -> str:
+def sealed(tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> dict[str, str]:
+    """Return the file's metadata for contiguous CPU tensors and the JSON beside them."""
+    content = json.loads(json.dumps(meta))  # keys become texts, by which they are sorted when it is read
+    return {META: json.dumps({CONTENT: content, DIGEST: digest(tensors, content)}, sort_keys=True)}
+
+
+def digest(tensors: Mapping[str, Tensor], content: Any) -> str:
     """Return the SHA-256 over names, types, shapes and bytes of contiguous CPU tensors and the JSON beside them."""
-    found = hashlib.sha256(meta.encode())
+    found = hashlib.sha256(json.dumps(content, sort_keys=True).encode())
     for name in sorted(tensors):
         value = tensors[name]
         found.update(json.dumps([name, str(value.dtype), list(value.shape)]).encode())
@@ -22,14 +34,24 @@ def digest(tensors: Mapping[str, Tensor], meta: str) -> str:
     return found.hexdigest()
 
 
+def content_of(metadata: Mapping[str, str]) -> Any:
+    """Return the JSON that `sealed` took; files of earlier versions hold it alone."""
+    held = json.loads(metadata[META])
+    return held[CONTENT] if isinstance(held, dict) and held.keys() == {CONTENT, DIGEST} else held
+
+
 def differs(tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None) -> str:
     """Return what is wrong with a file by its checksum, blank where nothing is, or where it is not a file of ours.
 
-    Files of earlier versions hold the JSON alone. Any other key is one of ours with a bit flipped in its name.
+    Files of earlier versions have none. One of its two keys without the other is ours with a bit flipped in a name.
     """
-    given = dict(metadata or {})
-    if META not in given or given.keys() == {META}:
+    if META not in (metadata or {}):
         return ""
-    if given.keys() != {META, DIGEST}:
-        return f"metadata {', '.join(sorted(given))}"
-    return "" if given[DIGEST] == digest(tensors, given[META]) else "its SHA-256 differs"
+    assert metadata is not None
+    held = json.loads(metadata[META])
+    known = held.keys() & {CONTENT, DIGEST} if isinstance(held, dict) else set()
+    if not known:
+        return ""
+    if held.keys() != {CONTENT, DIGEST}:
+        return f"metadata {', '.join(sorted(held))}"
+    return "" if held[DIGEST] == digest(tensors, held[CONTENT]) else "its SHA-256 differs"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -150,10 +149,8 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -
         place = one.untyped_storage().data_ptr()
         contiguous[key] = one.clone() if place in written else one
         written.add(place)
-    text = json.dumps(meta, sort_keys=True)
-    metadata = {checksum.META: text, checksum.DIGEST: checksum.digest(contiguous, text)}
     with atomic(path) as beside:
-        beside.write_bytes(to_bytes(contiguous, metadata=metadata))
+        beside.write_bytes(to_bytes(contiguous, metadata=checksum.sealed(contiguous, meta)))
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -161,7 +158,7 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         with safe_open(path, framework="pt") as file:
             tensors, metadata = {key: file.get_tensor(key) for key in file.keys()}, file.metadata()  # noqa: SIM118
-        found, meta = checksum.differs(tensors, metadata), json.loads(metadata[checksum.META])
+        found, meta = checksum.differs(tensors, metadata), checksum.content_of(metadata)
     except FileNotFoundError:
         raise MismatchError(Problem(str(path), "missing", remedy="make it with: foldline train")) from None
     except MemoryError:
