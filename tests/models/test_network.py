@@ -108,11 +108,12 @@ def test_weights_to_start_from_are_verified_where_they_are_ours(tmp_path: Path) 
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
-def test_a_full_disk_is_said_and_leaves_the_old_file(tmp_path: Path) -> None:
+def test_a_full_disk_is_said_and_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "model.safetensors"
     save_tensors(path, TENSORS, {})
     before = path.read_bytes()
-    (tmp_path / f".{path.name}.{os.getpid()}.part").symlink_to("/dev/full")
+    monkeypatch.setattr(os, "urandom", bytes)
+    (tmp_path / f".{path.name}.{bytes(4).hex()}.part").symlink_to("/dev/full")
     with pytest.raises(SpaceError, match="No space left"):
         save_tensors(path, {"weight": torch.zeros(100_000)}, {})
     assert path.read_bytes() == before
