@@ -11,6 +11,7 @@ from pipeline.competition.image_paths import Source
 from pipeline.config.config import Config
 from pipeline.errors import InputError
 from pipeline.images.cache import ImageSet, open_config, size_for
+from pipeline.images.verifying import open_verified, verified
 
 
 class Inputs:
@@ -19,8 +20,10 @@ class Inputs:
     Files that change while a job runs are seen by the next one. `opener` opens images, usually through the cache.
     """
 
-    def __init__(self, opener: Open = open_config) -> None:
-        self._opener = opener
+    def __init__(self, opener: Open = open_config, verified: bool = False) -> None:
+        """Begin with nothing; `verified`: the process that started this one has verified the cache."""
+        self._opener, self._is_verified = opener, verified or opener is not open_config
+        self._verified = set[tuple[str, str, tuple[int, int]]]()
         self._tables: dict[str, Competition] = {}
         self._seen: dict[str, Seen] = {}
         self._images: dict[tuple[str, str, tuple[int, int]], ImageSet] = {}
@@ -52,10 +55,17 @@ class Inputs:
         """Open the images of the test rows."""
         return self._open(config, self.competition(config).test_images, TEST)
 
+    def open_further(self, config: Config, sources: Sequence[Source], label: str) -> ImageSet:
+        """Open images that no other stage wants."""
+        return (self._opener if self._is_verified else open_verified)(config, sources, label)
+
     def _open(self, config: Config, sources: Sequence[Source], label: str) -> ImageSet:
         name = (_read_by(config), label, size_for(config))
         if name not in self._images:
             self._images[name] = self._opener(config, sources, label)
+        if name not in self._verified and not self._is_verified:
+            self._images[name] = verified(self._images[name], config, sources, label)
+            self._verified.add(name)
         return self._images[name]
 
 

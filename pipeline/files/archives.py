@@ -15,6 +15,8 @@ import zlib
 from dataclasses import dataclass
 from functools import cache
 
+from pipeline.files.checksums import identity
+
 NAMED = re.compile(r"\.(zip|tar|tar\.gz|tgz|tar\.bz2|tar\.xz|7z)$", re.IGNORECASE)
 COMPRESSED = {b"\x1f\x8b": "gzipped", b"BZh": "compressed with bzip2", b"\xfd7zXZ": "compressed with xz"}
 SEVEN_ZIP = b"7z\xbc\xaf\x27\x1c"
@@ -47,8 +49,7 @@ def split(path: str) -> tuple[str, str] | None:
 
 def members(archive: str) -> dict[str, Member]:
     """Return the archive's files by their paths in it; raise ValueError where it cannot be read in place."""
-    status = os.stat(archive)
-    return _members(archive, status.st_size, status.st_mtime_ns)
+    return _members(archive, identity(os.stat(archive)))
 
 
 def read(archive: str, member: str) -> bytes:
@@ -92,7 +93,7 @@ def _open(archive: str, inode: int) -> int:
 
 
 @cache
-def _members(archive: str, size: int, mtime_ns: int) -> dict[str, Member]:
+def _members(archive: str, status: tuple[int, ...]) -> dict[str, Member]:
     name = os.path.basename(archive)
     with open(archive, "rb") as stream:
         magic = stream.read(6)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,3 +29,8 @@ def array_hash(*arrays: np.ndarray[Any, Any] | Sequence[str]) -> str:
 def digest(found: Mapping[str, Any]) -> str:
     """Return the SHA-256 of the fields as 64 hexadecimal digits."""
     return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()
+
+
+def identity(status: os.stat_result) -> tuple[int, int, int, int]:
+    """Return by what a file is taken for the one it was: size, mtime_ns, ctime_ns, inode."""
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino

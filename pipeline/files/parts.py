@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.files import archives
+from pipeline.files.checksums import identity
 from pipeline.methods.arrays import Array
 
 BOX = "#xywh="  # as W3C's media fragments write it; nothing behind it means the whole picture
@@ -62,11 +63,11 @@ def stack(name: str) -> Array:
     inside = archives.split(file)
     status = os.stat(file if inside is None else inside[0])
     with _guard:  # two threads need not unpack it twice
-        return _stack(file, member["name"] if member is not None else "", status.st_size, status.st_mtime_ns)
+        return _stack(file, member["name"] if member is not None else "", identity(status))
 
 
 @lru_cache(maxsize=8)
-def _stack(file: str, name: str, size: int, mtime_ns: int) -> Array:
+def _stack(file: str, name: str, status: tuple[int, ...]) -> Array:
     inside = archives.split(file)
     source: Any = file if inside is None else io.BytesIO(archives.read(*inside))
     mapped = inside is None and file.lower().endswith(".npy")

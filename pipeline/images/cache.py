@@ -1,7 +1,7 @@
 """Open images through a cache of decoded, resized pixels, shared by folds, epochs, views, runs and trials.
 
-`open_images` looks every file up by path, size and mtime, so that a second open reads no file. What is not
-known is read, and decoded unless its content (SHA-256) is; threads do it, since Pillow, OpenCV and the hash
+`open_images` looks every file up by path, size, mtime, ctime and inode, so that a second open reads no file. What
+is not known is read, and decoded unless its content (SHA-256) is; threads do it, since Pillow, OpenCV and the hash
 work outside the interpreter's lock and threads leave no orphans behind when the job is killed. Gray images
 are stored with one channel. Without a folder (`cache.dir: null`) every access decodes.
 """
@@ -23,6 +23,7 @@ from pipeline.config.config import Config
 from pipeline.config.sections.data_items import Cache
 from pipeline.errors import InputError, MismatchError, Problem
 from pipeline.files import archives, parts
+from pipeline.files.checksums import identity
 from pipeline.images import filling, remarks
 from pipeline.images.decoding import as_source, blank, decode, decode_source, spread
 from pipeline.images.read_as import USUAL, ReadAs
@@ -73,12 +74,12 @@ class ImageSet:
         self.skipped: dict[str, str] = {}  # path -> why it cannot be read
         self.notes: list[str] = []
         self.others: tuple[ImageSet, ...] = ()  # the same images at the sizes that training begins with
-        self._token, self._places_N = token, places_N
+        self.token, self.places_N = token, places_N
         self._sources = sources if store.folder is None else ()
         self._maps: dict[int, Array] = {}
 
     def __len__(self) -> int:
-        return len(self._places_N)
+        return len(self.places_N)
 
     def __getitem__(self, number: int) -> Array:
         height, width, channels = self.store.shape_HWC
@@ -97,10 +98,10 @@ class ImageSet:
             except ValueError as error:
                 found = f"{error}; it was readable when the job began"
                 raise InputError(Problem(", ".join(source), found)) from None
-        kind, slot = (int(self._places_N[name][number]) for name in ("kind", "slot"))
+        kind, slot = (int(self.places_N[name][number]) for name in ("kind", "slot"))
         if kind not in self._maps:
             try:
-                self._maps[kind] = self.store.map(kind, self._token)
+                self._maps[kind] = self.store.map(kind, self.token)
             except (OSError, ValueError):
                 raise _remade(self.store) from None
         image: Array = self._maps[kind][slot]
@@ -116,12 +117,12 @@ class ImageSet:
     @property
     def contents_N(self) -> Array:
         """Return the SHA-256 of each image's content, all planes of it, [N] S32; zeros where there is none."""
-        return np.ascontiguousarray(self._places_N["hash"]).view("S32")
+        return np.ascontiguousarray(self.places_N["hash"]).view("S32")
 
     def take(self, indices: Sequence[int] | Array) -> ImageSet:
         """Return the images at `indices` as a set of their own, without copying pixels."""
         at, taken = np.asarray(indices, dtype=np.int64), copy.copy(self)
-        taken._places_N, taken.absent_N = self._places_N[at], self.absent_N[at]
+        taken.places_N, taken.absent_N = self.places_N[at], self.absent_N[at]
         taken._sources = [self._sources[number] for number in at.tolist()] if self._sources else ()
         taken.others = tuple(other.take(at) for other in self.others)
         return taken
@@ -132,8 +133,8 @@ class ImageSet:
         Neither the order of the rows nor the files' names matter; two ids that swap their images do. Files that an
         earlier version read otherwise are told apart.
         """
-        anew_N = self._places_N["remark"] & int(READ_ANEW)
-        rows = zip(map(str, ids), self._places_N["hash"], anew_N.tolist(), strict=True)
+        anew_N = self.places_N["remark"] & int(READ_ANEW)
+        rows = zip(map(str, ids), self.places_N["hash"], anew_N.tolist(), strict=True)
         lines = sorted(
             json.dumps([name, hash_.tobytes().hex(), *([anew] if anew else [])]) for name, hash_, anew in rows
         )
@@ -207,18 +208,22 @@ def _remade(store: Store) -> MismatchError:
 
 
 def _stat(sources: Sequence[Source]) -> tuple[list[File], dict[int, str]]:
-    """Return (paths, size, mtime_ns) of every image's files together, and what is wrong by number."""
+    """Return paths and status of every image's files together, and what is wrong by number.
+
+    A file that was replaced by one of the same size and time has another inode or ctime, which nobody can set.
+    """
     files: list[File] = []
     defects: dict[int, str] = {}
     for number, source in enumerate(sources):
         names = [path if path.startswith("/") else os.path.abspath(path) for path in source]
-        size = newest = -1
+        size = mtime = ctime = inode = -1
         try:
-            found = [_status(parts.file_of(name)) for name in names]
-            size, newest = sum(one.st_size for one in found), max(one.st_mtime_ns for one in found)
+            found = [identity(_status(parts.file_of(name))) for name in names]
+            sizes, mtimes, ctimes, inodes = zip(*found, strict=True)
+            size, mtime, ctime, inode = sum(sizes), max(mtimes), max(ctimes), sum(inodes) % 2**63
         except OSError as error:
             defects[number] = f"cannot be read: {error.strerror}"
-        files.append((JOIN.join(names), size, newest))
+        files.append((JOIN.join(names), size, mtime, ctime, inode))
     return files, defects
 
 

@@ -81,6 +81,15 @@ def fill(
         return decoded, *store.lookup(files)
 
 
+def forget(store: Store, token: str, places_A: Array, pixels_A: Sequence[bytes]) -> bool:
+    """Take back what a store says of images whose slots hold other pixels, so that they are decoded again.
+
+    Returns whether another process has not done so already. Raises SpaceError.
+    """
+    with _held(store.folder), contextlib.closing(Writer(store)) as writer:
+        return writer.forget(token, places_A, pixels_A)
+
+
 @contextlib.contextmanager
 def _held(folder: Path | None) -> Iterator[None]:
     """Hold the store for writing; raise SpaceError where that cannot be."""

@@ -94,7 +94,7 @@ def _open(config: Config, inputs: Inputs) -> Data:
     if teachers.competition is competition:
         return table, teachers, inputs.training_images(config, sizes=True)
     further = fold_rows.sources(teachers.competition)  # with unlabelled images that a teacher labels
-    return table, teachers, progressive_resizing.open_all(config, further, "training images")
+    return table, teachers, progressive_resizing.open_all(config, further, "training images", inputs.open_further)
 
 
 def _train(config: Config, number: int, data: Data, joined: Accelerator, watch: Watch | None) -> None:
@@ -112,7 +112,7 @@ def _train(config: Config, number: int, data: Data, joined: Accelerator, watch: 
 def _train_in_its_own_process(config: Config, fold: int, stop: parallel_folds.Stop) -> None:
     """Train one fold in a process that has nothing yet."""
     devices.prepare(config.train)
-    _train(config, fold, _open(config, Inputs()), accelerator(Setting.of(config)), lambda *_: stop())
+    _train(config, fold, _open(config, Inputs(verified=True)), accelerator(Setting.of(config)), lambda *_: stop())
 
 
 def _wanted(folds: Sequence[int] | None, count: int) -> list[int]:

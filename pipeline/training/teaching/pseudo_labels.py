@@ -18,7 +18,8 @@ from pipeline.config.sections.section import Affects
 from pipeline.errors import InputError, MismatchError, Problem
 from pipeline.files import checksums
 from pipeline.folds.fold_table import FoldTable
-from pipeline.images.cache import open_config, size_for
+from pipeline.images.cache import size_for
+from pipeline.images.verifying import open_verified
 from pipeline.machine import devices, processes
 from pipeline.methods import topk
 from pipeline.methods.arrays import Array
@@ -135,7 +136,7 @@ class PseudoLabels:
         if topk_rules.kept(teachers, len(classes)) is not None:
             found = "needs a teacher that keeps all classes of a row"
             raise InputError(Problem("pseudo.images", found, remedy="set its predict.top_k: null"))
-        images = open_config(teachers, new.images, "unlabelled images")
+        images = open_verified(teachers, new.images, "unlabelled images")
         names = zip(new.ids[new.rows_J], new.image_ids, strict=True)
         shown = images.digest([f"{owner}\x1f{name}" for owner, name in names])
         depends = {"teacher": fingerprint_of(config, [fold]), "images": shown, "size": size_for(teachers)}
