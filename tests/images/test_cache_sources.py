@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
 import zipfile
@@ -14,6 +15,7 @@ from PIL import Image
 from pipeline.competition.image_paths import Source
 from pipeline.config.sections.data_items import Cache
 from pipeline.errors import InputError
+from pipeline.images import cache as cache_module
 from pipeline.images import filling as fill_module
 from pipeline.images.cache import ImageSet, open_images
 from pipeline.images.decoding import decode
@@ -141,3 +143,71 @@ def test_members_of_an_archive_are_cached_by_the_archives_status(tmp_path: Path)
     assert later.decoded == 3 and [int(later[n][0, 0, 0]) for n in range(3)] == [100, 101, 102]
     with pytest.raises(InputError, match=r"x\.zip/9\.png: missing in x\.zip"):
         opened([(f"{tmp_path}/x.zip/9.png",)], tmp_path / "cache")
+
+
+def replaced(path: Path, by: bytes) -> None:
+    """Put another file in a file's place, of the same size and times."""
+    status = path.stat()
+    assert len(by) == status.st_size
+    beside = path.with_name("beside")
+    beside.write_bytes(by)
+    os.replace(beside, path)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def plain(level: int) -> bytes:
+    return b"P5 30 20 255\n" + bytes([level]) * 600
+
+
+@pytest.mark.parametrize("cached", [True, False])
+@pytest.mark.parametrize("in_place", [True, False])
+def test_a_file_replaced_with_the_same_size_and_time_is_seen(tmp_path: Path, cached: bool, in_place: bool) -> None:
+    cache_dir, path = tmp_path / "cache" if cached else None, tmp_path / "a.pgm"
+    path.write_bytes(plain(7))
+    before = opened([(str(path),)], cache_dir)
+    assert int(before[0][0, 0, 0]) == 7
+    if in_place:
+        status = path.stat()
+        path.write_bytes(plain(9))
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    else:
+        replaced(path, plain(9))
+    later = opened([(str(path),)], cache_dir)
+    assert int(later[0][0, 0, 0]) == 9 and later.digest("a") != before.digest("a")
+
+
+def test_an_archive_replaced_with_the_same_size_and_time_is_seen(tmp_path: Path) -> None:
+    def packed(level: int, other: bool) -> bytes:
+        stream = io.BytesIO()
+        with zipfile.ZipFile(stream, "w") as file:
+            for name in ("b.pgm", "a.pgm") if other else ("a.pgm", "b.pgm"):  # at another place, too
+                file.writestr(zipfile.ZipInfo(name), plain(level if name == "a.pgm" else 0))
+        return stream.getvalue()
+
+    path = tmp_path / "x.zip"
+    path.write_bytes(packed(7, False))
+    sources = [(f"{path}/a.pgm",)]
+    assert int(opened(sources, tmp_path / "cache")[0][0, 0, 0]) == 7
+    replaced(path, packed(9, True))
+    assert int(opened(sources, tmp_path / "cache")[0][0, 0, 0]) == 9
+
+
+def test_a_stack_replaced_with_the_same_size_and_time_is_seen(tmp_path: Path) -> None:
+    def stacked(level: int) -> bytes:
+        stream = io.BytesIO()
+        np.savez(stream, x=np.full((2, 20, 30), level, np.uint8))
+        return stream.getvalue()
+
+    path = tmp_path / "x.npz"
+    path.write_bytes(stacked(7))
+    assert int(opened([(f"{path}[1]",)], tmp_path / "cache")[0][0, 0, 0]) == 7
+    replaced(path, stacked(9))
+    assert int(opened([(f"{path}[1]",)], tmp_path / "cache")[0][0, 0, 0]) == 9
+
+
+def test_inodes_beyond_what_sqlite_holds_are_folded(
+    planes: list[Source], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache_module, "identity", lambda status: (status.st_size, 5, 6, 2**64 - 3))
+    assert opened(planes, tmp_path / "cache", how=ReadAs(2)).decoded == 4
+    assert opened(planes, tmp_path / "cache", how=ReadAs(2)).decoded == 0
