@@ -12,6 +12,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -77,7 +78,7 @@ def differing(images: ImageSet, label: str = "") -> tuple[Array, list[bytes]]:
     return np.asarray(wrong, np.int64), [found[number] for number in wrong]
 
 
-def _hashes(store: Store, kind: int, token: str, slots: Array, bar: tqdm[None]) -> Iterator[list[bytes]]:
+def _hashes(store: Store, kind: int, token: str, slots: Array, bar: tqdm[Any]) -> Iterator[list[bytes]]:
     """Yield the SHA-256 of the slots, which are sorted, in their order; of what is not there, that of nothing."""
     size = store.slot_bytes(kind)
     ends = np.flatnonzero(np.diff(slots // max(1, BLOCK // size))) + 1
