@@ -118,9 +118,9 @@ def parser() -> argparse.ArgumentParser:
     for name in [name for name, one in COMMANDS.items() if one.config]:
         needed = name != "predict"
         made[name].add_argument("-c", "--config", action="append", required=needed, help="YAML; later ones overlay")
-    for name in [name for name, one in COMMANDS.items() if one.config or name == "diff"]:
+    for name in [name for name, one in COMMANDS.items() if one.config or name in ("diff", "verify")]:
         made[name].add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override one key")
-    for name in ("leaderboard", "diff"):
+    for name in ("leaderboard", "diff", "verify"):
         made[name].add_argument("--runs-dir", default="runs", metavar="FOLDER", help="where runs lie; default runs")
     for name in ("run", "train", "predict", "distill", "pseudo"):
         made[name].add_argument("--fold", type=_folds, help="only these folds: 0,2")
@@ -139,6 +139,8 @@ def parser() -> argparse.ArgumentParser:
     made["leaderboard"].add_argument("--private", type=float, metavar="SCORE", help="its private score, with add")
     made["leaderboard"].add_argument("--note", metavar="TEXT", help="what to remember about it, with add")
     made["diff"].add_argument("runs", nargs=2, metavar="RUN", help="a run's name or folder")
+    made["verify"].add_argument("verified", metavar="RUN", help="a run's name or folder")
+    made["verify"].add_argument("--no-data", action="store_true", help="leave out the competition's tables and images")
     made["tune"].add_argument("--trials", type=int, metavar="N", help="of the study in all, those there are included")
     made["tune"].add_argument("--workers", type=int, default=1, metavar="W", help="trials at a time")
     made["tune"].add_argument("--storage", metavar="URL", help="database; default SQLite at studies/NAME.db")

@@ -82,6 +82,14 @@ COMMANDS = {
         "blend members and write the submission", "blending.stage", lambda blend, config, _: blend.run(config)
     ),
     "report": Command("draw report.html", "report.stage", lambda report, config, _: report.run(config)),
+    "verify": Command(
+        "hash and compute a run again, and say VERIFIED or what does not match",
+        "verifying.stage",
+        lambda verify, _, given: verify.run(
+            given.verified, Path(given.runs_dir), given.set, with_data=not given.no_data
+        ),
+        config=False,
+    ),
     "tune": Command(
         "search the config with Optuna, fold by fold",
         "tuning.stage",

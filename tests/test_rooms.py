@@ -13,8 +13,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 ROOMS = [  # in the order of the data's way; the one configuration of this test
     *("errors", "plugins", "methods", "files", "config", "competition", "submission", "starting", "folds", "machine"),
-    *("images", "batches", "models", "prediction", "training", "checking", "scoring", "blending", "report", "tuning"),
-    *("studies", "run", "commands", "cli"),
+    *("images", "batches", "models", "prediction", "training", "checking", "scoring", "blending", "report"),
+    *("verifying", "tuning", "studies", "run", "commands", "cli"),
 ]
 BESIDE = {"__init__", "__main__", "installed"}  # the package itself, and what runs before it is installed
 FILES_A_ROOM, LINES_A_FILE = 14, 285

@@ -55,7 +55,7 @@ def run(config: Config, images: bool = True, inputs: Inputs | None = None, wrong
         competition, decoded, skipped, seen = _fill_cache(config, competition, inputs)
     else:
         competition = unopened(config, competition)
-    found = fingerprints.fields(config, read, **_table_hashes(config), images=seen)
+    found = fingerprints.fields(config, read, **table_hashes(config), images=seen)
     if fingerprints.is_done(config.run_dir, "check", found, [path]):
         print(f"check {config.name}: tables and config are those of the last check{_cache_text(decoded, skipped)}")
         print("".join(f"  note: {note}\n" for note in competition.notes), end="")
@@ -90,18 +90,22 @@ def _fill_cache(
     return made, sum(one.decoded for one in every), skipped, " ".join(digests)
 
 
-def _table_hashes(config: Config) -> dict[str, str]:
-    data, root = config.data, find_root(config.data.root)
-    if root is None:
-        return {}
-    specs = {
+def table_hashes(config: Config) -> dict[str, str]:
+    """Return the hashes of the tables that a config reads; none without their folder."""
+    root = find_root(config.data.root)
+    return {} if root is None else {key: tables.digest(root, spec) for key, spec in tables_of(config).items()}
+
+
+def tables_of(config: Config) -> dict[str, str]:
+    """Return the tables that a config reads, below data.root, by what they are."""
+    data = config.data
+    return {
         **{f"train {n}" if n > 1 else "train": spec for n, spec in enumerate(data.tables, 1)},
         **({"test": data.test} if data.test is not None else {}),
         **({"sample_submission": data.sample_submission} if data.sample_submission is not None else {}),
         **{f"join {n}": join.table for n, join in enumerate(data.joins, 1)},
         **{f"extra {n}": extra.table for n, extra in enumerate(data.extra, 1)},
     }
-    return {key: tables.digest(root, spec) for key, spec in specs.items()}
 
 
 def _text(config: Config, summary: dict[str, Any], decoded: int | None, skipped: dict[str, str]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -53,6 +53,20 @@ def held_back(config: Config) -> Path | None:
     The interval takes rows as independent; where they come in groups (a writer's form) the truth is wider.
     Raises MismatchError where the blend does not hold exactly the labelled ids.
     """
+    if (result := held_back_score(config)) is None:
+        return None
+    write_json(config.run_dir / "held_back.json", result)
+    low, high = (float("nan") if bound is None else bound for bound in result["interval"])
+    mean, std, pooled = (_text(result[f"cv_{key}"]) for key in ("mean", "std", "pooled"))
+    print(
+        f"{config.metric}: CV {mean} ± {std} (OOF pooled {pooled}) | "
+        f"held back {_text(result['score'])} [{low:.3f}, {high:.3f}], n = {result['n']}"
+    )
+    return config.run_dir / "held_back.json"
+
+
+def held_back_score(config: Config) -> dict[str, Any] | None:
+    """Return what held_back.json says, None where no labels are kept aside; write nothing."""
     root = find_root(config.data.root)
     if config.data.solution is None or root is None or not (root / config.data.solution).is_file():
         return None
@@ -87,13 +101,7 @@ def held_back(config: Config) -> Path | None:
     cv = ensemble["variants"][ensemble["submitted"]]
     low, high = (bound if np.isfinite(bound) else None for bound in interval)
     result = {"metric": config.metric, "score": score if np.isfinite(score) else None, "interval": [low, high], "n": n}
-    result |= {f"cv_{key}": cv[key] for key in ("mean", "std", "pooled")}
-    write_json(config.run_dir / "held_back.json", result)
-    print(
-        f"{config.metric}: CV {_text(cv['mean'])} ± {_text(cv['std'])} (OOF pooled {_text(cv['pooled'])}) | "
-        f"held back {score:.4f} [{interval[0]:.3f}, {interval[1]:.3f}], n = {n}"
-    )
-    return config.run_dir / "held_back.json"
+    return result | {f"cv_{key}": cv[key] for key in ("mean", "std", "pooled")}
 
 
 def _text(score: float | None) -> str:

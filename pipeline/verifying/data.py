@@ -1,0 +1,78 @@
+"""Verify the fold table and the competition's data: tables by their hashes, every image by its content."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipeline.batches import fold_rows
+from pipeline.batches.inputs import Inputs
+from pipeline.checking import stage as check
+from pipeline.competition.data_root import find_root
+from pipeline.config.config import Config
+from pipeline.config.sections.section import Affects
+from pipeline.errors import Problem
+from pipeline.folds import fold_table
+from pipeline.verifying.reading_anew import Reader
+from pipeline.verifying.run_files import Run, as_stamped, plain
+
+
+def folds(run: Run, config: Config) -> None:
+    """Read the fold table, which compares it with its report's hashes."""
+    path = config.folds_path
+    if not path.is_file():
+        run.findings.not_there(path, "the fold table, without which scores cannot be computed again")
+        return
+    with run.findings.reading(path):
+        table = fold_table.read(config)
+        report = fold_table.read_report(config)
+        if report is None:
+            run.findings.not_there(path.with_suffix(".json"), "the fold table's hashes")
+        run.findings.ok(path, f"{len(table.ids):,} ids in {table.n} folds" + ("" if report is None else ", hashes"))
+        run.table = table
+
+
+def read(run: Run, config: Config) -> None:
+    """Read the competition's tables and every image anew; compare them with the fold table and the last check."""
+    root = find_root(config.data.root)
+    if root is None:
+        run.findings.not_there(config.data.root, "the competition's data")
+        return
+    run.reader = Reader()
+    run.inputs = inputs = Inputs(run.reader.open)
+    with run.findings.reading(root):
+        competition = inputs.competition(config)
+        run.findings.ok(root, f"{len(competition.ids):,} rows, {run.reader.count:,} image files read")
+        if run.table is not None:
+            with run.findings.reading(run.table.path):
+                fold_table.verify(run.table, competition)
+                run.findings.ok(run.table.path, "ids, labels and groups of the training table")
+        _checked(run, config, root)
+        return
+    run.inputs = None  # what is built on them would say the same again
+
+
+def _checked(run: Run, config: Config, root: Path) -> None:
+    """Compare tables and images with what the last check saw."""
+    stamp, path = run.stamp("check"), run.place("check.json")
+    if stamp is None or run.inputs is None:
+        return
+    asked, _ = as_stamped(config, stamp, Affects.ROWS | Affects.IMAGES | Affects.FOLDS | Affects.CHECK)
+    specs, problems = check.tables_of(asked), list[Problem]()
+    now = plain(check.table_hashes(asked))
+    for key in now:
+        if stamp.fields.get(key) != now[key]:
+            found = f"not as it was when {path} was made"
+            problems.append(Problem(str(root / str(specs[key])), found, remedy="restore it, or run: foldline check"))
+    if stamp.fields.get("images") != "not opened":
+        competition = run.inputs.competition(asked)
+        train = run.inputs.training_images(asked).digest(fold_rows.names(competition))
+        test = run.inputs.test_images(asked).digest(competition.test_image_ids)
+        if stamp.fields.get("images") != f"{train} {test}":
+            changed = run.reader.changed if run.reader is not None else []
+            for one in changed or [root / "images"]:
+                found = f"not as it was when {path} was made"
+                problems.append(Problem(str(one), found, remedy="restore it, or run: foldline check"))
+    for problem in problems:
+        run.findings.differs(problem.place, [problem])
+    if not problems:
+        run.findings.ok(path, "made from the tables and images that are there")

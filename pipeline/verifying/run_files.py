@@ -1,0 +1,149 @@
+"""Hold a run as it is verified: its config, its stamps, the fold table, and the competition's data read anew."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.config import fingerprints, run_configs
+from pipeline.config.config import Config
+from pipeline.config.fingerprints import Stamp
+from pipeline.config.keys import KEYS, affecting
+from pipeline.config.loading import load, parse
+from pipeline.config.sections.section import Affects
+from pipeline.config.trees import put
+from pipeline.errors import Problem
+from pipeline.verifying.findings import Findings
+
+if TYPE_CHECKING:
+    from pipeline.batches.inputs import Inputs
+    from pipeline.folds.fold_table import FoldTable
+    from pipeline.verifying.reading_anew import Reader
+
+WRITTEN = {  # stage -> what it must have written
+    "check": ("check.json",),
+    "score": ("scores.json", "oof.csv", "test.csv"),
+    "ensemble": ("ensemble.json", "weights.json", "blend.csv", "blend_oof.csv", "submission.csv")
+    + tuple(f"submissions/{name}{smoothed}.csv" for name in ("plain", "tta") for smoothed in ("", "_smoothed")),
+    "report": ("report.html",),
+    "config": (run_configs.TRAINED,),
+}
+
+
+@dataclass
+class Run:
+    """Hold what is known of a run's folder; None for what is not there or cannot be read."""
+
+    folder: Path
+    findings: Findings
+    settings: tuple[str, ...] = ()
+    config: Config | None = None  # as it was last predicted with
+    trained: Config | None = None
+    stamps: dict[str, Stamp] | None = None
+    table: FoldTable | None = None
+    inputs: Inputs | None = None  # where the competition's data are there
+    reader: Reader | None = None
+
+    def place(self, name: str) -> Path:
+        """Return a file of the run."""
+        return self.folder / name
+
+    def stamp(self, stage: str) -> Stamp | None:
+        """Return a stage's stamp, None where there is none or it is damaged."""
+        return (self.stamps or {}).get(stage)
+
+    def is_blend(self) -> bool:
+        """Tell whether the folder holds no fold, only what was blended of others."""
+        return not any(self.folder.glob("fold*"))
+
+
+def read_config(run: Run) -> None:
+    """Read what the run was trained with, and what it was predicted with; the folder is wherever it lies now."""
+    for path in run_configs.files(run.folder):
+        with run.findings.reading(path):
+            load([path] if path.name == run_configs.TRAINED else run_configs.files(run.folder), run.settings)
+            run.findings.ok(path)
+    with run.findings.reading(run.place(run_configs.TRAINED)):
+        here = {"runs_dir": str(run.folder.parent), "run": run.folder.name}
+        run.trained = load([run.place(run_configs.TRAINED)], run.settings).model_copy(update=here)
+        run.config = run_configs.of_run(run.folder, run.settings).model_copy(update=here)
+
+
+def read_stamps(run: Run) -> None:
+    """Read every stamp, and compare the files that its stage wrote with the hashes in it."""
+    found: dict[str, Stamp] = {}
+    for path in sorted((run.folder / "stamps").glob("*.json")):
+        with run.findings.reading(path):
+            if (one := fingerprints.read_stamp(run.folder, path.stem)) is not None:
+                found[path.stem] = one
+    run.stamps = found
+    hashed = any(one.written for one in found.values())
+    for stage, names in WRITTEN.items():
+        there = [name for name in names if run.place(name).is_file()]
+        path = fingerprints.stamp_path(run.folder, stage)
+        if stage not in found and there and not path.is_file():
+            if hashed or stage != "config":
+                text = f"missing, though {there[0]} is there"
+                run.findings.differs(path, [Problem(str(path), text, remedy=_remedy(stage))])
+    for stage, one in found.items():
+        path = fingerprints.stamp_path(run.folder, stage)
+        lacks = [name for name in WRITTEN.get(stage, ()) if name not in one.written]
+        if not one.written and lacks:
+            run.findings.not_there(path, f"no hash of {lacks[0]}, as runs of earlier versions have none")
+            continue
+        problems = [
+            Problem(problem.place, problem.found, remedy=_remedy(stage))
+            for problem in fingerprints.altered(run.folder, stage, one)
+        ]
+        problems += [Problem(str(path), f"has no hash of {name}", remedy=_remedy(stage)) for name in lacks]
+        wrong = {problem.place: problem for problem in problems}
+        for name in one.written:
+            place = str(run.place(name))
+            run.findings.judge(place, [wrong.pop(place)] if place in wrong else [], f"as {stage} wrote it")
+        for place, problem in wrong.items():
+            run.findings.differs(place, [problem])
+
+
+def _remedy(stage: str) -> str:
+    """Return how to make a stage's files anew."""
+    if stage == "config":
+        return "restore it, or run: foldline train"
+    if stage.startswith("train-fold"):
+        return f"restore it, or run: foldline train --fold {stage.removeprefix('train-fold')} --force"
+    return f"run again: foldline {stage}"
+
+
+def as_stamped(config: Config, stamp: Stamp | None, results: Affects) -> tuple[Config, list[str]]:
+    """Return the config with the settings that a stage was done with, and a line for each that is another.
+
+    `score` and `ensemble` may have been asked for other settings than those of config.yaml; their stamps say which.
+    """
+    if stamp is None:
+        return config, []
+    tree, changes = config.model_dump(mode="json"), list[str]()
+    for name in affecting(results):
+        own, now = _of(name, stamp.fields), _of(name, fingerprints.fields(config, [name]))
+        if own == now:
+            continue
+        if own or KEYS[name].later:
+            value: Any = own[name] if name in own else {key.removeprefix(f"{name}."): one for key, one in own.items()}
+            put(tree, name, value if own else KEYS[name].default)
+            changes.append(f"{name}={value if own else KEYS[name].default}")
+    return (parse(tree, "stamps") if changes else config), changes
+
+
+def _of(name: str, fields: fingerprints.Fields) -> fingerprints.Fields:
+    return {key: value for key, value in fields.items() if key == name or key.startswith(f"{name}.")}
+
+
+def is_key(name: str) -> bool:
+    """Tell whether a stamp's field is a key of the config, or one inside it."""
+    return name in KEYS or any(name.startswith(f"{key}.") for key in KEYS)
+
+
+def plain(fields: fingerprints.Fields) -> fingerprints.Fields:
+    """Return fields as a stamp gives them back."""
+    made: fingerprints.Fields = json.loads(json.dumps(fields))
+    return made

@@ -1,0 +1,52 @@
+"""Verify a run: hash its files, compute what follows from them again, and say VERIFIED, or what does not match."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipeline.errors import MismatchError
+from pipeline.prediction.oof import find_run
+from pipeline.verifying import data, recomputed, run_files
+from pipeline.verifying.findings import Findings
+from pipeline.verifying.run_files import Run
+
+
+def run(name: str, runs_dir: Path, settings: Sequence[str] = (), *, with_data: bool = True) -> None:
+    """Print a line for each thing that was verified, and VERIFIED where nothing differs.
+
+    What is not there cannot be verified and is named behind VERIFIED: the competition's data, the fold table or
+    members of a run that was copied, hashes of a run of an earlier version. `settings` say where these are now.
+    Nothing is written. Raises MismatchError with all that does not match.
+    """
+    begin, findings = time.perf_counter(), Findings()
+    folder = find_run(name, runs_dir, "verify")
+    _verify(folder, findings, settings, with_data)
+    seconds = time.perf_counter() - begin
+    print(f"{findings.verified} verified in {seconds:.1f} s, {len(findings.problems)} do not match")
+    if findings.problems:
+        raise MismatchError(*findings.problems)
+    but = f" but for {'; '.join(findings.absent)}" if findings.absent else ""
+    print(f"VERIFIED{but}")
+
+
+def _verify(folder: Path, findings: Findings, settings: Sequence[str], with_data: bool) -> None:
+    one = Run(folder, findings, tuple(settings))
+    run_files.read_config(one)
+    run_files.read_stamps(one)
+    if (config := one.config) is None:
+        findings.not_there(folder, "what its config says")
+        return
+    data.folds(one, config)
+    if with_data:
+        data.read(one, config)
+    else:
+        findings.not_there(config.data.root, "left out by --no-data")
+    if (table := one.table) is None:
+        return
+    if not one.is_blend():
+        from pipeline.verifying import fold_files  # it imports torch
+
+        fold_files.verify(one, config, table)
+    recomputed.verify(one, config, table)
