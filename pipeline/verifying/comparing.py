@@ -65,10 +65,8 @@ def _cells(found: list[list[str]], wanted: list[list[str]]) -> Iterator[Differen
         return
     if len(found) != len(wanted):
         rows, expected = ({row[0] if row else "" for row in one[1:]} for one in (found, wanted))
-        yield (
-            f"{len(found) - 1:,} rows",
-            *(some(sorted(one)) or "the same ids" for one in (rows - expected, expected - rows)),
-        )
+        more, less = (some(sorted(one)) or "no other rows" for one in (rows - expected, expected - rows))
+        yield f"the table of {len(found) - 1:,} rows", more, f"{less} of {len(wanted) - 1:,}"
         return
     if sorted(found) == sorted(wanted):
         yield "the table", "its rows in another order", "that of what it is made from"

@@ -25,8 +25,10 @@ if TYPE_CHECKING:
 WRITTEN = {  # stage -> what it must have written
     "check": ("check.json",),
     "score": ("scores.json", "oof.csv", "test.csv"),
-    "ensemble": ("ensemble.json", "weights.json", "blend.csv", "blend_oof.csv", "submission.csv")
-    + tuple(f"submissions/{name}{smoothed}.csv" for name in ("plain", "tta") for smoothed in ("", "_smoothed")),
+    "ensemble": (
+        *("ensemble.json", "weights.json", "blend.csv", "blend_oof.csv", "submission.csv"),
+        *(f"submissions/{name}.csv" for name in ("plain", "tta", "plain_smoothed", "tta_smoothed")),
+    ),
     "report": ("report.html",),
     "config": (run_configs.TRAINED,),
 }
@@ -83,10 +85,9 @@ def read_stamps(run: Run) -> None:
     for stage, names in WRITTEN.items():
         there = [name for name in names if run.place(name).is_file()]
         path = fingerprints.stamp_path(run.folder, stage)
-        if stage not in found and there and not path.is_file():
-            if hashed or stage != "config":
-                text = f"missing, though {there[0]} is there"
-                run.findings.differs(path, [Problem(str(path), text, remedy=_remedy(stage))])
+        if stage not in found and there and not path.is_file() and (hashed or stage != "config"):
+            text = f"missing, though {there[0]} is there"
+            run.findings.differs(path, [Problem(str(path), text, remedy=_remedy(stage))])
     for stage, one in found.items():
         path = fingerprints.stamp_path(run.folder, stage)
         lacks = [name for name in WRITTEN.get(stage, ()) if name not in one.written]

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.errors import MismatchError
+from pipeline.errors import InputError, MismatchError, Problem
 from pipeline.prediction.oof import find_run
 from pipeline.verifying import data, recomputed, run_files
 from pipeline.verifying.findings import Findings
@@ -22,6 +22,8 @@ def run(name: str, runs_dir: Path, settings: Sequence[str] = (), *, with_data: b
     """
     begin, findings = time.perf_counter(), Findings()
     folder = find_run(name, runs_dir, "verify")
+    if not any(folder.glob(pattern) for pattern in ("fold*/*", "stamps/*.json", "scores.json", "ensemble.json")):
+        raise InputError(Problem(f"verify {name}", f"{folder} holds nothing of a run", "a run's folder"))
     _verify(folder, findings, settings, with_data)
     seconds = time.perf_counter() - begin
     print(f"{findings.verified} verified in {seconds:.1f} s, {len(findings.problems)} do not match")
