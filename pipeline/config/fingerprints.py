@@ -19,6 +19,7 @@ from pipeline.files.atomic import read_json, write_json
 ENGINE_VERSION = 1
 Fields = dict[str, Any]  # dotted config key or file -> plain value or hash
 DIGEST = "sha256"  # of all else in a stamp
+SETTINGS = "config"  # the stamp of what is no stage's result, see `record`
 RESERVED = ("written", "under", DIGEST)  # in a stamp; no field is called so
 
 
@@ -132,13 +133,32 @@ def stamp(
     if taken := {*found} & {*RESERVED}:
         raise ValueError(f"no field may be called {', '.join(taken)}")
     hashes = {_name(run_dir, path): checksums.file_hash(path) for path in written}
-    tree = _plain({**found, "written": hashes, "under": dict(under or {})})
-    write_json(stamp_path(run_dir, stage), {**tree, DIGEST: checksums.digest(tree)})
+    _write(run_dir, stage, {**found, "written": hashes, "under": dict(under or {})})
+
+
+def record(run_dir: Path, written: Iterable[Path]) -> None:
+    """Keep the hashes of what says how a run was made: its config, its environment, the user's files.
+
+    Several stages write them: the hashes of files that are not among `written` stay as they are.
+    """
+    try:
+        old = read_stamp(run_dir, SETTINGS)
+    except MismatchError:
+        old = None
+    kept = {name: digest for name, digest in (old.written if old else {}).items() if (run_dir / name).is_file()}
+    now = {_name(run_dir, path): checksums.file_hash(path) for path in written if path.is_file()}
+    if old is None or old.written != kept | now:
+        _write(run_dir, SETTINGS, {"written": kept | now})
 
 
 def stamp_path(run_dir: Path, stage: str) -> Path:
     """Return where a stage's stamp lies."""
     return run_dir / "stamps" / f"{stage}.json"
+
+
+def _write(run_dir: Path, stage: str, content: Mapping[str, Any]) -> None:
+    tree = _plain(content)
+    write_json(stamp_path(run_dir, stage), {**tree, DIGEST: checksums.digest(tree)})
 
 
 def _damaged(path: Path, found: str) -> MismatchError:

@@ -34,8 +34,8 @@ def files(found: Mapping[str, Any]) -> dict[str, list[Path]]:
     return {section: held for section, held in named.items() if held}
 
 
-def keep(config: Config, trained: bool) -> None:
-    """Copy the user's files that a config names into the run's folder, as they are now.
+def keep(config: Config, trained: bool) -> list[Path]:
+    """Copy the user's files that a config names into the run's folder, as they are now; return the copies.
 
     After training (`trained`) those that weights depend on stay as they were then.
     """
@@ -43,9 +43,12 @@ def keep(config: Config, trained: bool) -> None:
     fixed = {name for name in plugins() if KEYS[name].affects & Affects.TRAINING} if trained else set()
     named = [files({name: at(tree, name) for name in names}) for names in (fixed, plugins())]
     kept, found = ({file for held in sections.values() for file in held} for sections in named)
+    copies = []
     for file in found - kept:
         if file.is_file() and file.parent != config.run_dir / FOLDER:
             write_text(config.run_dir / FOLDER / file.name, file.read_text(encoding="utf-8"))
+            copies.append(config.run_dir / FOLDER / file.name)
+    return copies
 
 
 def found_again(tree: dict[str, Any], folder: Path, always: bool = False) -> None:

@@ -68,7 +68,8 @@ def run(
         if processes.is_main():
             for note in run_configs.keep_predicted(config):
                 print(f"note: {note}", flush=True)
-            plugin_files.keep(config, trained=True)
+            copies = plugin_files.keep(config, trained=True)
+            fingerprints.record(config.run_dir, [config.run_dir / run_configs.PREDICTED, *copies])
         for base in (config.run_dir, config.run_dir / "last"):
             for fold in trained if "valid" in parts else []:
                 if (base / f"fold{fold}" / "model.safetensors").is_file():

@@ -70,10 +70,14 @@ def run(
             found = fields(config, table, *teachers.hashed(table, images))
             todo = _unfinished(config, wanted, found, force)
             write_text(config.run_dir / "config.yaml", dump(config))
+        copies: list[Path] = []
         if main and todo:
-            plugin_files.keep(config, trained=False)
+            copies = plugin_files.keep(config, trained=False)
             about = {"threads": threads, "processes": processes.count(), "setting": str(Setting.of(config))}
             write_json(config.run_dir / "env.json", devices.describe() | about)
+            copies.append(config.run_dir / "env.json")
+        if main:
+            fingerprints.record(config.run_dir, [config.run_dir / "config.yaml", *copies])
         todo = processes.agree(todo)
         if parallel > 1 and len(todo) > 1:
             train = config.train.model_copy(update={"threads": threads})
@@ -106,7 +110,17 @@ def _train(config: Config, number: int, data: Data, joined: Accelerator, watch: 
     fold = Fold.of(config, table, learnt.competition, learnt.images, number)
     meta = {"fold_hash": table.fold_hash, "folds": table.n, "task": config.data.task}
     history = fit(config, fold, augmentation.of(config), joined, meta, watch)
+    if processes.is_main():
+        _stamp_files(config.run_dir, number)
     history.say(f"  fold {number} done in {time.perf_counter() - begin:.0f} s")
+
+
+def _stamp_files(run_dir: Path, fold: int) -> None:
+    """Add the hashes of what a finished fold wrote to its stamp."""
+    stage, folders = f"train-fold{fold}", [run_dir / f"fold{fold}", run_dir / "last" / f"fold{fold}"]
+    files = [folder / name for folder in folders for name in ("model.safetensors", "epochs.csv", "batch.npz")]
+    if (old := fingerprints.read_stamp(run_dir, stage)) is not None:
+        fingerprints.stamp(run_dir, stage, old.fields, [path for path in files if path.is_file()], old.under)
 
 
 def _train_in_its_own_process(config: Config, fold: int, stop: parallel_folds.Stop) -> None:

@@ -30,7 +30,7 @@ WRITTEN = {  # stage -> what it must have written
         *(f"submissions/{name}.csv" for name in ("plain", "tta", "plain_smoothed", "tta_smoothed")),
     ),
     "report": ("report.html",),
-    "config": (run_configs.TRAINED,),
+    fingerprints.SETTINGS: (run_configs.TRAINED,),
 }
 
 
@@ -85,15 +85,15 @@ def read_stamps(run: Run) -> None:
     for stage, names in WRITTEN.items():
         there = [name for name in names if run.place(name).is_file()]
         path = fingerprints.stamp_path(run.folder, stage)
-        if stage not in found and there and not path.is_file() and (hashed or stage != "config"):
+        if stage not in found and there and not path.is_file() and (hashed or stage != fingerprints.SETTINGS):
             text = f"missing, though {there[0]} is there"
             run.findings.differs(path, [Problem(str(path), text, remedy=_remedy(stage))])
     for stage, one in found.items():
         path = fingerprints.stamp_path(run.folder, stage)
         lacks = [name for name in WRITTEN.get(stage, ()) if name not in one.written]
-        if not one.written and lacks:
-            run.findings.not_there(path, f"no hash of {lacks[0]}, as runs of earlier versions have none")
-            continue
+        if (lacks or stage.startswith("train-fold")) and (not one.written or stage == fingerprints.SETTINGS):
+            run.findings.not_there(path, "hashes of what it wrote, as in runs of earlier versions")
+            lacks = []
         problems = [
             Problem(problem.place, problem.found, remedy=_remedy(stage))
             for problem in fingerprints.altered(run.folder, stage, one)
@@ -109,7 +109,7 @@ def read_stamps(run: Run) -> None:
 
 def _remedy(stage: str) -> str:
     """Return how to make a stage's files anew."""
-    if stage == "config":
+    if stage == fingerprints.SETTINGS:
         return "restore it, or run: foldline train"
     if stage.startswith("train-fold"):
         return f"restore it, or run: foldline train --fold {stage.removeprefix('train-fold')} --force"
