@@ -37,11 +37,11 @@ def read(run: Run, config: Config) -> None:
     if root is None:
         run.findings.not_there(config.data.root, "the competition's data")
         return
-    run.reader = Reader()
-    run.inputs = inputs = Inputs(run.reader.open)
+    reader = run.reader = run.reader or Reader()
+    inputs = run.inputs = run.inputs or Inputs(reader.open)
     with run.findings.reading(root):
         competition = inputs.competition(config)
-        run.findings.ok(root, f"{len(competition.ids):,} rows, {run.reader.count:,} image files read")
+        run.findings.ok(root, f"{len(competition.ids):,} rows, {reader.count:,} images read")
         if run.table is not None:
             with run.findings.reading(run.table.path):
                 fold_table.verify(run.table, competition)

@@ -8,6 +8,7 @@ from typing import Any
 
 from pipeline.blending import composite, members
 from pipeline.blending import stage as ensemble
+from pipeline.blending.member import is_run
 from pipeline.competition.sample_submission import read_sample
 from pipeline.config import fingerprints
 from pipeline.config.config import Config
@@ -25,16 +26,18 @@ from pipeline.verifying.run_files import Run, as_stamped, is_key, plain
 RESCORE, REBLEND, REDRAW = (f"run again: foldline {stage}" for stage in ("score", "ensemble", "report"))
 
 
-def verify(run: Run, config: Config, table: FoldTable) -> None:
-    """Verify all that follows from the prediction files."""
+def verify(run: Run, config: Config, table: FoldTable) -> list[Path]:
+    """Verify all that follows from the prediction files; return the folders of the runs that were blended."""
+    blended: list[Path] = []
     if run.place("scores.json").is_file() or run.stamp("score"):
         _scores(run, config, table)
     if run.place("ensemble.json").is_file() or run.stamp("ensemble"):
-        _blend(run, config, table)
+        blended = _blend(run, config, table)
     if run.place("held_back.json").is_file():
         _held_back(run, config)
     if run.stamp("report"):
         _report(run, config)
+    return blended
 
 
 def _scores(run: Run, config: Config, table: FoldTable) -> None:
@@ -52,25 +55,29 @@ def _scores(run: Run, config: Config, table: FoldTable) -> None:
         _json(run, "scores.json", found, RESCORE, changes)
 
 
-def _blend(run: Run, config: Config, table: FoldTable) -> None:
+def _blend(run: Run, config: Config, table: FoldTable) -> list[Path]:
+    """Blend again; return the members' folders that are runs."""
+    found: list[Path] = []
     path, stamp = run.place("ensemble.json"), run.stamp("ensemble")
     with run.findings.reading(path):
         asked, changes = as_stamped(config, stamp, Affects.SUBMISSION)
         try:
-            members.folders(asked), composite.folders(asked)
+            every = [members.folders(asked), *composite.folders(asked).values()]
         except InputError as error:
             run.findings.not_there(path, f"its members: {error.problems[0]}")
-            return
+            return found
+        found += [folder for several in every for folder in several.values() if is_run(folder)]
         if asked.data.sample_submission is not None and run.inputs is None:
             run.findings.not_there(path, "the sample submission, which a blend needs")
-            return
+            return found
         sample = read_sample(asked)
         if stamp is not None:
             _inputs(run, path, stamp.fields, ensemble.fields(asked, table, sample), REBLEND)
         tables, texts = ensemble.compute(asked, table, sample)
         _tables(run, tables, REBLEND)
-        for name, found in texts.items():
-            _json(run, name, found, REBLEND, changes)
+        for name, made in texts.items():
+            _json(run, name, made, REBLEND, changes)
+    return found
 
 
 def _tables(run: Run, tables: Mapping[str, Any], remedy: str) -> None:

@@ -24,7 +24,7 @@ def run(name: str, runs_dir: Path, settings: Sequence[str] = (), *, with_data: b
     folder = find_run(name, runs_dir, "verify")
     if not any(folder.glob(pattern) for pattern in ("fold*/*", "stamps/*.json", "scores.json", "ensemble.json")):
         raise InputError(Problem(f"verify {name}", f"{folder} holds nothing of a run", "a run's folder"))
-    _verify(folder, findings, settings, with_data)
+    _verify(Run(folder, findings, tuple(settings)), with_data, set())
     seconds = time.perf_counter() - begin
     print(f"{findings.verified} verified in {seconds:.1f} s, {len(findings.problems)} do not match")
     if findings.problems:
@@ -33,22 +33,26 @@ def run(name: str, runs_dir: Path, settings: Sequence[str] = (), *, with_data: b
     print(f"VERIFIED{but}")
 
 
-def _verify(folder: Path, findings: Findings, settings: Sequence[str], with_data: bool) -> None:
-    one = Run(folder, findings, tuple(settings))
+def _verify(one: Run, with_data: bool, seen: set[Path]) -> None:
+    """Verify a run, then those that its blend is made of."""
+    seen.add(one.folder.resolve())
     run_files.read_config(one)
     run_files.read_stamps(one)
     if (config := one.config) is None:
-        findings.not_there(folder, "what its config says")
+        one.findings.not_there(one.folder, "what its config says")
         return
     data.folds(one, config)
     if with_data:
         data.read(one, config)
     else:
-        findings.not_there(config.data.root, "left out by --no-data")
+        one.findings.not_there(config.data.root, "left out by --no-data")
+        one.inputs = None
     if (table := one.table) is None:
         return
     if not one.is_blend():
         from pipeline.verifying import fold_files  # it imports torch
 
         fold_files.verify(one, config, table)
-    recomputed.verify(one, config, table)
+    for folder in recomputed.verify(one, config, table):
+        if folder.resolve() not in seen:
+            _verify(Run(folder, one.findings, one.settings, reader=one.reader, inputs=one.inputs), with_data, seen)
