@@ -65,6 +65,7 @@ def run(config: Config) -> Path:
         fingerprints.stamp(folder, "ensemble", found, [folder / name for name in (*texts, *tables)])
     if not any(folder.glob("fold*")):  # only a blend; beside trained folds it says how they were trained
         write_text(folder / "config.yaml", dump(config))
+        fingerprints.record(folder, [folder / "config.yaml"])
     print("\n".join(summary(read_json(folder / "ensemble.json"), folder / "submission.csv")))
     return folder / "submission.csv"
 

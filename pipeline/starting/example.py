@@ -73,7 +73,12 @@ def held_back_score(config: Config) -> dict[str, Any] | None:
     path, source = config.run_dir / "blend.csv", root / config.data.solution
     if not path.is_file():
         raise MismatchError(Problem(str(path), "missing", remedy="make it with: foldline ensemble"))
-    blend, solution = read_text_table(path), read_text_table(source)
+    try:
+        blend = read_text_table(path)
+    except ValueError as error:
+        found = f"not readable as CSV ({error})"
+        raise MismatchError(Problem(str(path), found, remedy="run: foldline ensemble")) from None
+    solution = read_text_table(source)
     classes = [str(column) for column in blend.columns[1:]]
     if prediction_tables.is_short(classes):
         print(f"{path}: holds only the first classes of a row; nothing held back is scored")

@@ -63,11 +63,11 @@ def _checked(run: Run, config: Config, root: Path) -> None:
         if stamp.fields.get(key) != now[key]:
             found = f"not as it was when {path} was made"
             problems.append(Problem(str(root / str(specs[key])), found, remedy="restore it, or run: foldline check"))
-    if stamp.fields.get("images") != "not opened":
+    if " " in str(seen := stamp.fields.get("images", "")) and seen != "not opened":  # earlier versions kept no digests
         competition = run.inputs.competition(asked)
         train = run.inputs.training_images(asked).digest(fold_rows.names(competition))
         test = run.inputs.test_images(asked).digest(competition.test_image_ids)
-        if stamp.fields.get("images") != f"{train} {test}":
+        if seen != f"{train} {test}":
             changed = run.reader.changed if run.reader is not None else []
             for one in changed or [root / "images"]:
                 found = f"not as it was when {path} was made"

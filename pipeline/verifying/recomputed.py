@@ -72,11 +72,11 @@ def _blend(run: Run, config: Config, table: FoldTable) -> list[Path]:
             return found
         sample = read_sample(asked)
         if stamp is not None:
-            _inputs(run, path, stamp.fields, ensemble.fields(asked, table, sample), REBLEND)
+            _inputs(run, path, stamp.fields, _named(run, ensemble.fields(asked, table, sample)), REBLEND)
         tables, texts = ensemble.compute(asked, table, sample)
         _tables(run, tables, REBLEND)
         for name, made in texts.items():
-            _json(run, name, made, REBLEND, changes)
+            _json(run, name, _named(run, made), REBLEND, changes)
     return found
 
 
@@ -119,6 +119,20 @@ def _inputs(run: Run, path: Path, old: fingerprints.Fields, new: fingerprints.Fi
         run.findings.ok(path, "made from the files that are there")
 
 
+def _named(run: Run, tree: Any) -> Any:
+    """Return what a blend says of its members with the run's own name, where its folder is called otherwise now."""
+    now, own = run.folder.name, run.called
+    if now == own:
+        return tree
+    if isinstance(tree, dict):
+        return {_named(run, key): _named(run, value) for key, value in tree.items()}
+    if isinstance(tree, list):
+        return [_named(run, value) for value in tree]
+    if isinstance(tree, str) and (tree == now or tree.startswith((f"{now}/", f"{now}: "))):
+        return own + tree[len(now) :]
+    return tree
+
+
 def _called(key: str) -> str:
     """Return what a stamp calls a file, whatever the folders it lay in: the report's names begin with them."""
     if not key.startswith("file "):
@@ -145,11 +159,12 @@ def _held_back(run: Run, config: Config) -> None:
     """Score the held-back labels again."""
     path = run.place("held_back.json")
     with run.findings.reading(path):
-        found = example.held_back_score(config) if run.inputs is not None else None
+        asked, _ = as_stamped(config, run.stamp("ensemble"), Affects.SUBMISSION)
+        found = example.held_back_score(asked) if run.inputs is not None else None
         if found is None:
             run.findings.not_there(path, "the held-back labels")
             return
-        _json(run, path.name, found, REDRAW)
+        _json(run, path.name, found, "run again: foldline run")
 
 
 def _report(run: Run, config: Config) -> None:

@@ -41,6 +41,7 @@ class Run:
     folder: Path
     findings: Findings
     settings: tuple[str, ...] = ()
+    called: str = ""  # the run's own name, whatever its folder is called now
     config: Config | None = None  # as it was last predicted with
     trained: Config | None = None
     stamps: dict[str, Stamp] | None = None
@@ -69,7 +70,8 @@ def read_config(run: Run) -> None:
             run.findings.ok(path)
     with run.findings.reading(run.place(run_configs.TRAINED)):
         here = {"runs_dir": str(run.folder.parent), "run": run.folder.name}
-        run.trained = load([run.place(run_configs.TRAINED)], run.settings).model_copy(update=here)
+        trained = load([run.place(run_configs.TRAINED)], run.settings)
+        run.called, run.trained = trained.run_dir.name, trained.model_copy(update=here)
         run.config = run_configs.of_run(run.folder, run.settings).model_copy(update=here)
 
 

@@ -12,6 +12,8 @@ from pipeline.verifying import data, recomputed, run_files
 from pipeline.verifying.findings import Findings
 from pipeline.verifying.run_files import Run
 
+SIGNS = ("fold*/*", "stamps/*.json", "scores.json", "ensemble.json")  # of a run's folder
+
 
 def run(name: str, runs_dir: Path, settings: Sequence[str] = (), *, with_data: bool = True) -> None:
     """Print a line for each thing that was verified, and VERIFIED where nothing differs.
@@ -22,7 +24,7 @@ def run(name: str, runs_dir: Path, settings: Sequence[str] = (), *, with_data: b
     """
     begin, findings = time.perf_counter(), Findings()
     folder = find_run(name, runs_dir, "verify")
-    if not any(folder.glob(pattern) for pattern in ("fold*/*", "stamps/*.json", "scores.json", "ensemble.json")):
+    if not any(path for pattern in SIGNS for path in folder.glob(pattern)):
         raise InputError(Problem(f"verify {name}", f"{folder} holds nothing of a run", "a run's folder"))
     _verify(Run(folder, findings, tuple(settings)), with_data, set())
     seconds = time.perf_counter() - begin
