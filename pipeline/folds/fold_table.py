@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.errors import MismatchError, Problem
+from pipeline.files import checksums
 from pipeline.files.atomic import read_json, write_json
 from pipeline.files.tables import read_text_table, texts, write_table
 from pipeline.methods.arrays import Array
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from pipeline.competition.competition import Competition
     from pipeline.config.config import Config
 
+DIGEST = "sha256"  # of all else in the report
 REMEDY = "remake them with: foldline folds --force"
 
 
@@ -110,7 +112,7 @@ def read(config: Config) -> FoldTable:
         cells = read_text_table(path)
         with path.open(encoding="utf-8-sig", newline="") as stream:
             names = next(csv.reader(stream))  # pandas renames a target that is called group
-    except ValueError as error:
+    except (ValueError, csv.Error) as error:
         raise MismatchError(_problem(path, f"not readable as CSV ({' '.join(str(error).split())})")) from None
     if names[:2] != ["id", "group"] or len(names) < 4 or names[-1] != "fold":
         raise MismatchError(_problem(path, f"found the columns {', '.join(names)}", "id, group, target…, fold"))
@@ -136,21 +138,32 @@ def read(config: Config) -> FoldTable:
     report, made = read_report(config), scheme(config)
     forward = "time" in (made, config.folds.scheme if made == "given" else made)
     table = FoldTable(ids, groups, cells.iloc[:, 2:-1].set_axis(names[2:-1], axis=1), fold_N, path, forward)
-    if report is not None and report.get("fold_hash") != table.fold_hash:
-        ours, theirs = table.fold_hash[:12], str(report.get("fold_hash"))[:12]
-        found = f"fold hash {ours}, but {path.with_suffix('.json')} says {theirs}: one of them was changed"
-        raise MismatchError(Problem(str(path), found, remedy=f"restore it, or {REMEDY}"))
+    if report is not None:
+        hashes = {"fold hash": (table.fold_hash, report.get("fold_hash"))}
+        if "table_hash" in report:  # of ids, targets and groups
+            hashes["table hash"] = table.table_hash, report["table_hash"]
+        for what, (ours, theirs) in hashes.items():
+            if ours != theirs:
+                said = f"{path.with_suffix('.json')} says {str(theirs)[:12]}: one of them was changed"
+                found = f"{what} {ours[:12]}, but {said}"
+                raise MismatchError(Problem(str(path), found, remedy=f"restore it, or {REMEDY}"))
     return table
 
 
 def read_report(config: Config) -> dict[str, Any] | None:
-    """Return what `folds/NAME.json` says, or None where there is none, as with a teammate's bare CSV."""
+    """Return what `folds/NAME.json` says, or None where there is none, as with a teammate's bare CSV.
+
+    Raises MismatchError where it is damaged; those of earlier versions have no checksum of their own.
+    """
     path = config.folds_path.with_suffix(".json")
     if not path.is_file():
         return None
     report = read_json(path)
     if not isinstance(report, dict):
         raise MismatchError(_problem(path, f"found {type(report).__name__}", "keys and values"))
+    digest = report.pop(DIGEST, None)
+    if digest is not None and digest != checksums.digest(report):
+        raise MismatchError(Problem(str(path), "damaged (its SHA-256 differs)", remedy=f"restore it, or {REMEDY}"))
     return report
 
 
@@ -167,7 +180,7 @@ def write(config: Config, table: FoldTable, report: dict[str, Any]) -> Path:
     cells.insert(1, "group", table.groups, allow_duplicates=True)
     cells.insert(cells.shape[1], "fold", table.fold, allow_duplicates=True)
     write_table(path, cells)
-    write_json(path.with_suffix(".json"), report)
+    write_json(path.with_suffix(".json"), {**report, DIGEST: checksums.digest(report)})
     return path
 
 

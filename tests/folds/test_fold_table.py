@@ -69,7 +69,7 @@ def made(folder: Path, order: list[int] | None = None) -> FoldTable:
 
 def written(folder: Path) -> Path:
     table = made(folder)
-    return fold_table.write(config(folder), table, {"fold_hash": table.fold_hash})
+    return fold_table.write(config(folder), table, {"fold_hash": table.fold_hash, "table_hash": table.table_hash})
 
 
 def test_it_comes_back_as_it_was(tmp_path: Path) -> None:
@@ -156,6 +156,8 @@ def test_a_table_made_for_another_target_is_refused(tmp_path: Path) -> None:
         ("003,p,x,0", "003,p,x,zero", "1 ids \\(first '003'\\) without a fold number"),
         ("003,p,x,0", "003,p,x,-2", "without a fold number"),
         ("003,p,x,0\n", "", "fold hash .* one of them was changed"),
+        ("003,p,x,0", "003,p,y,0", "table hash .* one of them was changed"),
+        ("003,p,x,0\n01,p,y,0", "003,q2,x,0\n01,q2,y,0", "table hash .* one of them was changed"),
         ("id,group", "image,group", "expected id, group, target…, fold"),
     ],
 )
@@ -178,6 +180,18 @@ def test_a_report_that_is_no_object_is_refused(tmp_path: Path) -> None:
     written(tmp_path).with_suffix(".json").write_text(json.dumps([1]))
     with pytest.raises(MismatchError, match="found list, expected keys"):
         fold_table.read(config(tmp_path))
+
+
+def test_a_damaged_report_is_refused(tmp_path: Path) -> None:
+    """Whatever it says, not only the hashes: a scheme or a deviation with another digit is not what was made."""
+    path = written(tmp_path).with_suffix(".json")
+    text = path.read_text()
+    assert "sha256" not in (fold_table.read_report(config(tmp_path)) or {})
+    path.write_text(json.dumps({**json.loads(text), "seed": 43}))
+    with pytest.raises(MismatchError, match=r"tiny\.json: damaged \(its SHA-256 differs\); restore it, or remake"):
+        fold_table.read(config(tmp_path))
+    path.write_text(json.dumps({key: value for key, value in json.loads(text).items() if key != "sha256"}))
+    assert fold_table.read(config(tmp_path)).n == 2  # of an earlier version
 
 
 def test_verify_lists_everything_that_differs(tmp_path: Path) -> None:

@@ -1,0 +1,79 @@
+"""Tell by their stamps whether a run's folds were trained on this fold table, and all with the same settings."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipeline.config import fingerprints
+from pipeline.config.fingerprints import Fields
+from pipeline.errors import MismatchError, Problem, some
+from pipeline.folds.fold_table import FoldTable
+
+
+def other_tables(run_dir: Path, folds: Sequence[int], table: FoldTable) -> list[Problem]:
+    """Return a problem where folds were trained on other targets or groups than the fold table holds now.
+
+    Predictions say themselves on which folds they were made; a table that was edited together with its report is
+    told by this alone. A run that was copied without its stamps says nothing.
+    """
+    hashes = {fold: str(held.get("table_hash", table.table_hash)) for fold, held in _stamped(run_dir, folds)[0].items()}
+    if not (differ := [fold for fold, its in hashes.items() if its != table.table_hash]):
+        return []
+    found = f"{_were(differ)} trained on the table {hashes[differ[0]][:12]}, {table.path} is {table.table_hash[:12]}"
+    remedy = "its targets or groups were changed: restore them, or train again with: foldline train --force"
+    return [Problem(str(run_dir), found, remedy=remedy)]
+
+
+def mixed(run_dir: Path, folds: Sequence[int]) -> list[str]:
+    """Return a line where folds of one run were trained with different settings, and one per damaged stamp."""
+    held, damaged = _stamped(run_dir, folds)
+    if not held:
+        return damaged
+    first = next(iter(held.values()))
+    changes = {fold: fingerprints.differences(first, its) for fold, its in held.items()}
+    if differ := [fold for fold in held if changes[fold]]:
+        what = some([*dict.fromkeys(line for fold in differ for line in changes[fold])])
+        than = ", ".join(str(fold) for fold in held if fold not in differ)
+        damaged.append(f"mixed run: {_were(differ)} trained with other settings than {than}: {what}")
+    return damaged
+
+
+def apart(run_dir: Path, wanted: Sequence[int], count: int, found: Fields) -> Problem | None:
+    """Return why training these folds with these fields would mix a run, None where all its other folds have them."""
+    others = [fold for fold in range(count) if fold not in wanted and _begun(run_dir / f"fold{fold}")]
+    now = json.loads(json.dumps(found))
+    changes = {
+        fold: fingerprints.differences(its, now) for fold, its in _stamped(run_dir, others)[0].items() if its != now
+    }
+    if not changes:
+        return None
+    text = f"{_were([*changes])} trained with other settings than {', '.join(map(str, wanted))} would be"
+    remedy = "another `run` keeps them apart, --force makes this a mixed run:\n"
+    lines = dict.fromkeys(f"  {line}" for found_lines in changes.values() for line in found_lines)
+    return Problem(str(run_dir), text, remedy=remedy + "\n".join(lines))
+
+
+def _stamped(run_dir: Path, folds: Sequence[int]) -> tuple[dict[int, Fields], list[str]]:
+    """Return what the folds that have a stamp were trained from, and a line for each stamp that is damaged."""
+    held, damaged = dict[int, Fields](), list[str]()
+    for fold in folds:
+        try:
+            stamp = fingerprints.read_stamp(run_dir, f"train-fold{fold}")
+        except MismatchError as error:
+            one = error.problems[0]
+            damaged.append(f"{one.place}: {one.found}: how fold {fold} was trained is not known")
+            continue
+        if stamp is not None:
+            held[fold] = stamp.fields
+    return held, damaged
+
+
+def _begun(folder: Path) -> bool:
+    return (folder / "model.safetensors").exists() or (folder / "state").exists()
+
+
+def _were(folds: Sequence[int]) -> str:
+    """Return folds as the subject of a sentence."""
+    return f"fold {folds[0]} was" if len(folds) == 1 else f"folds {', '.join(map(str, folds))} were"
