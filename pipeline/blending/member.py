@@ -15,7 +15,7 @@ from pipeline.config.run_configs import of_run
 from pipeline.errors import InputError, MismatchError, Problem
 from pipeline.folds.fold_table import FoldTable
 from pipeline.methods.arrays import Array
-from pipeline.prediction import class_order
+from pipeline.prediction import class_order, trained_alike
 from pipeline.prediction.oof import RunPredictions, find_run, read_run
 from pipeline.scoring.evaluation import Evaluator
 
@@ -69,6 +69,8 @@ def run_member(name: str, folder: Path, config: Config, table: FoldTable, evalua
     classes = class_order.predicted(config, table)
     made = read_run(folder, table, classes=classes, composite=config.submission.composite)
     here = [config.run_dir, *(one.run_dir for one in config.per_seed)]
+    if folder in here and (problems := trained_alike.other_tables(folder, made.folds, table)):
+        raise MismatchError(*problems)
     theirs = config if folder in here else of_run(folder)
     if theirs.data.task != config.data.task:
         text, expected = f"a {theirs.data.task} run", f"{config.data.task} as in this config"
@@ -81,7 +83,7 @@ def run_member(name: str, folder: Path, config: Config, table: FoldTable, evalua
         taken = views.take(made.oof, theirs.tta, evaluator)
         if taken.kind == "auto":
             oof, test = oof | {"auto": made.oof(taken.views)}, test | {"auto": made.test(taken.views)}
-    notes = tuple(f"{name}: {note}" for note in made.notes)
+    notes = tuple(f"{name}: {note}" for note in (*made.notes, *trained_alike.mixed(folder, made.folds)))
     return Member(name, made.classes, made.ids, made.fold_N, made.test_ids, oof, test, each_view, taken, notes)
 
 

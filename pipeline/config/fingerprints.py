@@ -85,18 +85,16 @@ def state(run_dir: Path, stage: str, found: Fields, written: Sequence[Path] = ()
 
 def altered(run_dir: Path, stage: str, old: Stamp) -> list[Problem]:
     """Return a problem for each file that is not as the stage wrote it."""
+    texts = {"missing": f"is missing, {stage} wrote it"}
     problems = []
     for name, digest in old.written.items():
         try:
             now = checksums.file_hash(run_dir / name)
-        except OSError as error:
-            now = f"cannot be read: {error.strerror}"
+        except OSError:
+            now = "unreadable"
         if now != digest:
-            known = {"missing": f"is missing, {stage} wrote it"}.get(
-                now, f"is not as {stage} wrote it (SHA-256 differs)"
-            )
-            text = now if now.startswith("cannot") else known
-            problems.append(Problem(str(run_dir / name), text, remedy="made again"))
+            found = texts.get(now, f"is not as {stage} wrote it (SHA-256 differs)")
+            problems.append(Problem(str(run_dir / name), found, remedy="made again"))
     return problems
 
 
@@ -108,10 +106,7 @@ def read_stamp(run_dir: Path, stage: str) -> Stamp | None:
     path = stamp_path(run_dir, stage)
     if not path.is_file():
         return None
-    try:
-        tree = read_json(path)
-    except OSError as error:
-        raise _damaged(path, f"cannot be read: {error.strerror}") from None
+    tree = read_json(path)
     if not isinstance(tree, dict):
         raise _damaged(path, "damaged: holds no JSON object")
     digest = tree.pop(DIGEST, None)

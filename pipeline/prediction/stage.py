@@ -33,6 +33,7 @@ from pipeline.methods.arrays import Array
 from pipeline.models import network
 from pipeline.models.network import Setting
 from pipeline.models.outputs import pool
+from pipeline.prediction import trained_alike
 from pipeline.prediction.predictions import Predictions, load_kept
 from pipeline.prediction.predictor import Predictor
 from pipeline.prediction.topk_predictor import pool_tops, predict_tops
@@ -68,6 +69,8 @@ def run(
         if processes.is_main():
             for note in run_configs.keep_predicted(config):
                 print(f"note: {note}", flush=True)
+            for warning in trained_alike.mixed(config.run_dir, trained):
+                print(f"warning: {warning}", flush=True)
             copies = plugin_files.keep(config, trained=True)
             fingerprints.record(config.run_dir, [config.run_dir / run_configs.PREDICTED, *copies])
         for base in (config.run_dir, config.run_dir / "last"):

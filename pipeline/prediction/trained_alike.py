@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +19,7 @@ def other_tables(run_dir: Path, folds: Sequence[int], table: FoldTable) -> list[
     Predictions say themselves on which folds they were made; a table that was edited together with its report is
     told by this alone. A run that was copied without its stamps says nothing.
     """
-    hashes = {fold: str(held.get("table_hash", table.table_hash)) for fold, held in _stamped(run_dir, folds)[0].items()}
+    hashes = {fold: str(held.get("table_hash", table.table_hash)) for fold, held in _stamped(run_dir, folds).items()}
     if not (differ := [fold for fold, its in hashes.items() if its != table.table_hash]):
         return []
     found = f"{_were(differ)} trained on the table {hashes[differ[0]][:12]}, {table.path} is {table.table_hash[:12]}"
@@ -27,17 +28,16 @@ def other_tables(run_dir: Path, folds: Sequence[int], table: FoldTable) -> list[
 
 
 def mixed(run_dir: Path, folds: Sequence[int]) -> list[str]:
-    """Return a line where folds of one run were trained with different settings, and one per damaged stamp."""
-    held, damaged = _stamped(run_dir, folds)
+    """Return a line where folds of one run were trained with different settings."""
+    held = _stamped(run_dir, folds)
     if not held:
-        return damaged
-    first = next(iter(held.values()))
-    changes = {fold: fingerprints.differences(first, its) for fold, its in held.items()}
-    if differ := [fold for fold in held if changes[fold]]:
-        what = some([*dict.fromkeys(line for fold in differ for line in changes[fold])])
-        than = ", ".join(str(fold) for fold in held if fold not in differ)
-        damaged.append(f"mixed run: {_were(differ)} trained with other settings than {than}: {what}")
-    return damaged
+        return []
+    changes = {fold: fingerprints.differences(next(iter(held.values())), its) for fold, its in held.items()}
+    if not (differ := [fold for fold in held if changes[fold]]):
+        return []
+    what = some([*dict.fromkeys(line for fold in differ for line in changes[fold])])
+    than = ", ".join(str(fold) for fold in held if fold not in differ)
+    return [f"mixed run: {_were(differ)} trained with other settings than {than}: {what}"]
 
 
 def apart(run_dir: Path, wanted: Sequence[int], count: int, found: Fields) -> Problem | None:
@@ -45,7 +45,7 @@ def apart(run_dir: Path, wanted: Sequence[int], count: int, found: Fields) -> Pr
     others = [fold for fold in range(count) if fold not in wanted and _begun(run_dir / f"fold{fold}")]
     now = json.loads(json.dumps(found))
     changes = {
-        fold: fingerprints.differences(its, now) for fold, its in _stamped(run_dir, others)[0].items() if its != now
+        fold: fingerprints.differences(its, now) for fold, its in _stamped(run_dir, others).items() if its != now
     }
     if not changes:
         return None
@@ -55,19 +55,14 @@ def apart(run_dir: Path, wanted: Sequence[int], count: int, found: Fields) -> Pr
     return Problem(str(run_dir), text, remedy=remedy + "\n".join(lines))
 
 
-def _stamped(run_dir: Path, folds: Sequence[int]) -> tuple[dict[int, Fields], list[str]]:
-    """Return what the folds that have a stamp were trained from, and a line for each stamp that is damaged."""
-    held, damaged = dict[int, Fields](), list[str]()
+def _stamped(run_dir: Path, folds: Sequence[int]) -> dict[int, Fields]:
+    """Return what the folds that have a stamp were trained from; a damaged one says nothing here, see `train`."""
+    held = dict[int, Fields]()
     for fold in folds:
-        try:
-            stamp = fingerprints.read_stamp(run_dir, f"train-fold{fold}")
-        except MismatchError as error:
-            one = error.problems[0]
-            damaged.append(f"{one.place}: {one.found}: how fold {fold} was trained is not known")
-            continue
-        if stamp is not None:
-            held[fold] = stamp.fields
-    return held, damaged
+        with contextlib.suppress(MismatchError):
+            if (stamp := fingerprints.read_stamp(run_dir, f"train-fold{fold}")) is not None:
+                held[fold] = stamp.fields
+    return held
 
 
 def _begun(folder: Path) -> bool:

@@ -15,6 +15,7 @@ from pipeline.config.config import Config
 from pipeline.config.keys import affecting
 from pipeline.config.rules import topk_rules
 from pipeline.config.sections.section import Affects
+from pipeline.errors import MismatchError
 from pipeline.files import checksums, prediction_tables
 from pipeline.files.atomic import read_json, write_json
 from pipeline.files.tables import FIXED, write_table
@@ -22,7 +23,7 @@ from pipeline.folds import fold_table
 from pipeline.methods.arrays import Array
 from pipeline.methods.metrics import METRICS, find, per_class
 from pipeline.methods.tasks import TASKS
-from pipeline.prediction import class_order
+from pipeline.prediction import class_order, trained_alike
 from pipeline.prediction.oof import RunPredictions, predicted_folds, prediction_files, read_run
 from pipeline.scoring import baseline
 from pipeline.scoring.evaluation import Evaluator
@@ -45,6 +46,8 @@ def run(config: Config, partial: bool = False) -> Path:
     path = folder / "scores.json"
     folds = predicted_folds(folder, table) if partial else list(range(table.n))
     found = fields(config, folds)
+    if problems := trained_alike.other_tables(folder, folds, table):
+        raise MismatchError(*problems)
     written = [path, folder / "oof.csv", folder / "test.csv"]
     if not fingerprints.is_done(folder, "score", found, written):
         report, oof, test = compute(config, table, partial)
@@ -109,6 +112,7 @@ def compute(
     constant = baseline.beside(config, table, evaluator, made.classes, tta_NC, admitted)
     report["baseline"] = constant
     report["warnings"] = [
+        *trained_alike.mixed(config.run_dir, made.folds),
         *baseline.learnt_nothing(config, evaluator.score(tta_NC), constant),
         *baseline.never_predicted(config, targets_NC, tta_NC, made.classes),
         *misleading(config, targets_NC, made.classes),
