@@ -95,10 +95,10 @@ def _config(given: argparse.Namespace) -> Config | None:
     from pipeline.studies.distilling import student
 
     if given.command == "check":  # it tells what else is wrong, too
-        config, given.wrong = look(given.config, given.set)
-        if config is None:
-            raise InputError(*given.wrong)
-        return config
+        given.looked = looked = look(given.config, given.set)
+        if looked.config is None:
+            raise InputError(*looked.problems)
+        return looked.config
     if given.command in ("distill", "pseudo"):
         asked = {key: getattr(given, key) for key in ("weight", "threshold", "images") if hasattr(given, key)}
         return student(given.command, given.config, given.set, given.source, asked)

@@ -60,7 +60,7 @@ COMMANDS = {
     "check": Command(
         "find every defect of the input and fill the image cache",
         "checking.stage",
-        lambda check, config, given: check.run(config, not given.no_images, wrong=given.wrong),
+        lambda check, config, given: check.run(config, not given.no_images, looked=given.looked),
     ),
     "folds": Command(
         "assign folds and freeze them",

@@ -2,59 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.batches import fold_rows
-from pipeline.batches.seen import unopened
+from pipeline.checking import defects
 from pipeline.checking.summary import summarize
 from pipeline.competition import tables
-from pipeline.competition.competition import Competition, survey
+from pipeline.competition.competition import Competition
 from pipeline.competition.data_root import find_root
-from pipeline.competition.rows.rows import SHOWN, Findings
+from pipeline.competition.rows.rows import SHOWN
 from pipeline.config import fingerprints
 from pipeline.config.keys import affecting
 from pipeline.config.sections.section import Affects
-from pipeline.errors import InputError, Problem
+from pipeline.errors import InputError, MismatchError, Problem
 from pipeline.files.atomic import write_json, write_text
 
 if TYPE_CHECKING:
     from pipeline.batches.inputs import Inputs
     from pipeline.config.config import Config
+    from pipeline.config.wrong_keys import Looked
 
 
-def run(config: Config, images: bool = True, inputs: Inputs | None = None, wrong: Sequence[Problem] = ()) -> Path:
+def run(config: Config, images: bool = True, inputs: Inputs | None = None, looked: Looked | None = None) -> Path:
     """Check tables, labels, paths and, unless told otherwise, names and every image; return runs/RUN/check.json.
 
     Tables are read every time, as a skipped check would miss what has changed since. The image cache knows
-    which files it has seen, so only new ones are decoded. `wrong` are problems of the config, which then holds
-    defaults in their place. Raises InputError with all defects.
+    which files it has seen, so only new ones are decoded. With `looked`, what the config's files say, an existing fold
+    table is checked too. Raises InputError with all defects, MismatchError where the fold table alone is wrong.
     """
     path, list_path = config.run_dir / "check.json", config.run_dir / "defects.txt"
-    competition, findings = None, Findings()
-    if not any("data" in one.place for one in wrong):  # else what the tables lack may follow from it
-        competition, findings = survey(config)
-    findings.add("config", wrong)
-    if images:
-        from pipeline.checking import preflight  # it imports torch
+    if images and inputs is None:
+        from pipeline.batches.inputs import Inputs  # it imports torch
 
-        findings.add("settings", preflight.problems(config))
-    if competition is None or findings.kinds:
+        inputs = Inputs()
+    competition, findings = defects.find(config, inputs if images else None, looked)
+    if competition is None:
         shown, everything = findings.problems(SHOWN), findings.problems()
-        if len(everything) > len(shown):
+        if len(everything) > len(shown) and not (looked and looked.unsure & {"name", "run", "runs_dir"}):
             write_text(list_path, "\n".join(map(str, everything)) + "\n")
             shown.append(Problem(str(list_path), f"lists all {len(everything)} defects"))
-        raise InputError(*shown)
+        if findings.unseen:
+            hidden = Problem(
+                "not looked at", "; ".join(dict.fromkeys(findings.unseen)), remedy="check again after this"
+            )
+            shown.append(hidden)
+        raise (MismatchError if set(findings.kinds) == {defects.FOLDS} else InputError)(*shown)
     list_path.unlink(missing_ok=True)
     read = affecting(Affects.ROWS | Affects.IMAGES | Affects.FOLDS | Affects.CHECK)
     decoded: int | None = None
     skipped, seen = dict[str, str](), "not opened"
-    if images:
-        competition, decoded, skipped, seen = _fill_cache(config, competition, inputs)
-    else:
-        competition = unopened(config, competition)
+    if inputs is not None and images:
+        competition, decoded, skipped, seen = _opened(config, competition, inputs)
     found = fingerprints.fields(config, read, **table_hashes(config), images=seen)
     if fingerprints.is_done(config.run_dir, "check", found, [path]):
         print(f"check {config.name}: tables and config are those of the last check{_cache_text(decoded, skipped)}")
@@ -67,21 +67,12 @@ def run(config: Config, images: bool = True, inputs: Inputs | None = None, wrong
     return path
 
 
-def _fill_cache(
-    config: Config, competition: Competition, inputs: Inputs | None
-) -> tuple[Competition, int, dict[str, str], str]:
-    """Open every image at each size that it is wanted at, so that all unreadable ones are told together.
+def _opened(config: Config, made: Competition, inputs: Inputs) -> tuple[Competition, int, dict[str, str], str]:
+    """Return the competition with what its images, opened at each size that they are wanted at, say of themselves.
 
-    Returns the competition as its images tell it, how many were decoded, where data.missing is skip: which cannot be
-    read, and why; and a digest of all.
+    Also how many were decoded, where data.missing is skip: which cannot be read, and why; and a digest of all.
     """
-    from pipeline.batches.inputs import Inputs
-
-    inputs = inputs or Inputs()
-    inputs.keep(config, competition)
-    made = inputs.competition(config)
-    sizes = config.data.cache.dir is not None  # without a cache one decoding tells of every size
-    opened = (inputs.training_images(config, sizes), inputs.test_images(config))
+    opened = defects.open_all(config, inputs)
     every = [one for images in opened for one in (images, *images.others)]
     skipped = {path: why for one in every for path, why in one.skipped.items()}
     notes = [note for images in opened for note in images.notes]

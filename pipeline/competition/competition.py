@@ -77,13 +77,17 @@ def survey(config: Config) -> tuple[Competition | None, Findings]:
     root = find_root(data.root)
     if root is None:
         findings.add("folders", [no_root(data.root)])
+        findings.unseen.append(f"tables and images, which lie in {data.root}")
         return None, findings
-    reader, sample = Reader(config, root, findings), None
+    reader, sample, unnamed = Reader(config, root, findings), None, False
     if data.classes == "sample":
         sample = reader.table(data.sample_name, "data.sample_submission")
-        if sample is None:
-            return None, findings
-        config = _named_by(sample, config, findings)
+        unnamed = sample is None
+        if sample is not None:
+            config = _named_by(sample, config, findings)
+        else:
+            findings.unseen.append(f"what depends on the classes, which are the columns of {data.sample_name}")
+            config = config.model_copy(update={"data": data.model_copy(update={"classes": None})})
         data, reader = config.data, Reader(config, root, findings)
     train, images, extra = train_rows.read(reader), None, None
     classes: tuple[str, ...] = ()
@@ -92,13 +96,15 @@ def survey(config: Config) -> tuple[Competition | None, Findings]:
     if train is not None:
         train, images = train_rows.with_images(train, data.image, "data.image", reader)
         classes, targets_IC = train_rows.targets(train, data, findings)
+        if unnamed or len(train.origins or "x") < len(data.tables):  # not all labels are known
+            classes = ()
         weights_I = train_rows.weights(train, data.weight, findings)
     ids, first_N, rows_I = predicted(train, config, findings)
     if train is not None and data.predict_id is not None:
         train_rows.check_same(train, targets_IC, first_N, rows_I, reader)
     if train is not None:
         fold_columns.check(train, config, findings)
-    if data.sample_submission is not None:
+    if data.sample_submission is not None and not unnamed:
         sample = sample or reader.table(data.sample_submission, "data.sample_submission")
     test, test_images = reader.test(sample), None
     if test is not None:
@@ -113,8 +119,8 @@ def survey(config: Config) -> tuple[Competition | None, Findings]:
         findings.notes.append(f"there is no sample submission: submission.csv is to have the columns {columns}")
     elif sample is not None:
         _check_sample_ids(sample, test, test_ids, config, findings)
+    extra = external_rows.read(reader, classes)
     if classes:
-        extra = external_rows.read(reader, classes)
         if extra is not None and config.folds.scheme == "time":
             findings.notes.append("rows of data.extra are trained on in every fold, whatever their time")
         findings.add("settings", class_problems(config, classes))
@@ -167,7 +173,7 @@ def _check_sample_ids(sample: Rows, test: Rows | None, ids: Array, config: Confi
         key = "data.id" if config.submission.id is None else "submission.id"
         check_columns(sample, {key: [config.submission.id or config.data.id]}, findings)
     else:
-        named = test if config.data.test is not None else None
+        named = test if config.data.test is not None and test is not None and config.data.id in test.table else None
         if config.submission.rows is not None:
             sample = replace(sample, table=sample.table.assign(**{column: asked_ids(sample.table, config)}))
             sample = sample.take(np.flatnonzero(sample.table[column].ne("").to_numpy()))  # the others are told

@@ -6,16 +6,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from pipeline.errors import Problem, nearest, problems_of
 
 
-def explained(error: ValidationError, config: type[BaseModel]) -> list[Problem]:
-    """Return the problems of each key that `config` refuses; one that takes several types has them in one line."""
+def explained(errors: Sequence[dict[str, Any]], config: type[BaseModel]) -> list[Problem]:
+    """Return the problems that pydantic's errors tell; a key that takes several types has them in one line."""
     expected: dict[Problem, list[str]] = {}
-    for one in error.errors():
-        for problem, wanted in _explain(dict(one), config):
+    for one in errors:
+        for problem, wanted in _explain(one, config):
             expected.setdefault(problem, []).extend([wanted] if wanted else [])
     return [replace(one, remedy=", or ".join(wanted) or one.remedy) for one, wanted in expected.items()]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.competition.competition import load
-from pipeline.errors import InputError, MismatchError, Problem, Refused, some
+from pipeline.errors import FoldlineError, InputError, MismatchError, Problem, Refused, some
 from pipeline.folds import by_column, fold_table
 from pipeline.folds.balance import Labels, count_units, deviation, fold_counts, lower_bound
 from pipeline.folds.rows import FoldRows
@@ -42,11 +42,7 @@ def run(config: Config, force: bool = False, competition: Competition | None = N
         if report is None:
             report = _report(config, rows, table, {"scheme": "given", "reason": "the table came without a report"})
             fold_table.write(config, table, report)
-        elif differs := differences(config, rows, report):
-            remedy = f"restore the config, or {fold_table.REMEDY}"
-            raise MismatchError(*(Problem(str(path), f"made with {line}", remedy=remedy) for line in differs))
-        elif (problem := _moved(config, competition, rows, table)) is not None:
-            raise MismatchError(problem)
+        _check_made(config, competition, rows, table, report)
     else:
         table, report = make(config, competition, rows)
         fold_table.write(config, table, report)
@@ -79,6 +75,32 @@ def _asked(config: Config, rows: FoldRows) -> Report:
     if folds.rare == "train":
         asked |= {"rare": "train", "rare_below": folds.rare_below or folds.n}
     return asked
+
+
+def problems(config: Config, competition: Competition | None) -> list[Problem]:
+    """Return what is wrong with an existing table, by itself and, where they are known, beside the training rows."""
+    if not config.folds_path.is_file():
+        return []
+    try:
+        table, report = fold_table.read(config), fold_table.read_report(config)
+        if competition is not None:
+            fold_table.verify(table, competition)
+            _check_made(config, competition, FoldRows(config, competition), table, report)
+    except FoldlineError as error:
+        return list(error.problems)
+    return []
+
+
+def _check_made(
+    config: Config, competition: Competition, rows: FoldRows, table: fold_table.FoldTable, report: Report | None
+) -> None:
+    """Raise MismatchError where a stored table was made otherwise than the config means."""
+    path = config.folds_path
+    if report is not None and (differs := differences(config, rows, report)):
+        remedy = f"restore the config, or {fold_table.REMEDY}"
+        raise MismatchError(*(Problem(str(path), f"made with {line}", remedy=remedy) for line in differs))
+    if report is not None and (problem := _moved(config, competition, rows, table)) is not None:
+        raise MismatchError(problem)
 
 
 def differences(config: Config, rows: FoldRows, report: Report) -> list[str]:

@@ -39,7 +39,7 @@ class Extra:
 def read(reader: Reader, classes: Sequence[str]) -> Extra | None:
     """Return the rows of all extra tables, or None where there are none or one cannot be read.
 
-    Their labels must be classes of the training table.
+    Their labels must be classes of the training table; where those are not known (none), all else is looked at.
     """
     found = [_one(reader, wanted, classes) for wanted in reader.data.extra]
     parts = [part for part in found if part is not None]
@@ -70,14 +70,14 @@ def _one(reader: Reader, wanted: Wanted, classes: Sequence[str]) -> Extra | None
     check_columns(read, {"data.id": [data.id], "data.target": data.targets}, findings)
     read = forms.unify(read, data, findings, classes)
     rows = reader.unique(read, data.duplicates == "soft")
-    if rows is None or any(column not in rows.table for column in data.targets):
-        return None
     rows, images = train_rows.with_images(rows, image, "data.extra: image", reader)
-    if images is None:
+    weights_E = train_rows.weights(rows, data.weight, findings)
+    if not classes or any(column not in rows.table for column in data.targets):
         return None
     targets_EC, wrong = encode_targets(TASKS[data.task], rows.table, data, classes)
     findings.add("bad labels", rows.problems(wrong))
-    weights_E = train_rows.weights(rows, data.weight, findings)
+    if images is None:
+        return None
     weights_E = np.ones(len(rows.table)) if weights_E is None else weights_E
     groups = None
     if data.group is not None:

@@ -76,7 +76,7 @@ def _table(path: Path, config: Config, findings: Findings) -> NewImages:
     repeats = data.duplicates != "error" or path.name == Path(data.sample_name).name
     repeats |= config.submission.rows is not None
     rows = readers[0].unique(rows, soft=False, repeats=repeats)
-    if rows is None:
+    if data.id not in rows.table:
         raise InputError(*findings.problems(SHOWN))
     if root is None:
         rows = columns.derive(rows, data.derive, findings, lenient=True)

@@ -41,10 +41,11 @@ class Reader:
         self.joined: dict[str, Rows | None] = {}
 
     def rows(self, specs: Sequence[str], key: str, kind: Kind, images: Images) -> Rows | None:
-        """Return the tables one below the other with all their columns, or None where one cannot be read."""
+        """Return the tables that can be read one below the other with all their columns, or None where none can."""
         found = [self.table(spec, key, images) for spec in specs]
         whole = [rows for rows in found if rows is not None]
-        return self.complete(Rows.below(whole), kind) if len(whole) == len(found) else None
+        self.findings.unseen += [f"{spec} ({key})" for spec, rows in zip(specs, found, strict=True) if rows is None]
+        return self.complete(Rows.below(whole), kind) if whole else None
 
     def table(self, spec: str, key: str, images: Images | None = None) -> Rows | None:
         """Return one table as it is; where its images are numbers in it, they are written once."""
@@ -79,11 +80,11 @@ class Reader:
         rows = columns.derive(rows, self.data.derive, self.findings, lenient=kind == "test")
         return rows if self.data.pivot is None else columns.pivot(rows, self.data, self.data.pivot, kind, self.findings)
 
-    def unique(self, rows: Rows, soft: bool, repeats: bool | None = None) -> Rows | None:
-        """Check the ids and return each once, as data.duplicates says; None where there is no such column."""
+    def unique(self, rows: Rows, soft: bool, repeats: bool | None = None) -> Rows:
+        """Check the ids and return each once, as data.duplicates says; the rows as they are where they have no ids."""
         data, repeats = self.data, self.data.duplicates != "error" if repeats is None else repeats
         if data.id not in rows.table:
-            return None
+            return rows
         check_ids(rows, data.id, self.findings, unique=not repeats)
         alike = [name for name in (data.group, self.config.folds.given) if name is not None]
         return duplicates.once(rows, data, soft, self.findings, alike) if repeats else rows
@@ -97,6 +98,8 @@ class Reader:
                 return None
             check_columns(rows, {"data.id": [data.id]}, self.findings)
             chosen = where.kept(rows, data.test_where, "data.test_where", self.findings)
+            if chosen is None:
+                self.findings.unseen.append(f"the rows of {data.test}")
             return None if chosen is None else self.unique(chosen, soft=False)
         column = None if sample is None else sample_column(sample.table, self.config)
         if sample is None or column is None:
@@ -110,6 +113,9 @@ class Reader:
 
     def images(self, rows: Rows, images: Images, key: str) -> Found | None:
         """Return the rows' images; None where the template does not fit the table, which is told."""
+        if self.data.id not in rows.table:  # most templates name it
+            self.findings.unseen.append(f"the images of {rows.path.name}, which has no ids")
+            return None
         try:
             if isinstance(images, Arrays):
                 found = Found([(path,) for path in rows.table[number_images.PATHS].tolist()], [], [])
@@ -117,10 +123,15 @@ class Reader:
                 found = self.paths.resolve(rows.table, [images] if isinstance(images, str) else images)
         except Refused as error:
             self.findings.add("templates", (one.below(f"{rows.path}: {key}") for one in error.problems))
+            self.findings.unseen.append(f"the images of {rows.path.name}")
             return None
         self.findings.notes += [f"{rows.path.name}: {note}" for note in found.notes]
         crop = self.data.crop
-        return found if crop is None or crop.columns is None else boxes.add(rows, found, crop.columns, self.findings)
+        if crop is not None and crop.columns is not None:
+            found = boxes.add(rows, found, crop.columns, self.findings)
+        lacking = {row for row, _ in (*found.absent, *found.refused)}
+        self.findings.images += [image for row, image in enumerate(found.images) if row not in lacking]
+        return found
 
     def test_images(self, rows: Rows, found: Found) -> list[Source]:
         """Return the images to predict; where absent ones may be, they are () and the others' mean answers for them."""
@@ -153,6 +164,8 @@ def predicted(rows: Rows | None, config: Config, findings: Findings) -> tuple[Ar
     import pandas as pd
 
     data, names = config.data, np.zeros(0, np.str_)
+    if rows is not None and data.id not in rows.table:
+        rows = None
     if rows is not None and data.predict_id is None:
         ids, number_N = texts(rows.table[data.id]), np.arange(len(rows.table))
         return ids, number_N, number_N

@@ -30,6 +30,8 @@ class Findings:
 
     kinds: dict[str, list[Problem]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    unseen: list[str] = field(default_factory=list)  # what a problem keeps from being looked at
+    images: list[tuple[str, ...]] = field(default_factory=list)  # found on disk, whatever else is wrong
 
     def add(self, kind: str, problems: Iterable[Problem]) -> None:
         """Add problems of one kind."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from pipeline.competition.cells import NUMBER
 from pipeline.competition.image_paths import Source
-from pipeline.competition.labels import class_names, encode_targets
+from pipeline.competition.labels import class_names, encode_targets, encode_values
 from pipeline.competition.rows import forms, skipping, where
 from pipeline.competition.rows.reader import NO_IMAGE, Reader
 from pipeline.competition.rows.rows import Findings, Rows, check_columns
@@ -41,6 +41,7 @@ def read(reader: Reader) -> Rows | None:
     check_columns(rows, wanted, findings)
     rows = where.kept(rows, data.where, "data.where", findings)
     if rows is None:
+        findings.unseen.append("the training rows")
         return None
     rows = forms.unify(rows, data, findings)
     return reader.unique(rows, data.duplicates == "soft")
@@ -80,9 +81,13 @@ def _lost_classes(rows: Rows, here_I: Array, data: Data) -> list[Problem]:
 
 def targets(rows: Rows, data: Data, findings: Findings) -> tuple[tuple[str, ...], Array]:
     """Return the classes and soft targets, or values, [I,C] float32; no classes where a target column is missing."""
-    if any(column not in rows.table for column in data.targets):
+    task, there = TASKS[data.task], [column for column in data.targets if column in rows.table]
+    if len(there) < len(data.targets):
+        if not data.heads:  # columns of numbers; what they sum to cannot be told
+            span = data.range if task.regression else (0.0, 1.0)
+            findings.add("bad labels", rows.problems(encode_values(rows.table, there, span)[1]))
+        findings.unseen.append(f"what depends on the classes, as {rows.path.name} lacks a target column")
         return (), np.zeros((0, 0), dtype=np.float32)
-    task = TASKS[data.task]
     classes = class_names(task, rows.table, data)
     findings.add("classes", [problem.below(str(rows.path)) for problem in task.class_problems(classes)])
     if task.ordered and data.classes is None and not all(NUMBER.fullmatch(name) for name in classes):

@@ -129,12 +129,6 @@ class Data(Section):
     solution: str | None = key(None, A.NOTHING, "Held-back labels of an example, read at the very end alone.")
     cache: Cache = Cache()
 
-    @model_validator(mode="after")
-    def _several(self) -> Data:
-        if self.panels != "channels" and not isinstance(self.image, list):
-            raise Refused(Problem("panels", f"found {self.panels}", "several templates in data.image"))
-        return self
-
     @field_validator("window")
     @classmethod
     def _wide(cls, value: tuple[float, float] | None) -> tuple[float, float] | None:
@@ -143,15 +137,23 @@ class Data(Section):
         return value
 
     @model_validator(mode="after")
-    def _test_rows(self) -> Data:
+    def _fits_together(self) -> Data:
+        problems = []
+        if self.panels != "channels" and not isinstance(self.image, list):
+            problems.append(Problem("panels", f"found {self.panels}", "several templates in data.image"))
         if self.test_where and self.test is None:
             remedy = "name the table that holds the test rows, which may be data.train's"
-            raise Refused(Problem("test_where", "chooses rows of data.test, which is null", remedy=remedy))
+            problems.append(Problem("test_where", "chooses rows of data.test, which is null", remedy=remedy))
         if self.sample_submission is None and self.classes == "sample":
-            raise Refused(Problem("classes", "found sample, but data.sample_submission is null", "a list"))
+            problems.append(Problem("classes", "found sample, but data.sample_submission is null", "a list"))
         if self.sample_submission is None and self.test is None:
-            remedy = "name the table or the folder of the test"
-            raise Refused(Problem("test", "null takes the ids of data.sample_submission, which is null", remedy=remedy))
+            found, remedy = (
+                "null takes the ids of data.sample_submission, which is null",
+                "name the table or the folder of the test",
+            )
+            problems.append(Problem("test", found, remedy=remedy))
+        if problems:
+            raise Refused(*problems)
         return self
 
     @property

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from enum import Flag, auto
 from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, model_validator
 
 from pipeline.errors import lookup
 from pipeline.plugins import file_of
@@ -63,6 +63,14 @@ class Item(BaseModel):
 
 class Section(Item):
     """A section of the config; each of its keys says what it affects, or the import fails."""
+
+    @model_validator(mode="after")
+    def _made(self, info: ValidationInfo) -> Section:
+        """Show the section, before its keys are compared with each other, to whoever looks at a config in which some
+        contradict each other."""
+        if isinstance(info.context, list):
+            info.context.append(self)
+        return self
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:

@@ -68,9 +68,12 @@ class Tune(Section):
 
     @model_validator(mode="after")
     def _objectives(self) -> Tune:
+        problems = []
         if self.objectives[0] != "score" or len(set(self.objectives)) != len(self.objectives):
-            raise Refused(Problem("objectives", f"found {self.objectives}", "[score] or [score, time]"))
+            problems.append(Problem("objectives", f"found {self.objectives}", "[score] or [score, time]"))
         if len(self.objectives) > 1 and self.sampler == "cmaes":
             remedy = "choose tpe, gp, random or grid for two"
-            raise Refused(Problem("sampler", "cmaes follows one objective", remedy=remedy))
+            problems.append(Problem("sampler", "cmaes follows one objective", remedy=remedy))
+        if problems:
+            raise Refused(*problems)
         return self
