@@ -38,9 +38,8 @@ def find(config: Config, inputs: Inputs | None, looked: Looked | None = None) ->
     for other in _different(config, looked, READ):
         also = survey(other)[1]
         _keep_common(findings, also)
-    if findings.unseen and looked is not None and looked.unsure & set(affecting(Affects.ROWS)):
-        names = ", ".join(sorted(looked.unsure & set(affecting(Affects.ROWS))))
-        findings.unseen.append(f"what depends on {names}")
+    if looked is not None and (names := sorted(looked.unsure & set(affecting(Affects.ROWS)))):
+        findings.unseen.append(f"what depends on {', '.join(names)}")
     findings.add("config", problems)
     if inputs is not None:
         from pipeline.checking import preflight  # it imports torch
@@ -51,9 +50,9 @@ def find(config: Config, inputs: Inputs | None, looked: Looked | None = None) ->
         competition = _seen(config, competition, findings, inputs)
     elif inputs is not None:
         findings.add(IMAGES, _unreadable(config, findings.images, looked))
-    if looked is not None and not looked.unsure & set(affecting(Affects.ROWS | Affects.FOLDS)):
+    if looked is not None:
         known = competition if whole else None
-        findings.add(FOLDS, folds.problems(config, known))
+        findings.add(FOLDS, _common(lambda one: folds.problems(one, known), config, looked))
         if known is None and config.folds_path.is_file():
             findings.unseen.append(f"whether {config.folds_path} fits the data")
     return None if findings.kinds else competition, findings

@@ -35,7 +35,7 @@ REQUIRED: dict[str, Any] = {
 # What else a wrong value may have been meant to be, beside the choices that its type lists.
 VALUES = (None, True, False, 1, 0.5, 1_000_000, 0, ["y", "z"], "y", "{y}", 32)
 NAMES = (*LOSSES, *METRICS, *BLENDERS, *MIXERS, *SCHEDULES)
-MOST = 8  # values that are tried in a key's place
+MOST = 5  # values that are tried in the place of a key
 
 
 class Looked(NamedTuple):
@@ -129,19 +129,15 @@ def _keys(error: dict[str, Any], tree: dict[str, Any]) -> set[str]:
 
 
 def _take_out(tree: dict[str, Any], location: Sequence[str]) -> None:
-    """Delete the key of a location, or the part of it that the tree has."""
-    inside: list[tuple[dict[str, Any], str]] = []
+    """Delete the key, or the section, of a location where the tree has it."""
     part: Any = tree
     for depth, name in enumerate(location, 1):
         if not (isinstance(part, dict) and name in part):
-            break
-        inside.append((part, name))
-        if ".".join(location[:depth]) in KEYS:
-            break
+            return
+        if depth == len(location) or ".".join(location[:depth]) in KEYS:
+            del part[name]
+            return
         part = part[name]
-    if inside:
-        above, name = inside[-1]
-        del above[name]
 
 
 def _meant(tree: dict[str, Any], unsure: Iterable[str]) -> list[dict[str, Any]]:

@@ -21,7 +21,13 @@ def test_wrong_names_are_told_with_the_defects_of_tables_and_images(competition:
     config = load([competition / "config.yaml"], settings)
     with pytest.raises(InputError) as caught:
         check.run(config)
-    places = ("line 5: label is blank", "model.name: found", "train.optimizer: found", "HorizontalFlip", "0005.png: emp")
+    places = (
+        "line 5: label is blank",
+        "model.name: found",
+        "train.optimizer: found",
+        "HorizontalFlip",
+        "0005.png: emp",
+    )
     assert len(caught.value.lines) == len(places)
     for place, line in zip(places, caught.value.lines, strict=True):
         assert place in line
