@@ -14,7 +14,7 @@ from pipeline.competition.competition import load as load_competition
 from pipeline.config.loading import load as load_config
 from pipeline.errors import InputError
 from pipeline.files.atomic import read_json
-from pipeline.images import filling, store
+from pipeline.images import filling, index
 
 
 def run(root: Path, *settings: str, images: bool = False) -> Path:
@@ -114,7 +114,7 @@ def test_the_cache_is_filled_for_every_size_that_is_trained_at(
     config["data"]["cache"] |= yaml.safe_load(cache)
     config["train"] |= {"epochs": 4, "sizes": [{"until": 0.2, "size": 16}, {"until": 0.5, "size": [20, 24]}]}
     (competition / "config.yaml").write_text(yaml.safe_dump(config))
-    store._checked.clear()  # what a process without a cache has met before, in other tests
+    index._checked.clear()  # what a process without a cache has met before, in other tests
     run(competition, images=True)
     assert f"; {first} decoded now" in capsys.readouterr().out
     made = load_config([competition / "config.yaml"])

@@ -103,7 +103,7 @@ DEFECTS: dict[str, tuple[Plant, str]] = {  # what is planted, and the line that 
     "no image": (cell("train.csv", "0007,disk,g01,1", "0099,disk,g01,1"), "images/0099.png: missing"),
     "weight": (cell("train.csv", "0008,square,g02,1", "0008,square,g02,-1"), "train.csv: line 10: weight is '-1'"),
     "no id": (cell("train.csv", "0009,cross,g02,1", ",cross,g02,1"), "train.csv: line 11: (image_id is blank|.*png)"),
-    "test twice": (cell("test.csv", "", "0048"), "test.csv: line 14: id '0048' stands in line 2 already"),
+    "test twice": (cell("test.csv", "", "0048"), "test.csv: line 1[34]: id '0048' stands in line 2 already"),
     "test id": (cell("test.csv", "0049", ""), "is it the right sample. id '0049' is not in"),
     "sample id": (cell("sample_submission.csv", "0055,cross", ""), "no row for test id '0055'"),
     "extra label": (cell("more.csv", "e1,disk", "e1,hexagon"), "more.csv: line 3: label is 'hexagon'"),
