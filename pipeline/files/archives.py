@@ -14,7 +14,9 @@ import zipfile
 import zlib
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 
+from pipeline.files import bounds
 from pipeline.files.checksums import identity
 
 NAMED = re.compile(r"\.(zip|tar|tar\.gz|tgz|tar\.bz2|tar\.xz|7z)$", re.IGNORECASE)
@@ -29,6 +31,7 @@ class Member:
 
     offset: int  # of the bytes; in a zip: of the local header before them
     size: int  # of the stored bytes
+    whole: int = 0  # what a zip declares of the unpacked bytes
     method: int = -1  # zip's: 0 stored, 8 deflated; −1: a tar's, stored without a local header
     crc: int = 0
 
@@ -59,6 +62,7 @@ def read(archive: str, member: str) -> bytes:
         raise ValueError(f"missing in {os.path.basename(archive)}")
     stream, offset = _open(archive, os.stat(archive).st_ino), found.offset
     if found.method >= 0:
+        bounds.check(found.whole, found.size, "unpacks to", "unpack the archive")
         header = os.pread(stream, LOCAL_HEADER, offset)
         if header[:4] != b"PK\x03\x04":
             raise ValueError("its place in the archive holds something else")
@@ -66,9 +70,11 @@ def read(archive: str, member: str) -> bytes:
     content = _pread(stream, found.size, offset)
     if found.method == zipfile.ZIP_DEFLATED:
         try:
-            content = zlib.decompress(content, -15)
+            content = zlib.decompressobj(-15).decompress(content, found.whole + 1)
         except zlib.error as error:
             raise ValueError(f"damaged in the archive: {error}") from None
+        if len(content) > found.whole:
+            raise ValueError(f"damaged in the archive: it is longer than the {found.whole} bytes that it declares")
     if found.method >= 0 and zlib.crc32(content) != found.crc:
         raise ValueError("damaged in the archive: its checksum differs")
     return content
@@ -76,6 +82,9 @@ def read(archive: str, member: str) -> bytes:
 
 def _pread(stream: int, size: int, offset: int) -> bytes:
     """Read all of it: one call reads at most 2 GiB."""
+    if offset + size > os.fstat(stream).st_size:
+        raise ValueError("the archive ends before it")
+    bounds.check(size, size, "takes", "unpack the archive")
     parts = []
     while size:
         part = os.pread(stream, size, offset)
@@ -106,7 +115,10 @@ def _members(archive: str, status: tuple[int, ...]) -> dict[str, Member]:
         return _zip_members(archive)
     try:
         with tarfile.open(archive, "r:") as tar:
-            return {_plain(item.name): Member(item.offset_data, item.size) for item in tar if item.isreg()}
+            found = {_plain(item.name): Member(item.offset_data, item.size) for item in tar if item.isreg()}
+            if sparse := next((item.name for item in tar if item.issparse()), None):
+                raise ValueError(f"'{name}' holds files with holes (first '{sparse}'); unpack it with: tar xf {name}")
+            return found
     except (tarfile.TarError, OSError, EOFError) as error:
         raise ValueError(f"'{name}' is no readable zip or tar archive: {error}") from None
 
@@ -121,10 +133,16 @@ def _zip_members(archive: str) -> dict[str, Member]:
                 if item.flag_bits & 1 or item.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                     refused.append(item.filename)
                 found[_plain(item.filename)] = Member(
-                    item.header_offset, item.compress_size, item.compress_type, item.CRC
+                    item.header_offset, item.compress_size, item.file_size, item.compress_type, item.CRC
                 )
+            ends = sorted((item.header_offset, item.compress_size, item.filename) for item in file.infolist())
     except (zipfile.BadZipFile, OSError, EOFError) as error:
         raise ValueError(f"'{os.path.basename(archive)}' is no readable zip archive: {error}") from None
+    for (offset, size, member), (following, _, _) in pairwise(ends):
+        if offset + LOCAL_HEADER + size > following:
+            raise ValueError(
+                f"'{os.path.basename(archive)}' holds files that overlap (first '{member}'), as a zip bomb"
+            )
     if refused:
         name = os.path.basename(archive)
         raise ValueError(f"'{name}' holds encrypted or unusually packed files (first '{refused[0]}'); unpack it")

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.files import archives
+from pipeline.files import archives, bounds
 from pipeline.files.checksums import identity
 from pipeline.methods.arrays import Array
 
@@ -80,10 +80,20 @@ def _stack(file: str, name: str, status: tuple[int, ...]) -> Array:
         if wanted not in names:
             what = f"has no array '{name}'" if name else "holds several arrays"
             raise ValueError(f"{what}: {', '.join(names[:8])}; name one as in {os.path.basename(file)}/{names[0]}[…]")
+        check_npz(found, wanted)
         array: Array = found[wanted]
         return array
+    except MemoryError as error:
+        raise ValueError(f"an array that does not fit into memory: {error}") from None
     except (EOFError, zipfile.BadZipFile) as error:
         raise ValueError(f"damaged or truncated: {error}") from None
+
+
+def check_npz(file: Any, name: str) -> None:
+    """Raise ValueError where an array of an npz file would unpack to more than is sensible."""
+    infos = {info.filename.removesuffix(".npy"): info for info in file.zip.infolist()}
+    if (info := infos.get(name)) is not None:
+        bounds.check(info.file_size, info.compress_size, "unpacks to", "store it with numpy.save")
 
 
 def read_row(name: str, row: int) -> bytes:

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.files import bounds
+from pipeline.files.parts import check_npz
 from pipeline.images.remarks import Remark
 from pipeline.methods.arrays import Array
 
@@ -29,11 +31,17 @@ def read(content: bytes, channels: int) -> tuple[Array, Remark]:
     try:
         with _one_at_a_time:
             found: Any = np.load(io.BytesIO(content), allow_pickle=False)
+            if not isinstance(found, np.ndarray):
+                check_npz(found, found.files[0])
             values: Array = found if isinstance(found, np.ndarray) else found[found.files[0]]
         if not isinstance(found, np.ndarray) and len(found.files) > 1:
             remark = Remark.FIRST_FRAME
+    except bounds.TooLarge:
+        raise
     except IndexError:
         raise ValueError("damaged or truncated: an npz file without an array") from None
+    except MemoryError as error:
+        raise ValueError(f"an array that does not fit into memory: {one_line(error)}") from None
     except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
         if "pickle" in str(error):
             raise ValueError("an array of Python objects, which is not read; store plain numbers") from None

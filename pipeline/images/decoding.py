@@ -20,7 +20,8 @@ import cv2
 import numpy as np
 
 from pipeline.competition.image_paths import Source
-from pipeline.files import archives, parts
+from pipeline.files import archives, bounds, parts
+from pipeline.files.failures import not_a_file
 from pipeline.images import arrays, dicom, layout, pictures
 from pipeline.images.layout import Box
 from pipeline.images.read_as import USUAL, ReadAs
@@ -67,6 +68,10 @@ def read_bytes(path: Path | str) -> bytes:
     if (row := parts.row_of(path)) is not None:
         return parts.read_row(*row)
     try:
+        if (found := not_a_file(Path(path))) is not None:  # reading a named pipe waits for ever, a device never ends
+            raise ValueError(found)
+        size = os.path.getsize(path)
+        bounds.check(size, size, "takes", "store it smaller")
         with open(path, "rb") as stream:
             content = stream.read()
     except NotADirectoryError as error:

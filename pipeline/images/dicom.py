@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.files import bounds
 from pipeline.images.arrays import Window, one_line, sixteen_bits
 from pipeline.images.remarks import Remark
 from pipeline.methods.arrays import Array
@@ -32,6 +33,9 @@ def read(content: bytes, window: Window | None) -> tuple[Array, Remark]:
         raise ValueError("a DICOM file, which pydicom reads; install it with: pip install 'foldline[dicom]'") from None
     try:
         file = pydicom.dcmread(io.BytesIO(content))
+        samples = int(file.SamplesPerPixel) * -(-int(file.BitsAllocated) // 8)
+        size, packed = int(file.Rows) * int(file.Columns) * samples, len(content)
+        bounds.check(size, packed, f"a picture of {file.Columns}×{file.Rows} pixels, which takes", "store it smaller")
         pixels: Array = pixel_array(file, index=0)
         kind = str(file.PhotometricInterpretation)
         remark = Remark.FIRST_FRAME if int(file.get("NumberOfFrames") or 1) > 1 else Remark.NONE
@@ -40,6 +44,8 @@ def read(content: bytes, window: Window | None) -> tuple[Array, Remark]:
         if pixels.ndim == 3:
             return _eight_bits(pixels), remark
         share = _share(file, np.asarray(apply_modality_lut(pixels, file)), window)
+    except bounds.TooLarge:
+        raise
     except Exception as error:  # pydicom, its decoders and missing elements fail in many ways
         reason = one_line(error)
         need = "missing" in reason and "dependencies" in reason

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageChops, ImageFile, ImageOps, UnidentifiedImageError
 
+from pipeline.files import bounds
 from pipeline.images import arrays, tiffs, transparency
 from pipeline.images.remarks import Remark
 from pipeline.methods.arrays import Array
@@ -23,6 +24,10 @@ HEIC = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis")  # brands of the I
 END_OF_JPEG = b"\xff\xd9"
 ORIENTATION = 0x0112  # EXIF and TIFF tag
 SUBFILE, BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLES, PLANAR = 254, 258, 262, 277, 284  # TIFF tags
+
+OPENCVS_PIXELS = 1 << 30
+COPIES = 3  # of the pixels that decoding makes at most
+Image.MAX_IMAGE_PIXELS = None  # see check_size
 
 cv2.setNumThreads(0)  # its threads fight the loader's
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)  # damaged files are raised below
@@ -38,8 +43,6 @@ def read(
     """
     try:
         return _read(content, size_hw, channels, truncated)
-    except Image.DecompressionBombError:
-        raise ValueError(f"more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels; store it smaller") from None
     except (OSError, SyntaxError, EOFError, cv2.error, OverflowError, MemoryError) as error:
         if truncated and "truncated" in str(error) and content.startswith(b"\xff\xd8"):
             whole, remark = read(content + END_OF_JPEG, size_hw, channels)  # then the decoder fills up the rest
@@ -56,7 +59,9 @@ def _read(content: bytes, size_hw: tuple[int, int] | None, channels: int, trunca
         raise
     deep, remark = _is_deep_colour(image, content), Remark.NONE
     if image.format == "TIFF" and channels not in (1, 3):
-        several = getattr(image, "n_frames", 1) > 1
+        several = (count := getattr(image, "n_frames", 1)) > 1
+        if count > channels:
+            raise ValueError(f"{count} pages, expected {channels} channels; set data.channels to what all have")
         if (several and deep) or _has_planes(image):
             return tiffs.read(content), Remark.NONE
         if several:
@@ -71,6 +76,7 @@ def _read(content: bytes, size_hw: tuple[int, int] | None, channels: int, trunca
     if size_hw is not None and image.format in {"JPEG", "MPO"}:
         turned = image.getexif().get(ORIENTATION, 1) in {5, 6, 7, 8}
         image.draft(None, size_hw if turned else size_hw[::-1])
+    check_size(image.size, _pixel_bytes(image), len(content), COPIES)
     if deep:
         pixels, more = _deep_pixels(image, content, channels)
         return pixels, remark | more
@@ -133,7 +139,7 @@ def depth(content: bytes) -> tuple[bool, bool]:
             sixteen, several = image.mode.startswith("I"), image.format == "TIFF" and getattr(image, "n_frames", 1) > 1
             gray = (sixteen or image.mode in {"1", "L", "LA", "La"}) and not several  # pages may be channels
             return sixteen or _is_deep_colour(image, content[:64]), gray
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+    except (OSError, SyntaxError, ValueError):
         return False, False
 
 
@@ -149,13 +155,31 @@ def _open(content: bytes) -> Image.Image:
         if b"avif" in brands and not AVIF:
             raise ValueError("an AVIF picture, which Pillow reads since 11.3: pip install 'pillow>=11.3'")
     try:
-        return Image.open(io.BytesIO(content), formats=FORMATS)
+        image = Image.open(io.BytesIO(content), formats=FORMATS)
     except UnidentifiedImageError:
         known = content.startswith((b"\xff\xd8", b"\x89PNG", b"II*\0", b"MM\0*", b"BM", b"RIFF", b"GIF8"))
         known = known or content[4:8] == b"ftyp"
         if known:
             raise ValueError("damaged, truncated or of an unsupported pixel format") from None
         raise ValueError(f"not an image (it begins with {content[:12]!r})") from None
+    check_size(image.size, _pixel_bytes(image), len(content))
+    return image
+
+
+def check_size(size: tuple[int, int], pixel_bytes: int, packed: int, copies: int = 1) -> None:
+    """Raise ValueError where a picture of this width and height takes more memory than is sensible.
+
+    Pillow's own limit, 0.18 gigapixels, would refuse the slides of microscopes.
+    """
+    width, height = size
+    what = f"a picture of {width:,}×{height:,} pixels, which takes"
+    bounds.check(width * height * pixel_bytes, packed, what, "store it smaller", copies)
+
+
+def _pixel_bytes(image: Image.Image) -> int:
+    """Return the bytes per pixel of a picture in memory."""
+    deep = 4 if image.mode in {"I", "F"} else 2 if image.mode.startswith("I") else 1
+    return deep * len(image.getbands())
 
 
 def _is_deep_colour(image: Image.Image, head: bytes) -> bool:
@@ -203,6 +227,10 @@ def _deep_pixels(image: Image.Image, content: bytes, channels: int) -> tuple[Arr
     orientation = image.getexif().get(ORIENTATION, 1)
     turned_by_opencv, remark = image.format == "TIFF", Remark.NONE
     image.load()
+    if image.width * image.height > OPENCVS_PIXELS:
+        raise ValueError(
+            f"more than {OPENCVS_PIXELS:,} pixels of 16-bit colour, which OpenCV does not read; store it smaller"
+        )
     pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None or pixels.dtype != np.uint16:
         raise ValueError("16-bit pixels of an unsupported layout; convert the files to plain 16-bit PNG")

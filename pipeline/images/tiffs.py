@@ -6,6 +6,7 @@ import io
 
 import numpy as np
 
+from pipeline.files import bounds
 from pipeline.images.arrays import damaged, one_line
 from pipeline.methods.arrays import Array
 
@@ -31,7 +32,13 @@ def read(content: bytes) -> Array:
                 if max(ends, default=0) > len(content):
                     raise ValueError("its last strip lies behind the end of the file")
             series = file.series[0]
+            height, width = (series.shape[series.axes.index(axis)] for axis in "YX")
+            bounds.check(
+                series.nbytes, len(content), f"a TIFF of {width:,}×{height:,} pixels, which takes", "store it smaller"
+            )
             values, axes = np.asarray(series.asarray()), str(series.axes)
+    except bounds.TooLarge:
+        raise
     except Exception as error:  # a hundred kinds of damage, and compressions that need imagecodecs
         if "imagecodecs" in str(error):
             remedy = "install it with: pip install imagecodecs"

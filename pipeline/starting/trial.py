@@ -23,6 +23,7 @@ from pipeline.starting.kinds import Guess
 FEW = 0.05  # share of the pictures that may be absent or damaged and cost their rows alone
 ENDS = {b"\xff\xd8": b"\xff\xd9", b"\x89P": b"IEND"}  # how files of a kind begin -> what stands at their end
 OTHERS = {b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"\0\0\0\x0c"}  # TIFF, JPEG 2000
+MOST_PIXELS = 178_956_970  # of a picture that is tried: larger ones take too long and are left to `check`
 TAIL = 4096  # bytes in which the end is looked for
 DECODED, READ = 300, 50_000  # most pictures that are decoded, and most whose end is read
 
@@ -119,6 +120,8 @@ def _opens(path: str) -> bool:
         if content[:4] in OTHERS or content[128:132] == b"DICM":
             return True
         with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(content)) as image:
+            if image.width * image.height > MOST_PIXELS:
+                return True
             image.load()
     except Image.DecompressionBombError:
         return True

@@ -8,18 +8,20 @@ from __future__ import annotations
 import bz2
 import gzip
 import hashlib
+import io
 import lzma
 import os
+import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipeline.competition.rows.rows import Origin, Rows, numbered
 from pipeline.competition.tables import file_names, label_arrays, parquet, text_tables
 from pipeline.competition.tables.file_names import Missing
 from pipeline.competition.tables.json_records import read_json
 from pipeline.errors import Problem, Refused, nearest
-from pipeline.files import archives
+from pipeline.files import archives, bounds
 from pipeline.files.checksums import file_hash
 
 if TYPE_CHECKING:
@@ -29,7 +31,7 @@ SEPARATORS = {".csv": ",", ".tsv": "\t", ".tab": "\t"}
 JSON = {".json", ".jsonl", ".ndjson"}
 PARQUET = {".parquet", ".pq"}
 TABLES = {*SEPARATORS, *JSON, *PARQUET}
-PACKED: dict[str, Callable[[bytes], bytes]] = {".gz": gzip.decompress, ".bz2": bz2.decompress, ".xz": lzma.decompress}
+PACKED: dict[str, Callable[[Any], Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 
 
 def read_table(root: Path, spec: str) -> pd.DataFrame:
@@ -69,7 +71,7 @@ def read(root: Path, spec: str, separator: str | None = None, labelled: bool = T
         raise Refused(Problem("", f"is a {ending or 'bare'} file", wanted))
     try:
         content = _content(where, inside)
-    except (OSError, EOFError, lzma.LZMAError) as error:
+    except (OSError, EOFError, lzma.LZMAError, zlib.error, ValueError) as error:
         raise Refused(Problem("", f"not readable: {error}")) from None
     if ending in PARQUET and not content.startswith(parquet.MAGIC):
         ending, notes = ".csv", (*notes, "it is no Parquet file, and read as text")
@@ -134,4 +136,7 @@ def _content(path: Path, inside: tuple[str, str] | None) -> bytes:
     """Return the table's bytes, unpacked."""
     content = path.read_bytes() if inside is None else archives.read(*inside)
     unpack = PACKED.get(os.path.splitext(inside[1] if inside else path.name)[1].lower())
-    return content if unpack is None else unpack(content)
+    if unpack is None:
+        return content
+    with unpack(io.BytesIO(content)) as stream:
+        return bounds.unpacked(stream, len(content), "unpack it")
