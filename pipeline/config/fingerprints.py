@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -144,6 +145,16 @@ def record(run_dir: Path, written: Iterable[Path]) -> None:
     now = {_name(run_dir, path): checksums.file_hash(path) for path in written if path.is_file()}
     if old is None or old.written != kept | now:
         _write(run_dir, SETTINGS, {"written": kept | now})
+
+
+def known(run_dir: Path) -> dict[str, tuple[str, str]]:
+    """Return which stage wrote each file of a run, and its SHA-256, as far as undamaged stamps tell."""
+    found: dict[str, tuple[str, str]] = {}
+    for path in sorted((run_dir / "stamps").glob("*.json")):
+        with contextlib.suppress(MismatchError):
+            if (held := read_stamp(run_dir, path.stem)) is not None:
+                found |= {name: (path.stem, digest) for name, digest in held.written.items()}
+    return found
 
 
 def stamp_path(run_dir: Path, stage: str) -> Path:

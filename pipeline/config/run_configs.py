@@ -16,7 +16,6 @@ from pipeline.config.config import Config
 from pipeline.config.keys import KEYS
 from pipeline.config.loading import dump, load, parse
 from pipeline.config.sections.section import Affects as A
-from pipeline.errors import FoldlineError
 from pipeline.files.atomic import write_text
 
 TRAINED, PREDICTED = "config.yaml", "predict.yaml"
@@ -67,14 +66,14 @@ def keep_predicted(config: Config) -> list[str]:
 
 
 def as_trained(config: Config) -> Config:
-    """Return the config with what its run was trained with; as it is where the run's folder does not tell."""
+    """Return the config with what its run was trained with; as it is where the run's folder does not tell.
+
+    Raises FoldlineError where config.yaml is damaged.
+    """
     path = config.run_dir / TRAINED
     if not path.is_file():
         return config
-    try:
-        whole, trained = config.model_dump(mode="json"), load([path]).model_dump(mode="json")
-        for name in LEARNT:
-            trees.put(whole, name, trees.at(trained, name))
-        return parse(whole, str(path))
-    except FoldlineError:
-        return config
+    whole, trained = config.model_dump(mode="json"), load([path]).model_dump(mode="json")
+    for name in LEARNT:
+        trees.put(whole, name, trees.at(trained, name))
+    return parse(whole, str(path))

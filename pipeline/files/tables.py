@@ -9,7 +9,9 @@ from typing import IO, Any
 import numpy as np
 import pandas as pd
 
+from pipeline.errors import MismatchError, Problem
 from pipeline.files.atomic import atomic
+from pipeline.files.failures import reading
 from pipeline.methods.arrays import Array
 
 AS_WRITTEN: dict[str, Any] = {"index": False, "lineterminator": "\n"}
@@ -51,6 +53,20 @@ def read_text_table(path: Path | IO[bytes], separator: str = ",", foreign: bool 
             )
         except pd.errors.ParserWarning:
             raise ValueError("its lines have more cells than its header") from None
+
+
+def read_epochs(path: Path) -> pd.DataFrame:
+    """Read a fold's epochs.csv: epochs from 1 on, every cell a number or blank; raise MismatchError on any other."""
+    with reading(path, MismatchError, "CSV"):
+        try:
+            table = pd.read_csv(path)
+        except ValueError as error:
+            raise MismatchError(Problem(str(path), f"damaged ({' '.join(str(error).split())})")) from None
+    wrong = [str(name) for name in table if table[name].dtype.kind not in "if"]
+    if wrong or "epoch" not in table or table["epoch"].tolist() != [*range(1, len(table) + 1)]:
+        text = f"{', '.join(wrong)} hold other than numbers" if wrong else "its epochs are not 1, 2, …"
+        raise MismatchError(Problem(str(path), f"damaged ({text})"))
+    return table
 
 
 def texts(column: pd.Series[str]) -> Array:

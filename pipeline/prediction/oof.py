@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.errors import FoldlineError, InputError, MismatchError, Problem, Refused, nearest, problems_of, some
+from pipeline.files.tables import read_epochs
 from pipeline.folds.fold_table import FoldTable
 from pipeline.methods import heads as together
 from pipeline.methods import topk
@@ -85,10 +86,8 @@ def predicted_folds(folder: Path, table: FoldTable) -> list[int]:
 
 def train_seconds(folder: Path, folds: Sequence[int]) -> float:
     """Return how long the folds trained, from their epochs.csv: a training that was killed has its time once."""
-    import pandas as pd
-
     tables = [folder / f"fold{fold}" / "epochs.csv" for fold in folds]
-    return float(sum(pd.read_csv(path)["seconds"].sum() for path in tables if path.is_file()))
+    return float(sum(read_epochs(path)["seconds"].sum() for path in tables if path.is_file()))
 
 
 def read_run(

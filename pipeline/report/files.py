@@ -1,26 +1,32 @@
-"""Read a run's files for the report; what is absent is None or empty, never an error."""
+"""Read a run's files for the report; what is absent or damaged is None or empty, never an error."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from functools import cached_property
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import pandas as pd
 
 from pipeline.competition.competition import Competition, load
 from pipeline.competition.labels import class_names
+from pipeline.config import fingerprints
 from pipeline.config.config import Config
-from pipeline.config.run_configs import as_trained
-from pipeline.errors import MismatchError, Problem
-from pipeline.files import prediction_tables
+from pipeline.config.run_configs import TRAINED, as_trained
+from pipeline.errors import FoldlineError, MismatchError, Problem
+from pipeline.files import checksums, prediction_tables
 from pipeline.files.atomic import read_json
-from pipeline.files.tables import FIXED, read_text_table, texts
+from pipeline.files.failures import reading
+from pipeline.files.tables import FIXED, read_epochs, read_text_table, texts
 from pipeline.folds import fold_table
 from pipeline.methods.arrays import Array
 from pipeline.methods.tasks import TASKS
 from pipeline.scoring.scores import truth
 
+T = TypeVar("T")
 MOST = 24  # names that a chart shows; of more, the telling ones
 
 
@@ -37,15 +43,43 @@ class Run:
     """Read a run's files when they are first asked for; what is absent is None or empty."""
 
     def __init__(self, config: Config, competition: Competition | None = None) -> None:
-        self.config = as_trained(config)  # whatever was asked since
         self._given = competition
         self.folder = config.run_dir
         self.task = TASKS[config.data.task]
+        self.damaged: dict[Path, str] = {}  # what is wrong with files that are left out for it
+        self._known = fingerprints.known(self.folder)
+        self._read: dict[str, Any] = {}
+        self.config = self.read(TRAINED, lambda _: as_trained(config)) or config  # whatever was asked since
+
+    def read(self, name: str, reader: Callable[[Path], T]) -> T | None:
+        """Return what a reader makes of a file; None where it is absent, or damaged, which is noted once."""
+        if name not in self._read:
+            self._read[name] = None
+            try:
+                self._read[name] = self._whole(name, reader)
+            except (FoldlineError, ValueError, TypeError, LookupError) as error:  # of what other parsers find
+                path = self.folder / name
+                said = (
+                    error.problems[0] if isinstance(error, FoldlineError) else Problem(str(path), f"damaged ({error})")
+                )
+                self.damaged[path] = str(replace(said, remedy="left out"))
+        made: T | None = self._read[name]
+        return made
+
+    def _whole(self, name: str, reader: Callable[[Path], T]) -> T | None:
+        path, (stage, digest) = self.folder / name, self._known.get(name, ("", ""))
+        if stage and not path.is_file():
+            raise MismatchError(Problem(str(path), f"is missing, {stage} wrote it"))
+        if not path.exists():
+            return None
+        with reading(path, MismatchError, "a file of a run"):
+            if stage and checksums.file_hash(path) != digest:
+                raise MismatchError(Problem(str(path), f"is not as {stage} wrote it (SHA-256 differs)"))
+            return reader(path)
 
     def json(self, name: str) -> dict[str, Any]:
-        """Return a JSON file of the run, empty where it is absent."""
-        path = self.folder / name
-        return dict(read_json(path)) if path.is_file() else {}
+        """Return a JSON file of the run, empty where it is absent or damaged."""
+        return self.read(name, lambda path: dict(read_json(path))) or {}
 
     @cached_property
     def scores(self) -> dict[str, Any]:
@@ -62,8 +96,11 @@ class Run:
     @cached_property
     def epochs(self) -> dict[int, pd.DataFrame]:
         """Return each fold's epochs.csv, by fold."""
-        found = {int(path.parent.name[4:]): pd.read_csv(path) for path in self.folder.glob("fold*/epochs.csv")}
-        return {k: found[k] for k in sorted(found) if len(found[k])}
+        wanted = {path.parent.name for path in self.folder.glob("fold*/epochs.csv")}
+        wanted |= {name.partition("/")[0] for name in self._known if name.endswith("/epochs.csv")} - {"last"}
+        found = {name: self.read(f"{name}/epochs.csv", read_epochs) for name in wanted if name[4:].isdigit()}
+        tables = {int(name[4:]): table for name, table in found.items() if table is not None and len(table)}
+        return {k: tables[k] for k in sorted(tables)}
 
     @cached_property
     def oof(self) -> tuple[list[str], Array, Array] | None:
@@ -71,9 +108,9 @@ class Run:
 
         The truth is the fold table's. Of very many classes the probabilities are a Top, of few in each row.
         """
-        path = self.folder / "oof.csv"
-        if not path.is_file():
-            return None
+        return self.read("oof.csv", self._oof)
+
+    def _oof(self, path: Path) -> tuple[list[str], Array, Array]:
         table = read_text_table(path)
         ids = texts(table["id"])
         if (unknown := np.setdiff1d(ids, self.folds.ids)).size:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import zipfile
+import zlib
+from pathlib import Path
+
 import numpy as np
 
 from pipeline.folds.strata import strata
@@ -48,17 +52,28 @@ def wrong(run: Run) -> Card | None:
 
 def batch(run: Run) -> Card | None:
     """One training batch as the model saw it, with its soft labels."""
-    path = run.folder / "fold0/batch.npz"
-    if not path.is_file():
+    if (found := run.read("fold0/batch.npz", _kept)) is None:
         return None
-    with np.load(path, allow_pickle=False) as file:
-        images, targets_BC, names = list(file["images"]), file["targets"], file["classes"].tolist()
+    images, targets_BC, names = found
     captions = []
     for target_C in targets_BC:
         top = [c for c in np.argsort(-target_C, kind="stable")[:3] if target_C[c] >= 0.01]
         captions.append("\n".join(f"{shorten(names[c], 16)}  {target_C[c]:.2f}" for c in top) or "no label")
     lead = "After augmentation and mixing, each with its soft label. Is each label still right for what is left?"
     return Card("A training batch", lead, mosaic(images, captions, 6))
+
+
+def _kept(path: Path) -> tuple[list[Array], Array, list[str]]:
+    """Return the images of the batch that training kept, their soft labels and the classes."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            images, targets_BC, classes = file["images"], file["targets"], file["classes"]
+    except (zipfile.BadZipFile, EOFError, zlib.error, NotImplementedError, MemoryError) as error:
+        raise ValueError(str(error) or type(error).__name__) from None
+    shapes = (len(images), len(classes)), (images.ndim, images.dtype.kind), (classes.ndim, classes.dtype.kind)
+    if shapes != (targets_BC.shape, (4, "u"), (1, "U")) or targets_BC.dtype.kind != "f":
+        raise ValueError("its images, soft labels and classes do not fit together")
+    return list(images), targets_BC, classes.tolist()
 
 
 def samples(run: Run) -> Card | None:

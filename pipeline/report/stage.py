@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from html import escape
 from pathlib import Path
+from typing import TypeVar
 
 from pipeline.competition.competition import Competition
 from pipeline.config import fingerprints
 from pipeline.config.config import Config
 from pipeline.config.keys import KEYS, below
-from pipeline.errors import FoldlineError, MismatchError, Problem
+from pipeline.errors import InputError, MismatchError, Problem
 from pipeline.files import checksums
 from pipeline.files.atomic import atomic, write_text
 from pipeline.report import blend_cards, image_cards, page, plots, score_cards, training_cards
 from pipeline.report.files import Card, Run
 
+T = TypeVar("T")
 # Name of the plot -> section; the page's order.
 SECTIONS: dict[str, Callable[[Run], Card | None]] = {
     "score": score_cards.score,
@@ -41,7 +43,10 @@ READ = (
 
 
 def run(config: Config, competition: Competition | None = None) -> Path:
-    """Write runs/RUN/report.html and plots/; a section whose files are absent or damaged is left out."""
+    """Write runs/RUN/report.html and plots/; a section whose files are absent or damaged is left out.
+
+    What is damaged is named on the page and on the screen, and the report drawn anew until nothing is.
+    """
     if not config.run_dir.is_dir():
         raise MismatchError(Problem(str(config.run_dir), "no such run", remedy="make it with: foldline train"))
     target = config.run_dir / "report.html"
@@ -49,24 +54,33 @@ def run(config: Config, competition: Competition | None = None) -> Path:
     if fingerprints.is_done(config.run_dir, "report", found, [target]):
         print(f"report: {target} (nothing has changed)")
         return target
-    report = Run(config, competition)
-    sections, left_out = [], []
+    report, sections, left_out = Run(config, competition), list[str](), list[str]()
+
+    def attempt(name: str, draw: Callable[[Run], T]) -> T | None:
+        try:
+            return draw(report)
+        except (MismatchError, InputError) as error:  # a table or image that is gone costs one section alone
+            left_out.append(f"{name}: {error.lines[0]}")
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            left_out.append(f"{name}: what it is made from is damaged ({type(error).__name__}: {error})")
+        return None
+
     with plots.style():
         for name, section in SECTIONS.items():
             (config.run_dir / "plots" / f"{name}.png").unlink(missing_ok=True)
-            try:
-                card = section(report)
-            except FoldlineError as error:  # a table or image that is gone costs one section, not the report
-                left_out.append(f"{name}: {error.lines[0]}")
-                continue
-            if card is not None:
+            if (card := attempt(name, section)) is not None:
                 sections.append(page.section(card.title, card.lead, _picture(config, name, card), card.html))
-    if left_out:
+    header = attempt("header", training_cards.header) or f"<h1>{escape(config.run_dir.name)}</h1>"
+    if left_out := [*report.damaged.values(), *left_out]:
         reasons = f"<pre>{escape(chr(10).join(left_out))}</pre>"
-        sections.append(page.section("Left out", "What these sections are made from is missing.", reasons))
-    write_text(target, page.page(f"{config.run_dir.name}: Foldline report", training_cards.header(report), sections))
-    pictures = sorted((config.run_dir / "plots").glob("*.png"))
-    fingerprints.stamp(config.run_dir, "report", found, [target, *pictures])
+        sections.append(page.section("Left out", "What these sections are made from is missing or damaged.", reasons))
+    write_text(target, page.page(f"{config.run_dir.name}: Foldline report", header, sections))
+    if left_out:
+        fingerprints.stamp_path(config.run_dir, "report").unlink(missing_ok=True)
+    else:
+        pictures = sorted((config.run_dir / "plots").glob("*.png"))
+        fingerprints.stamp(config.run_dir, "report", found, [target, *pictures])
+    print("".join(f"left out: {line}\n" for line in left_out), end="")
     print(f"report: {target} ({len(sections)} sections, {target.stat().st_size / 1e6:.1f} MB)")
     return target
 
@@ -81,12 +95,18 @@ def _picture(config: Config, name: str, card: Card) -> str:
     return page.picture(path, card.title)
 
 
+def _hash(path: Path) -> str:
+    try:
+        return checksums.file_hash(path)
+    except OSError:
+        return "unreadable"
+
+
 def fields(config: Config) -> fingerprints.Fields:
     """Return what the report is made from: the config and the hashes of the files that it reads."""
     paths = [*(config.run_dir / name for name in READ), *sorted(config.run_dir.glob("fold*/epochs.csv"))]
     paths += [config.folds_path, config.folds_path.with_suffix(".json")]
-    hashes = {
-        f"file {path.name if path.parent == config.run_dir else path}": checksums.file_hash(path) for path in paths
-    }
+    paths += sorted((config.run_dir / "stamps").glob("train-fold*.json"))  # they tell a mixed run
+    hashes = {f"file {path.name if path.parent == config.run_dir else path}": _hash(path) for path in paths}
     shown = [name for name in KEYS if name not in below("tune", "studies_dir")]
     return fingerprints.fields(config, shown, **hashes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from html import escape
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,11 @@ import pandas as pd
 from pipeline.competition.labels import class_names, encode_targets
 from pipeline.config.loading import dump
 from pipeline.config.run_configs import PREDICTED, TRAINED
-from pipeline.files.atomic import read_json
+from pipeline.folds.fold_table import read_report
 from pipeline.folds.strata import strata
 from pipeline.machine.speeds import rate
 from pipeline.methods.arrays import Array
+from pipeline.prediction import trained_alike
 from pipeline.report import page, plots
 from pipeline.report.files import MOST, Card, Run
 
@@ -42,6 +44,7 @@ def header(run: Run) -> str:
         parts.append(f"<p>held back: {held['score']:.4f} ({low} to {high}, {held['n']:,} rows)</p>")
     parts += [f'<p class="note">{escape(text)}</p>' for text in run.json("ensemble.json").get("notes", [])]
     warned = [*run.json("ensemble.json").get("warnings", []), *run.scores.get("warnings", [])]
+    warned += trained_alike.mixed(run.folder, [*run.epochs])
     parts += [f'<p class="note">Warning: {escape(text)}</p>' for text in dict.fromkeys(warned)]
     if run.scores.get("partial"):
         done = ", ".join(map(str, run.scores["folds"]))
@@ -118,8 +121,7 @@ def labels(run: Run) -> Card | None:
         for k, own_N in ((k, table.fold == k) for k in folds)
     ]
     html = page.table(["", "rows", "groups"], rows)
-    path = run.config.folds_path.with_suffix(".json")
-    kept = {name: value for name, value in (read_json(path) if path.is_file() else {}).items() if name in FACTS}
+    kept = {name: value for name, value in (read_report(run.config) or {}).items() if name in FACTS}
     html += "".join(f'<p class="note">{escape(str(text))}</p>' for text in kept.pop("warnings", []))
     facts = [[name.replace("_", " "), _plain(value)] for name, value in kept.items() if value not in (None, [], {})]
     html += page.details("How the folds were made", page.table(["", ""], facts)) if facts else ""
@@ -131,15 +133,21 @@ def labels(run: Run) -> Card | None:
 
 def settings(run: Run) -> Card:
     """The whole resolved config, versions and hardware, folded away."""
-    kept = run.folder / TRAINED
-    text = kept.read_text(encoding="utf-8") if kept.is_file() else dump(run.config)
+    text = dump(run.config)
+    if run.read(TRAINED, as_text) is not None:  # whole
+        text = as_text(run.folder / TRAINED)
     html = page.details("config.yaml, as it was trained", f"<pre>{escape(text)}</pre>")
-    if (later := run.folder / PREDICTED).is_file():
-        html += page.details("predict.yaml, predicted with", f"<pre>{escape(later.read_text(encoding='utf-8'))}</pre>")
+    if (later := run.read(PREDICTED, as_text)) is not None:
+        html += page.details("predict.yaml, predicted with", f"<pre>{escape(later)}</pre>")
     facts = [[name, _plain(value)] for name, value in run.json("env.json").items() if value not in (None, [], {})]
     if facts:
         html += page.details("Hardware and versions", page.table(["", ""], facts))
     return Card("Settings", "Everything that another run needs to give the same numbers.", None, html)
+
+
+def as_text(path: Path) -> str:
+    """Return a text file of the run."""
+    return path.read_text(encoding="utf-8")
 
 
 def _series(table: pd.DataFrame, column: str) -> tuple[Array, Array]:

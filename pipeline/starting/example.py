@@ -21,8 +21,8 @@ from pipeline.methods.tasks import TASKS
 if TYPE_CHECKING:
     import pandas as pd
 
-    from pipeline.config.config import Config
-
+    from pipeline.config import fingerprints
+from pipeline.config.config import Config
 
 # Each form copies the same prompt of about 130 digits in one hand; scikit-learn's rows of a form begin here.
 FORM_STARTS = (0, 130, 256, 386, 516, 646, 776, 905, 1029, 1157, 1287, 1415, 1545, 1667)
@@ -56,6 +56,7 @@ def held_back(config: Config) -> Path | None:
     if (result := held_back_score(config)) is None:
         return None
     write_json(config.run_dir / "held_back.json", result)
+    fingerprints.stamp(config.run_dir, "held-back", {}, [config.run_dir / "held_back.json"])
     low, high = (float("nan") if bound is None else bound for bound in result["interval"])
     mean, std, pooled = (_text(result[f"cv_{key}"]) for key in ("mean", "std", "pooled"))
     print(

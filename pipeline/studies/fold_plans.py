@@ -6,14 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd
-
 from pipeline.batches import fold_rows, progressive_resizing
 from pipeline.competition.competition import Competition
 from pipeline.competition.image_paths import Source
 from pipeline.config import fingerprints
 from pipeline.config.config import Config
 from pipeline.errors import MismatchError, Problem
+from pipeline.files.tables import read_epochs
 from pipeline.folds import fold_table
 from pipeline.folds import stage as folds
 from pipeline.folds.fold_table import FoldTable
@@ -131,7 +130,10 @@ def speeds(config: Config, folder: Path) -> list[float]:
     """Return the training speed of each epoch that the fold has finished, images/s of the model's size."""
     if not (path := folder / "epochs.csv").is_file():
         return []
-    speeds = pd.read_csv(path)["images_per_second"]
+    try:
+        speeds = read_epochs(path)["images_per_second"]
+    except MismatchError:  # what it costs is measured instead
+        return []
     return [float(speed) * progressive_resizing.share(config, epoch) for epoch, speed in enumerate(speeds)]
 
 

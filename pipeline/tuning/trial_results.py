@@ -13,6 +13,7 @@ from pipeline.config.config import Config
 from pipeline.config.loading import load
 from pipeline.config.rules import topk_rules
 from pipeline.errors import MismatchError, Problem
+from pipeline.files.tables import read_epochs
 from pipeline.folds.fold_table import FoldTable
 from pipeline.methods.arrays import Array
 from pipeline.prediction.oof import read_run
@@ -66,7 +67,5 @@ def mean_score(scores: Iterable[float]) -> float:
 
 def curve(folder: Path, fold: int, direction: int) -> list[float]:
     """Return a fold's metric by epoch, turned so that greater is better; nothing where it is not here."""
-    import pandas as pd
-
     path = folder / f"fold{fold}" / "epochs.csv"
-    return [direction * float(value) for value in pd.read_csv(path)["valid_metric"]] if path.is_file() else []
+    return [direction * float(value) for value in read_epochs(path)["valid_metric"]] if path.is_file() else []

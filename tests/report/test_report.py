@@ -166,6 +166,11 @@ def test_what_is_absent_is_left_out(config: Config) -> None:
         (config.run_dir / name).unlink()
     page = read(report.run(config))
     assert plots_of(config) == {"training", "samples", "labels"}
+    assert "Left out" in page.titles  # stamps say that they were written
+    for stage in ("score", "ensemble"):
+        (config.run_dir / f"stamps/{stage}.json").unlink()
+    page = read(report.run(config))
+    assert plots_of(config) == {"training", "samples", "labels"}
     assert "Left out" not in page.titles
 
 
