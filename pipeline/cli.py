@@ -45,6 +45,13 @@ def _run(argv: Sequence[str] | None) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if os.environ.get("WORLD_SIZE", "1") != "1":  # each process would warn that it looks for weights without a gradient
         os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    from pipeline.plugins import asking
+
+    with asking(getattr(given, "trust", None)):
+        return _do(given)
+
+
+def _do(given: argparse.Namespace) -> int:
     from pipeline.errors import FoldlineError
     from pipeline.files import failures, streams
 
@@ -120,6 +127,8 @@ def parser() -> argparse.ArgumentParser:
         made[name].add_argument("-c", "--config", action="append", required=needed, help="YAML; later ones overlay")
     for name in [name for name, one in COMMANDS.items() if one.config or name in ("diff", "verify")]:
         made[name].add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override one key")
+    for name in [name for name, one in COMMANDS.items() if one.config or name == "verify"]:
+        made[name].add_argument("--trust", action="store_true", help="run code of runs' folders, which you have read")
     for name in ("leaderboard", "diff", "verify"):
         made[name].add_argument("--runs-dir", default="runs", metavar="FOLDER", help="where runs lie; default runs")
     for name in ("run", "train", "predict", "distill", "pseudo"):

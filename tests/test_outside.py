@@ -18,6 +18,7 @@ from pipeline.config.config import Config
 from pipeline.config.fingerprints import fields
 from pipeline.config.keys import below
 from pipeline.config.loading import load, parse
+from pipeline.config.run_configs import of_run
 from pipeline.errors import InputError
 from pipeline.folds.fold_table import read as read_folds
 from pipeline.methods import mixing, tta
@@ -73,7 +74,7 @@ def test_a_competition_runs_with_one_of_each(competition: Path, cli: Cli, tmp_pa
     done = cli("run", "-c", competition / "config.yaml", *arguments)
     assert done.returncode == 0, done.stderr
     run = tmp_path / "runs" / "shapes"
-    config = load([run / "config.yaml"])
+    config = of_run(run)
     table = read_folds(config)
     scores = json.loads((run / "scores.json").read_text())
     for fold in range(2):
@@ -111,7 +112,10 @@ def test_a_competition_runs_with_one_of_each(competition: Path, cli: Cli, tmp_pa
 
     file.unlink()  # the run predicts alone, with its own copy
     assert (run / "own" / "mine.py").read_text() == OWN
-    new = cli("predict", "--from", run, "--test", competition / "images", "--out", tmp_path / "new.csv")
+    asked = ("predict", "--from", run, "--test", competition / "images", "--out", tmp_path / "new.csv")
+    refused = cli(*asked)
+    assert refused.returncode == 2 and "add --trust" in refused.stderr, refused.stderr
+    new = cli(*asked, "--trust")
     assert new.returncode == 0, new.stderr
     found = pd.read_csv(tmp_path / "new.csv", dtype={"id": str}).set_index("id")
     tests = [Predictions.load(run / f"fold{k}/test.npz") for k in range(2)]

@@ -18,7 +18,7 @@ from pipeline.blending.summary import summary
 from pipeline.blending.variants import Variant, blend_all
 from pipeline.competition.metric_warnings import misleading, score_warnings
 from pipeline.competition.sample_submission import read_sample, with_classes
-from pipeline.config import fingerprints
+from pipeline.config import fingerprints, plugin_files
 from pipeline.config.config import Config
 from pipeline.config.keys import affecting
 from pipeline.config.loading import dump
@@ -65,7 +65,7 @@ def run(config: Config) -> Path:
         fingerprints.stamp(folder, "ensemble", found, [folder / name for name in (*texts, *tables)])
     if not any(folder.glob("fold*")):  # only a blend; beside trained folds it says how they were trained
         write_text(folder / "config.yaml", dump(config))
-        fingerprints.record(folder, [folder / "config.yaml"])
+        fingerprints.record(folder, [folder / "config.yaml", *plugin_files.keep(config, trained=False)])
     print("\n".join(summary(read_json(folder / "ensemble.json"), folder / "submission.csv")))
     return folder / "submission.csv"
 

@@ -5,25 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, field_validator
+from pydantic import Field, field_validator
 
 from pipeline.config.sections.data import Data
 from pipeline.config.sections.folds import Folds
 from pipeline.config.sections.model import LossConfig, Model
-from pipeline.config.sections.section import Affects, Name, Section, key
+from pipeline.config.sections.section import Affects, Name, Section, found_by, key
 from pipeline.config.sections.submit import Decision, Ensemble, Medals, Predict, Submission
 from pipeline.config.sections.train import Augment, Distill, Mix, Pseudo, Train
 from pipeline.config.sections.tune import Tune
 from pipeline.errors import Problem, Refused, problems_of
 from pipeline.methods.metrics import find
+from pipeline.methods.tta import find as find_view
 from pipeline.methods.tta import parse_view
 
 A = Affects
-
-
-def _metric(name: str) -> str:
-    find(name)
-    return name
 
 
 class Config(Section):
@@ -47,17 +43,17 @@ class Config(Section):
     distill: Distill = Distill()
     pseudo: Pseudo = Pseudo()
     predict: Predict = Predict()
-    metric: Annotated[str, AfterValidator(_metric)] = key(
+    metric: Annotated[str, found_by(find)] = key(
         "accuracy",
         A.CHECK | A.EPOCH | A.SCORE | A.SUBMISSION,
         "A name, map@K, ndcg@K, or FILE.py:function.",
-        plugin=True,
+        plugin=find,
     )
     tta: Annotated[list[str], Field(min_length=1)] = key(
         ["identity"],
         A.SCORE | A.SUBMISSION,
         "Named views, or FILE.py:function; augment:7 = seven augmentations.",
-        plugin=True,
+        plugin=find_view,
     )
     ensemble: Ensemble = Ensemble()
     decision: Decision = Decision()

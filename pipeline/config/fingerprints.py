@@ -33,10 +33,11 @@ class Stamp:
     under: dict[str, Any] = field(default_factory=dict)
 
 
-def fields(config: Config, keys: Iterable[str], **files: str) -> Fields:
+def fields(config: Config, keys: Iterable[str], of: Path | None = None, /, **files: str) -> Fields:
     """Collect keys of the config, hashes of files, of plugins that the keys name, and the engine's version.
 
-    A key that came after the first runs is left out at its default: older runs stay valid.
+    A key that came after the first runs is left out at its default: older runs stay valid. Of a run's config, as
+    `run_configs.of_run` reads it, the plugins are the copies in that run's folder (`of`).
     """
     found: Fields = {"engine": ENGINE_VERSION, **files}
     tree = config.model_dump(mode="json")
@@ -46,7 +47,7 @@ def fields(config: Config, keys: Iterable[str], **files: str) -> Fields:
             value = value[part]
         if not (key.later and key.value(config) == key.default):
             _flatten(key.name, value, found)
-    for section, held in plugin_files.files(found).items():
+    for section, held in plugin_files.files(found, of).items():
         hashes = [checksums.file_hash(file) for file in held]
         found[f"{section}'s file"] = hashes[0] if len(hashes) == 1 else checksums.array_hash(hashes)
     return found

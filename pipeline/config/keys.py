@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,7 @@ class Key:
     field: FieldInfo
     affects: Affects
     later: bool  # at its default it is in no fingerprint
-    plugin: bool  # it may name FILE.py:function
+    plugin: Callable[[str], object] | None  # finds FILE.py:function, which it may name, or refuses it
 
     @property
     def default(self) -> Any:
@@ -59,4 +59,4 @@ def below(*sections: str) -> list[str]:
 
 def plugins() -> list[str]:
     """Return the names of the keys that may name FILE.py:function."""
-    return [name for name, one in KEYS.items() if one.plugin]
+    return [name for name, one in KEYS.items() if one.plugin is not None]

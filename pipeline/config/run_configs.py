@@ -2,6 +2,9 @@
 
 `config.yaml` says how the weights were made and is written by `train`; `predict.yaml` holds the keys that prediction,
 scores and submissions read, where `predict` was asked for others. A run of an earlier version has none.
+
+Both may come from anyone, and are read without a look at the code that they name: only where a run's networks are to
+predict does it run, from the run's own copies, and only with `--trust`.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ import yaml
 from pipeline.config import trees
 from pipeline.config.config import Config
 from pipeline.config.keys import KEYS
-from pipeline.config.loading import dump, load, parse
+from pipeline.config.loading import dump, labels, load, parse
 from pipeline.config.sections.section import Affects as A
 from pipeline.files.atomic import write_text
 
@@ -28,9 +31,25 @@ LATER = [  # keys that may be others when a run predicts than when it was traine
 LEARNT = [name for name, key in KEYS.items() if key.affects & A.TRAINING]
 
 
-def of_run(folder: Path, settings: Iterable[str] = (), *, kept: bool = False) -> Config:
-    """Return the config that a run was last predicted with; `settings` and `kept` as `load` takes them."""
-    return load(files(folder), settings, kept=kept)
+def of_run(folder: Path, settings: Iterable[str] = ()) -> Config:
+    """Return the config that a run was last predicted with, to read what it made; `settings` as `load` takes them.
+
+    Functions of a user's own are labels in it, such as views are called by, and do not run.
+    """
+    return labels(files(folder), settings)
+
+
+def to_predict(folder: Path, settings: Iterable[str] = ()) -> Config:
+    """Return the same config with the functions of the run's own copies, so that its networks can predict.
+
+    Raises InputError where it names code and `--trust` was not given, which says that somebody has read it.
+    """
+    return load(files(folder), settings, of_run=True)
+
+
+def trained(folder: Path) -> Config:
+    """Return the config that a run was trained with, as `of_run` reads it."""
+    return labels([folder / TRAINED])
 
 
 def files(folder: Path) -> list[Path]:
@@ -48,8 +67,8 @@ def keep_predicted(config: Config) -> list[str]:
     folder = config.run_dir
     if not (folder / TRAINED).is_file():
         write_text(folder / TRAINED, dump(config))
-    trained = load([folder / TRAINED])
-    changed = {name: one.value(config) for name, one in KEYS.items() if one.value(config) != one.value(trained)}
+    then = trained(folder)
+    changed = {name: one.value(config) for name, one in KEYS.items() if one.value(config) != one.value(then)}
     tree, whole = dict[str, object](), config.model_dump(mode="json")
     for name in LATER:
         if name in changed:
@@ -59,7 +78,7 @@ def keep_predicted(config: Config) -> list[str]:
     else:
         (folder / PREDICTED).unlink(missing_ok=True)
     return [
-        f"{name}: trained with {KEYS[name].value(trained)}, not {value}: that stays so, and in {folder / TRAINED}"
+        f"{name}: trained with {KEYS[name].value(then)}, not {value}: that stays so, and in {folder / TRAINED}"
         for name, value in changed.items()
         if name in LEARNT and name not in LATER
     ]
@@ -73,7 +92,7 @@ def as_trained(config: Config) -> Config:
     path = config.run_dir / TRAINED
     if not path.is_file():
         return config
-    whole, trained = config.model_dump(mode="json"), load([path]).model_dump(mode="json")
+    whole, then = config.model_dump(mode="json"), trained(config.run_dir).model_dump(mode="json")
     for name in LEARNT:
-        trees.put(whole, name, trees.at(trained, name))
-    return parse(whole, str(path))
+        trees.put(whole, name, trees.at(then, name))
+    return parse(whole, str(path), found=False)

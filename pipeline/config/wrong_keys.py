@@ -6,13 +6,15 @@ of each other is asked again with other values in its place, and only what holds
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from copy import deepcopy
 from itertools import islice
+from types import ModuleType
 from typing import Any, NamedTuple, get_args
 
 from pydantic import BaseModel, ValidationError
 
+from pipeline.config import plugin_files
 from pipeline.config.config import Config
 from pipeline.config.keys import KEYS, below
 from pipeline.config.messages import explained
@@ -47,8 +49,14 @@ class Looked(NamedTuple):
     others: tuple[Config, ...] = ()
 
 
-def look(tree: dict[str, Any], unsure: Iterable[str] = ()) -> Looked:
-    """Validate a tree of plain values; of the keys that are `unsure` already, nothing is said."""
+def look(
+    tree: dict[str, Any], unsure: Iterable[str] = (), *, found: bool = True, strange: Collection[str] = ()
+) -> Looked:
+    """Validate a tree of plain values; of the keys that are `unsure` already, nothing is said.
+
+    The functions that it names are found too, but for those that are `strange`, which may not run. Where they are not
+    to be `found`, nobody asks what their task admits.
+    """
     problems: list[Problem] = []
     doubted = set(unsure)
     tree = overlaid(REQUIRED, tree) if doubted else tree
@@ -62,13 +70,23 @@ def look(tree: dict[str, Any], unsure: Iterable[str] = ()) -> Looked:
         tree = overlaid(REQUIRED, tree)
         if tree == before:  # nothing more can be taken out
             return Looked(None, problems)
-    config, found = _claims(tree)
+    rules: tuple[ModuleType, ...] = (task_rules, flip_rules, recipe_rules)
+    if not found and plugin_files.names(tree):
+        rules = rules[1:]
+    elif lost := [(key, one) for key, one in plugin_files.problems(tree, strange) if key not in doubted]:
+        tree = deepcopy(tree)
+        for key, problem in lost:
+            problems.append(problem)
+            doubted.add(key)
+            _take_out(tree, key.split("."))
+        tree = overlaid(REQUIRED, tree)
+    config, said = _claims(tree, rules)
     others = []
     for other in _meant(tree, doubted):
-        meant, also = _claims(other)
-        found = [one for one in found if one in also]
+        meant, also = _claims(other, rules)
+        said = [one for one in said if one in also]
         others.append(meant)
-    return Looked(config, problems + found, frozenset(doubted), tuple(others))
+    return Looked(config, problems + said, frozenset(doubted), tuple(others))
 
 
 def _wrong_values(tree: dict[str, Any]) -> list[dict[str, Any]]:
@@ -86,8 +104,8 @@ def _of_section(error: dict[str, Any]) -> bool:
     return field is not None and section_of(field.annotation) is not None and error["type"] == "value_error"
 
 
-def _claims(tree: dict[str, Any]) -> tuple[Config, list[Problem]]:
-    """Return the config of a tree of right values, and what its keys say against each other."""
+def _claims(tree: dict[str, Any], between: Sequence[ModuleType]) -> tuple[Config, list[Problem]]:
+    """Return the config of a tree of right values, and what its keys, by the rules, say against each other."""
     made: list[BaseModel] = []
     problems, sections = [], dict[str, BaseModel]()
     try:
@@ -105,7 +123,7 @@ def _claims(tree: dict[str, Any]) -> tuple[Config, list[Problem]]:
             if name in names and isinstance(required, dict)
         }
         config = Config.model_validate({**rest, **needed}).model_copy(update=sections)
-    for rules in (task_rules, flip_rules, recipe_rules):
+    for rules in between:
         problems += rules.problems(config)
     return config, problems
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Literal, cast
 
 from pipeline import plugins
@@ -168,6 +169,8 @@ class Loss:
         return classes - 1 if self.activation == "cumulative" else classes
 
 
+SIGNATURE = "loss(logits_BC, targets_BC)"  # of a plugin
+PLUGIN = Loss(cross_entropy, "softmax")  # stands for one that is not loaded: without options, not of a batch
 ONE_LABEL, VALUES = ("binary", "multiclass", "ordinal"), ("regression",)
 LABELS = (*ONE_LABEL, "multilabel")
 LOSSES = {
@@ -189,14 +192,29 @@ def find(name: str) -> Loss:
 
 
 def plugin(name: str, function: Callable[[Tensor, Tensor], Tensor]) -> Loss:
-    """Return a plugin's loss; without an attribute `activation` softmax or, where columns are independent, sigmoid."""
+    """Return a plugin's loss; without an attribute `activation` softmax or, where columns are independent, sigmoid.
+
+    Raises InputError where it fails, going back too, or returns something else than a loss for each row.
+    """
     activation = plugins.attribute(name, function, "activation", None, ("softmax", "sigmoid", "identity"))
+    taught = False
 
     def checked(outputs_BC: Tensor, targets_BC: Tensor) -> Tensor:
-        found = function(outputs_BC, targets_BC)
-        if tuple(found.shape) != (len(outputs_BC),):
-            shape = tuple(found.shape)
-            raise ValueError(f"{name}: returned the shape {shape}, expected a loss for each of {len(outputs_BC)} rows")
+        from torch import Tensor, autograd, is_grad_enabled
+
+        nonlocal taught
+        own = outputs_BC.clone(), targets_BC.clone()  # predictions are made from the outputs afterwards
+        found = plugins.call(name, SIGNATURE, function, *own)
+        if not isinstance(found, Tensor) or tuple(found.shape) != (len(outputs_BC),):
+            raise plugins.returned(name, found, f"a loss for each of {len(outputs_BC)} rows")
+        if not taught and outputs_BC.requires_grad and is_grad_enabled():
+            if not found.requires_grad:
+                raise plugins.returned(name, "numbers that do not depend on the outputs", "tensors made from them")
+            slopes = partial(
+                autograd.grad, retain_graph=True
+            )  # tried once: what fails later tells nobody whose fault it is
+            plugins.call(name, f"{SIGNATURE}, whose slopes are taken", slopes, found.sum(), outputs_BC)
+            taught = True
         return found
 
     if activation is None:

@@ -85,7 +85,30 @@ MIXERS: dict[str, Callable[..., tuple[Tensor, float]]] = {"cutmix": cutmix, "mix
 
 def find(kind: str) -> Callable[..., tuple[Tensor, float]]:
     """Return a mixer, or a plugin's (FILE.py:function); raise ValueError where there is none."""
-    return plugins.find(MIXERS, kind, "mix kind", plugins.as_it_is)
+    return plugins.find(MIXERS, kind, "mix kind", plugin)
+
+
+def plugin(name: str, function: Callable[..., tuple[Tensor, float]]) -> Callable[..., tuple[Tensor, float]]:
+    """Return a plugin's mixer; raises InputError where it fails or does not return such images and a share."""
+
+    def checked(
+        images_BCHW: Tensor, partner_BCHW: Tensor, rng: np.random.Generator, alpha: float, patch: str
+    ) -> tuple[Tensor, float]:
+        from torch import Tensor
+
+        given = images_BCHW, partner_BCHW, rng, alpha, patch
+        found = plugins.call(name, "mix(images_BCHW, partner_BCHW, rng, alpha, patch)", function, *given)
+        shape = tuple(images_BCHW.shape)
+        if not (isinstance(found, tuple) and len(found) == 2 and isinstance(found[0], Tensor)):
+            raise plugins.returned(name, found, "(images_BCHW, lam)")
+        mixed_BCHW, lam = found
+        lam = plugins.call(f"{name}, lam", "a number", float, lam)
+        if mixed_BCHW.shape != shape or mixed_BCHW.dtype != images_BCHW.dtype or not 0 <= lam <= 1:
+            what = f"{mixed_BCHW.dtype} images {tuple(mixed_BCHW.shape)} and lam {lam}"
+            raise plugins.returned(name, what, f"{images_BCHW.dtype} {shape} and a share of 0 to 1")
+        return mixed_BCHW, lam
+
+    return checked
 
 
 def mix_batch(

@@ -22,7 +22,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from pipeline import plugins
-from pipeline.errors import Problem, Refused
+from pipeline.errors import Problem, Refused, lookup
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -64,7 +64,7 @@ GROUPS = {
 def parse_view(name: str) -> list[str]:
     """Expand a name from the config into the names of single views; a single view gives itself.
 
-    Raises ValueError with the nearest name where it is unknown.
+    Raises ValueError with the nearest name where it is unknown; a plugin's file is not looked at.
     """
     if name in GROUPS:
         return list(GROUPS[name])
@@ -74,7 +74,8 @@ def parse_view(name: str) -> list[str]:
         return [name]
     if name.startswith("augment"):
         raise Refused(Problem("", f"found '{name}'", "augment:N with N from 1 to 999, as in augment:7"))
-    plugins.find(dict.fromkeys([*VIEWS, *GROUPS, "augment:N"]), name, "view", plugins.as_it_is)
+    if plugins.file_of(name) is None:
+        lookup(dict.fromkeys([*VIEWS, *GROUPS, "augment:N"]), name, "view")
     return [name]
 
 
@@ -85,7 +86,29 @@ def is_augment(name: str) -> bool:
 
 def find(name: str) -> Callable[[Tensor], Tensor]:
     """Return a single view, or a plugin's (FILE.py:function); raise ValueError where there is none."""
-    return plugins.find(VIEWS, name, "view", plugins.as_it_is)
+    return plugins.find(VIEWS, name, "view", plugin)
+
+
+def plugin(name: str, function: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """Return a plugin's view: it gets images of its own, which it may change, and may return another size.
+
+    Raises InputError where it fails or returns something else than as many finite images.
+    """
+
+    def checked(images_BCHW: Tensor) -> Tensor:
+        from torch import Tensor, isfinite
+
+        found = plugins.call(name, "view(images_BCHW)", function, images_BCHW.clone())
+        expected = f"images like {tuple(images_BCHW.shape)}, {images_BCHW.dtype} on {images_BCHW.device}"
+        if not isinstance(found, Tensor) or found.ndim != 4 or found.shape[:2] != images_BCHW.shape[:2]:
+            raise plugins.returned(name, found, expected)
+        if found.dtype != images_BCHW.dtype or found.device != images_BCHW.device or not found.numel():
+            raise plugins.returned(name, f"images {tuple(found.shape)}, {found.dtype} on {found.device}", expected)
+        if not isfinite(found).all():
+            raise plugins.returned(name, "NaN or infinity", expected)
+        return found
+
+    return checked
 
 
 def apply(name: str, images_BCHW: Tensor) -> Tensor:

@@ -12,10 +12,12 @@ import torch
 from timm.data import resolve_model_data_config
 from torch import Tensor, nn
 
+from pipeline import plugins
 from pipeline.config.sections.model import Model
 from pipeline.errors import InputError, Problem
 from pipeline.models.layers import checkpoint_gradients, multi_dropout, pool_gem, small_stem
 from pipeline.models.sources import check_name, create, why
+from pipeline.models.watching import watch
 from pipeline.models.weights import heads, load_backbone, names
 from pipeline.plugins import file_of
 
@@ -60,6 +62,11 @@ def _build(model: Model, outputs: int, in_chans: int) -> tuple[nn.Module, str]:
             for parameter in network.get_submodule(head).parameters():
                 nn.init.zeros_(parameter)
     try_size(network, model.name, outputs, model.size_hw, in_chans)
+    if file_of(model.name) is not None:
+        plugins.call(
+            model.name, "a module whose default_cfg describes it as timm's do", check_described, network, in_chans
+        )
+        watch(network, model.name, outputs)
     return network, origin
 
 
@@ -112,6 +119,16 @@ def try_size(network: nn.Module, name: str, outputs: int, size_hw: tuple[int, in
             found = f"{name} returns {', '.join(map(str, shapes))} for {rows} images"
             raise InputError(Problem("model.name", found, f"({rows}, {outputs})"))
     network.train()
+
+
+def check_described(network: nn.Module, in_chans: int) -> None:
+    """Raise ValueError, or whatever a strange value leads to, where a user's description does not fit the module."""
+    known = {name for name, _ in network.named_modules()}
+    if unknown := [name for what in ("classifier", "first_conv") for name in names(network, what) if name not in known]:
+        raise ValueError(f"default_cfg names {unknown[0]!r}, which is none of its modules")
+    mean, std = normalization(network, in_chans)
+    if len(mean) != in_chans or len(std) != in_chans or not all(math.isfinite(one) for one in mean) or min(std) <= 0:
+        raise ValueError(f"default_cfg has mean {mean} and std {std}, expected {in_chans} of each, std above 0")
 
 
 def normalization(network: nn.Module, in_chans: int = 3) -> tuple[Channels, Channels]:

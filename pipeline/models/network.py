@@ -12,9 +12,10 @@ from safetensors import safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
+from pipeline import plugins
 from pipeline.batches.loader import Normalize
 from pipeline.config.config import Config
-from pipeline.config.plugin_files import FOLDER
+from pipeline.config.plugin_files import is_kept, kept
 from pipeline.config.sections.section import square
 from pipeline.errors import InputError, MismatchError, Problem
 from pipeline.files.atomic import atomic
@@ -25,7 +26,6 @@ from pipeline.methods.tta import TURNS
 from pipeline.models import building, checksum
 from pipeline.models.freezing import Frozen, freeze
 from pipeline.models.layers import fp32_grouped_convolutions
-from pipeline.plugins import file_of
 
 AGAIN = "copy the file again, or train the fold again with: foldline train --force"
 
@@ -126,11 +126,12 @@ def load(path: Path, config: Config, setting: Setting) -> tuple[nn.Module, dict[
 
 
 def _with_kept_module(config: Config, weights: Path) -> Config:
-    """Return the config with the run's own copy of the user's module where it lies near the weights."""
-    file = file_of(config.model.name)
+    """Return the config with the run's own copy of the user's module where that is another one, or all there is."""
     for folder in weights.parents[1:3]:
-        if file is not None and (kept := folder / FOLDER / file.name).is_file():
-            name = f"{kept}:{config.model.name.rpartition(':')[2]}"
+        if (copy := kept(config.model.name, folder)) is not None and not is_kept(config.model.name, folder):
+            name = f"{copy}:{config.model.name.rpartition(':')[2]}"
+            if plugins.trusted():
+                plugins.ask([name])
             return config.model_copy(update={"model": config.model.model_copy(update={"name": name})})
     return config
 

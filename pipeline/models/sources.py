@@ -150,8 +150,8 @@ def _from_plugin(model: Model, outputs: int, in_chans: int, options: dict[str, A
     try:
         takes = "pretrained" in inspect.signature(function).parameters
         network = function(*asked, **({"pretrained": model.pretrained is True} if takes else {}))
-    except Exception as error:
-        found = f"{name} raised {type(error).__name__}: {error}"
+    except (Exception, SystemExit) as error:
+        found = f"{name} raised {type(error).__name__}: {' '.join(str(error).split())}"
         how = f"it is called with (classes, in_chans, (height, width)), here {asked}"
         raise InputError(Problem("model.name", found, remedy=how)) from error
     if not isinstance(network, nn.Module):

@@ -27,7 +27,7 @@ from pipeline.competition.rows.rows import SHOWN
 from pipeline.competition.sample_submission import asked_ids, read_sample
 from pipeline.config.config import Config
 from pipeline.config.rules import decisions, topk_rules
-from pipeline.config.run_configs import of_run
+from pipeline.config.run_configs import of_run, to_predict
 from pipeline.errors import InputError, MismatchError, Problem
 from pipeline.files import prediction_tables
 from pipeline.files.tables import write_table
@@ -67,11 +67,12 @@ def predict_new(source: Path, test: str | None, out: Path, settings: list[str]) 
     begin = time.perf_counter()
     if not (source / "config.yaml").is_file():
         raise InputError(Problem(f"--from {source}", "has no config.yaml", "a run's folder such as runs/NAME"))
-    config = of_run(source, settings, kept=True)
+    config, labels = to_predict(source, settings), of_run(source, settings)
     if out.name == "submission.csv" or out.is_dir():
         wanted = "expected a file for the table of probabilities, such as predictions.csv"
         raise InputError(Problem(f"--out {out}", wanted))
-    views = decisions.views_of_run(source, config) or config.tta
+    called = dict(zip(labels.tta, config.tta, strict=False))  # own views: as predictions call them -> the run's copies
+    views = [called.get(view, view) for view in decisions.views_of_run(source, labels) or labels.tta]
     new = find(config, test)
     devices.prepare(config.train, processes.count())
     predictor, meta, count = _predictor(source, config)
@@ -84,7 +85,8 @@ def predict_new(source: Path, test: str | None, out: Path, settings: list[str]) 
     if not topk.finite(probs_NC):
         found, remedy = "its predictions hold NaN or infinity", "use --set train.precision=fp32"
         raise MismatchError(Problem(str(source), found, remedy=remedy))
-    decided_NC = decisions.of_run(source, config, classes, probs_NC)
+    as_blended = config.model_copy(update={"tta": labels.tta})
+    decided_NC = decisions.of_run(source, as_blended, classes, probs_NC)
     filled, why_not = _submission(config, new, classes, probs_NC, decided_NC)
     if processes.is_main():
         write_table(out, prediction_tables.table([new.ids], ["id"], probs_NC, classes))

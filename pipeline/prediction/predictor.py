@@ -22,6 +22,7 @@ from pipeline.methods.seeding import rng
 from pipeline.models import network
 from pipeline.models.network import Setting
 from pipeline.models.outputs import Output
+from pipeline.plugins import call, file_of
 
 Keep = Callable[[list[Tensor], Array], Sequence[Tensor]]  # each network's [B,V,C], row numbers -> what is kept [B,…]
 
@@ -85,7 +86,7 @@ class Predictor:
                         changed = tta.apply(view, images)
                     for model, output, seen in zip(self.networks, outputs, found, strict=True):
                         with setting.autocast():
-                            logits = model(changed).float()
+                            logits = _logits(model, view, changed, images)
                         seen.append(logits if as_logits else output.activate(logits))
                 kept = keep([torch.stack(seen, dim=1) for seen in found], batch.rows)
                 parts.append([one.cpu().numpy() for one in kept])
@@ -96,6 +97,13 @@ class Predictor:
         assert self.augment is not None
         draws = (rng(self.config.train.seed, view, str(name)) for name in ids)
         return stack([self.augment(image, one) for image, one in zip(images_BHWC.numpy(), draws, strict=True)])
+
+
+def _logits(model: nn.Module, view: str, changed: Tensor, images: Tensor) -> Tensor:
+    """Return a network's logits; raise InputError where a user's view gives it images that it does not take."""
+    if file_of(view) is None or changed.shape == images.shape:
+        return model(changed).float()  # type: ignore[no-any-return]
+    return call(f"{view}, images {tuple(changed.shape)}", "view(images_BCHW)", lambda: model(changed).float())  # type: ignore[no-any-return]
 
 
 def _assemble(parts: list[list[Array]], own: Array, rows: int) -> list[Array]:

@@ -8,17 +8,20 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from pipeline.config import loading as configs
+from pipeline.config.run_configs import trained
 from pipeline.errors import FoldlineError, InputError, MismatchError, Problem, some
 from pipeline.files.atomic import read_json
 from pipeline.methods.arrays import Array
 from pipeline.methods.blenders import find as find_blender
 from pipeline.methods.metrics import find
+from pipeline.plugins import file_of
 from pipeline.prediction.oof import find_run
 from pipeline.scoring import ledger
 from pipeline.scoring.baseline import NAME as CONSTANT
@@ -38,11 +41,7 @@ def run(runs_dir: Path) -> Path:
     tables: dict[tuple[str, str], list[Entry]] = {}
     for entry in sorted(entries, key=lambda one: (one.competition, one.metric)):
         tables.setdefault((entry.competition, entry.metric), []).append(entry)
-    lines = [
-        line
-        for (name, metric), rows in tables.items()
-        for line in [*_table(name, metric, rows, _constant(runs_dir, metric, rows)), ""]
-    ]
+    lines = [line for (name, metric), rows in tables.items() for line in [*_table(name, metric, rows, runs_dir), ""]]
     if not entries:
         lines.append(f"{path}: nothing yet; begin with: foldline leaderboard add RUN --public SCORE")
     scored = {path.parent.name for name in ("scores.json", "ensemble.json") for path in runs_dir.glob(f"*/{name}")}
@@ -110,7 +109,7 @@ def _scored(folder: Path, name: str) -> Entry:
     if path is None:
         remedy = "score it with: foldline score, or blend it with: foldline ensemble"
         raise InputError(Problem(str(folder), "not scored", remedy=remedy))
-    competition, is_blend = configs.load([folder / "config.yaml"]).name, path.stem == "ensemble"
+    competition, is_blend = trained(folder).name, path.stem == "ensemble"
     report = read_json(path)
     try:
         if report.get("partial"):
@@ -136,7 +135,7 @@ def _fitted(report: dict[str, Any], mean: float | None) -> tuple[float | None, f
     weighted = [one for one in report.get("views", {}).values() if one["weighted"] and not variant.startswith("plain")]
     several = len(report["members"]) > 1  # to one there is nothing to fit
     in_sample: list[float | None] = []
-    if weighted or (several and (compared["fitted"] if compared else find_blender(blender).fitted)):
+    if weighted or (several and (compared["fitted"] if compared else _learns(report))):
         views = weighted[0]["in_sample"] if weighted and not several else None
         in_sample.append(compared["in_sample"] if compared else views)
     for what, baseline in (("calibration", "none"), ("smoothing", "none"), ("decision", "plain")):
@@ -146,29 +145,40 @@ def _fitted(report: dict[str, Any], mean: float | None) -> tuple[float | None, f
     return (in_sample[-1], mean) if in_sample else (mean, None)
 
 
-def _constant(runs_dir: Path, metric: str, entries: Sequence[Entry]) -> float | None:
-    """Return what the best constant scores on the folds of the first run whose files still tell."""
+def _learns(report: dict[str, Any]) -> bool:
+    """Tell whether a blend's blender learnt its weights; a user's own is never executed for it, its weights tell."""
+    if file_of(report["blender"]) is None:
+        return find_blender(report["blender"]).fitted
+    weights = [float(one) for one in report["weights"].values()]
+    return max(weights) - min(weights) > 1e-12
+
+
+def _told(runs_dir: Path, metric: str, entries: Sequence[Entry], *keys: str) -> Any:
+    """Return what the files of the first run that still tell hold at nested keys, None where none does."""
     folders = [folder for entry in entries for folder in (runs_dir / entry.run, Path(entry.run))]
     for path in [folder / name for folder in folders for name in ("ensemble.json", "scores.json")]:
-        with contextlib.suppress(FoldlineError, OSError, AttributeError, KeyError, TypeError):
+        with contextlib.suppress(FoldlineError, OSError, AttributeError, KeyError, TypeError, ValueError):
             report = read_json(path) if path.is_file() else {}
             if report.get("metric") == metric:
-                return float(report["baseline"]["mean"])
+                return reduce(getitem, keys, report)
     return None
 
 
-def _table(name: str, metric: str, entries: Sequence[Entry], constant: float | None) -> list[str]:
-    direction = "greater" if find(metric).greater_is_better else "lower"
+def _table(name: str, metric: str, entries: Sequence[Entry], runs_dir: Path) -> list[str]:
+    own = file_of(metric) is not None  # never executed for a table: the runs' files say its direction
+    told = _told(runs_dir, metric, entries, "greater_is_better") if own else find(metric).greater_is_better
+    greater, constant = told is not False, _told(runs_dir, metric, entries, "baseline", "mean")
+    direction = "greater" if greater else "lower"
     width = max(len("run"), *(len(entry.run) for entry in entries))
     lines = [
-        f"{name}: {metric} ({direction} is better)",
+        f"{name}: {metric} ({direction} is better{', as no run says' if told is None else ''})",
         f"    {'run':<{width}}{'cross-fitted':>14}{'CV ± std':>18}{'public':>10}{'private':>10}  {'date':<16}  note",
     ]
-    for number, entry in enumerate(sorted(entries, key=lambda one: -one.gain), start=1):
+    for number, entry in enumerate(sorted(entries, key=lambda one: -one.gain(greater)), start=1):
         spread = f"{shown(entry.cv)} ± {shown(entry.std)}"
         scores = f"{shown(entry.cross_fitted):>14}{spread:>18}{shown(entry.public):>10}{shown(entry.private):>10}"
         lines.append(f"{number:>3} {entry.run:<{width}}{scores}  {entry.date:<16}  {entry.note}".rstrip())
-    if constant is not None:
+    if isinstance(constant, int | float):
         lines.append(f"{CONSTANT}, by the other folds' labels: {shown(constant)}")
     return [*lines, *_agreement("public", entries), *_agreement("private", entries)]
 

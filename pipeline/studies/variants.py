@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from pipeline import plugins
 from pipeline.config import loading as configs
 from pipeline.config import trees
 from pipeline.config.config import Config
@@ -47,7 +48,9 @@ def read(config: Config, path: Path, seeds: Sequence[int]) -> list[Job]:
         raise InputError(Problem(str(path), "not found", f"a file of variants: {EXPECTED}"))
     variants: dict[str, Mapping[str, Any]] = {BASE: {}}
     problems: list[Problem] = []
-    for name, changes in trees.read(path).items():
+    tree = trees.read(path)
+    plugins.ask(plugins.named(tree))
+    for name, changes in tree.items():
         found = _problems(name, changes)
         problems += [problem.below(f"{path}: {name}") for problem in found]
         if not found:

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.config.config import Config
-from pipeline.config.loading import load
 from pipeline.config.rules import topk_rules
+from pipeline.config.run_configs import trained
 from pipeline.errors import MismatchError, Problem
 from pipeline.files.tables import read_epochs
 from pipeline.folds.fold_table import FoldTable
@@ -38,7 +38,7 @@ def find_incumbent(setup: Setup) -> Incumbent | None:
         folder = setup.config.study_dir / run
         if all((folder / f"fold{fold}" / "valid.npz").is_file() for fold in setup.folds):
             scores = {int(fold): float(score) for fold, score in trial.user_attrs.get("scores", {}).items()}
-            return Incumbent(trial.values[0], scores, run_of(setup.config, load([folder / "config.yaml"]), run))
+            return Incumbent(trial.values[0], scores, run_of(setup.config, trained(folder), run))
     return None
 
 

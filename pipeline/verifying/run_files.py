@@ -66,11 +66,11 @@ def read_config(run: Run) -> None:
     """Read what the run was trained with, and what it was predicted with; the folder is wherever it lies now."""
     for path in run_configs.files(run.folder):
         with run.findings.reading(path):
-            load([path] if path.name == run_configs.TRAINED else run_configs.files(run.folder), run.settings)
+            labels([path] if path.name == run_configs.TRAINED else run_configs.files(run.folder), run.settings)
             run.findings.ok(path)
     with run.findings.reading(run.place(run_configs.TRAINED)):
         here = {"runs_dir": str(run.folder.parent), "run": run.folder.name}
-        trained = load([run.place(run_configs.TRAINED)], run.settings)
+        trained = labels([run.place(run_configs.TRAINED)], run.settings)
         run.called, run.trained = trained.run_dir.name, trained.model_copy(update=here)
         run.config = run_configs.of_run(run.folder, run.settings).model_copy(update=here)
 

@@ -45,11 +45,11 @@ def test_a_run_keeps_its_place(tmp_path: Path) -> None:
 
 
 def test_cross_fitted_goes_before_cv_and_lower_may_be_better() -> None:
-    assert (ENTRY.primary, ENTRY.gain) == (0.5, -0.5)
+    assert (ENTRY.primary, ENTRY.gain(False)) == (0.5, -0.5)
     fitted = replace(ENTRY, cross_fitted=0.0)
-    assert fitted.primary == 0 and fitted.gain > ENTRY.gain
-    assert replace(ENTRY, metric="accuracy", cv=0.75).gain == 0.75
-    assert replace(ENTRY, cv=None).gain < -1e9
+    assert fitted.primary == 0 and fitted.gain(False) > ENTRY.gain(False)
+    assert replace(ENTRY, metric="accuracy", cv=0.75).gain(True) == 0.75
+    assert replace(ENTRY, cv=None).gain(False) < -1e9
 
 
 def test_every_wrong_cell_is_told(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from pipeline.config.sections.section import (
     Affects,
@@ -17,20 +17,16 @@ from pipeline.config.sections.section import (
     Share,
     Size,
     TextKeys,
+    found_by,
     key,
     square,
 )
 from pipeline.errors import Problem, Refused, some
-from pipeline.methods.losses import LOSSES
+from pipeline.methods.losses import LOSSES, PLUGIN, Loss
 from pipeline.methods.losses import find as find_loss
-from pipeline.plugins import file_of
+from pipeline.plugins import file_of, permit
 
 A = Affects
-
-
-def _loss(name: str) -> str:
-    find_loss(name)
-    return name
 
 
 class Model(Section):
@@ -40,7 +36,7 @@ class Model(Section):
         ...,
         A.TRAINING | A.NETWORK,
         "A timm name, torchvision/NAME, or FILE.py:function, called with (classes, in_chans, size_hw).",
-        plugin=True,
+        plugin=permit,  # its file imports torch: it is executed where the network is built
     )
     pretrained: bool | str = key(True, A.TRAINING, "true: the hub's weights; false: none; a path: a local file.")
     size: Size = key(224, A.IMAGES | A.TRAINING | A.PREDICTION, "Pixels: a square, or height and width.")
@@ -95,8 +91,8 @@ class Model(Section):
 class LossConfig(Section):
     """What the network learns to make small."""
 
-    name: Annotated[str, AfterValidator(_loss)] = key(
-        "cross_entropy", A.TRAINING | A.NETWORK | A.PREDICTION, "A name, or FILE.py:function.", plugin=True
+    name: Annotated[str, found_by(find_loss)] = key(
+        "cross_entropy", A.TRAINING | A.NETWORK | A.PREDICTION, "A name, or FILE.py:function.", plugin=find_loss
     )
     gamma: Annotated[float, Field(ge=0)] | None = key(
         None, A.TRAINING, "focal: how much easy rows are turned down; null: 2.", later=True
@@ -127,9 +123,14 @@ class LossConfig(Section):
     )
 
     @property
+    def _table(self) -> Loss:
+        """Return the table's entry; a plugin, which takes no options, is not loaded for what it cannot have."""
+        return find_loss(self.name) if file_of(self.name) is None else PLUGIN
+
+    @property
     def options(self) -> dict[str, float]:
         """Return the numbers that the loss function takes, its own where null."""
-        found = {name: (getattr(self, name), own) for name, own in find_loss(self.name).options.items()}
+        found = {name: (getattr(self, name), own) for name, own in self._table.options.items()}
         return {name: own if given is None else given for name, (given, own) in found.items()}
 
     def class_problems(self, classes: Sequence[str]) -> list[Problem]:
@@ -144,12 +145,12 @@ class LossConfig(Section):
     def _own_options(self) -> LossConfig:
         known = {name for loss in LOSSES.values() for name in loss.options}
         problems = []
-        for name in sorted(known - set(find_loss(self.name).options)):
+        for name in sorted(known - set(self._table.options)):
             if getattr(self, name) is not None:
                 fitting = ", ".join(one for one, loss in LOSSES.items() if name in loss.options)
                 found = f"found {getattr(self, name):g}, but {self.name} takes no {name}"
                 problems.append(Problem(name, found, remedy=f"{fitting} does"))
-        if self.class_weights is not None and find_loss(self.name).batch:
+        if self.class_weights is not None and self._table.batch:
             why = f"{self.name} counts every class alike already"
             problems.append(Problem("class_weights", why, remedy="leave them out"))
         if self.class_weights is not None and file_of(self.name) is not None:

@@ -44,12 +44,18 @@ class Affects(Flag):
 
 
 def key(
-    default: Any, affects: Affects, description: str, *, later: bool = False, plugin: bool = False, **limits: Any
+    default: Any,
+    affects: Affects,
+    description: str,
+    *,
+    later: bool = False,
+    plugin: Callable[[str], object] | None = None,
+    **limits: Any,
 ) -> Any:
     """Declare a key of a section: its default (`...` where it has none), what it affects, its meaning.
 
     `later`: it came after the first runs, so at its default it is in no fingerprint and older runs stay valid.
-    `plugin`: it may name FILE.py:function. `limits` are pydantic's.
+    `plugin`: it may name FILE.py:function, which this finds, or refuses. `limits` are pydantic's.
     """
     facts: Any = {"affects": affects, "later": later, "plugin": plugin}
     return Field(default, description=description, json_schema_extra={"facts": facts}, **limits)
@@ -88,17 +94,26 @@ def section_of(annotation: Any) -> type[Section] | None:
     return annotation if isinstance(annotation, type) and issubclass(annotation, Section) else None
 
 
-def one_of(what: str, *tables: Mapping[str, object], plugin: Callable[[str], object] | None = None) -> AfterValidator:
+def one_of(what: str, *tables: Mapping[str, object], plugin: bool = False) -> AfterValidator:
     """Refuse a name that stands in none of the tables, as they are when the config is read.
 
-    `plugin` finds a user's own, FILE.py:function, where that is possible.
+    Where a user's own may stand (`plugin`), FILE.py:function is taken as it is: whoever validates loads no code.
     """
 
     def known(value: str) -> str:
-        if plugin is not None and file_of(value) is not None:
-            plugin(value)
-        else:
+        if not (plugin and file_of(value) is not None):
             lookup({name: None for table in tables for name in table}, value, what)
+        return value
+
+    return AfterValidator(known)
+
+
+def found_by(find: Callable[[str], object]) -> AfterValidator:
+    """Refuse a name that `find` refuses; FILE.py:function is taken as it is, as in `one_of`."""
+
+    def known(value: str) -> str:
+        if file_of(value) is None:
+            find(value)
         return value
 
     return AfterValidator(known)

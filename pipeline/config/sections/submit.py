@@ -8,9 +8,10 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 
 from pipeline.config.sections.section import Affects, Count, Item, Section, Seed, Share, TextKeys, key, one_of
-from pipeline.errors import Problem, Refused, problems_of
+from pipeline.errors import Problem, Refused, lookup, problems_of
 from pipeline.methods.blenders import BLENDERS
 from pipeline.methods.blenders import find as find_blender
+from pipeline.plugins import file_of
 
 A = Affects
 
@@ -42,12 +43,12 @@ class Smoothing(Section):
 class Ensemble(Section):
     """How members become one prediction; what is fitted on OOF is scored on folds it did not see."""
 
-    blender: Annotated[str, one_of("blender", {"auto": None}, BLENDERS, plugin=find_blender)] = key(
+    blender: Annotated[str, one_of("blender", {"auto": None}, BLENDERS, plugin=True)] = key(
         "mean",
         A.SUBMISSION,
         "A name, or FILE.py:function; auto: the best cross-fitted one where its lead over the mean is significant "
         "(90 %), else the mean.",
-        plugin=True,
+        plugin=find_blender,
     )
     members: list[str] | None = key(
         None, A.SUBMISSION, "Names or folders of runs; null: this run alone, or those of `train.seeds`."
@@ -59,7 +60,10 @@ class Ensemble(Section):
         later=True,
     )
     compare: list[str] | None = key(
-        None, A.SUBMISSION, "Blenders of the comparison; null: all that the metric admits; []: none.", plugin=True
+        None,
+        A.SUBMISSION,
+        "Blenders of the comparison; null: all that the metric admits; []: none.",
+        plugin=find_blender,
     )
     views: Literal["all", "select"] = key(
         "all", A.SUBMISSION, "select: weigh each run's views of `tta` where the gain is significant (90 %)."
@@ -75,8 +79,10 @@ class Ensemble(Section):
     def _all_known(cls, value: list[str] | None) -> list[str] | None:
         problems: list[Problem] = []
         for name in value or []:
+            if file_of(name) is not None:
+                continue
             try:
-                find_blender(name)
+                lookup(BLENDERS, name, "blender")
             except ValueError as error:
                 problems += problems_of(error)
         if problems:

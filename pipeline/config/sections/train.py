@@ -36,8 +36,8 @@ class Augment(Section):
 class Mix(Section):
     """Mixing of a batch with a permutation of itself."""
 
-    kind: Annotated[str, one_of("mix kind", {"none": None}, MIXERS, plugin=find_mixer)] = key(
-        "none", A.TRAINING, "none, a name, or FILE.py:function.", plugin=True
+    kind: Annotated[str, one_of("mix kind", {"none": None}, MIXERS, plugin=True)] = key(
+        "none", A.TRAINING, "none, a name, or FILE.py:function.", plugin=find_mixer
     )
     patch: Annotated[str, one_of("patch", PATCHES)] = key("box", A.TRAINING, "cutmix: shape of what is pasted.")
     alpha: Positive = key(1.0, A.TRAINING, "The share kept is drawn from Beta(alpha, alpha).")

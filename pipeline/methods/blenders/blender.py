@@ -16,6 +16,7 @@ from pipeline import plugins
 from pipeline.methods.arrays import Array
 from pipeline.methods.metrics import Metric
 
+SUM_TOLERANCE = 1e-6  # of weights
 Many = Sequence[Array] | Array  # M members [N,C], stacked or not
 
 
@@ -80,6 +81,25 @@ class Members(Sequence[Array]):
 
 
 @dataclass(frozen=True)
+class Guarded(Sequence[Array]):
+    """Show members to a user's function, which cannot write into them: others read the same arrays."""
+
+    members: Sequence[Array]
+
+    def __len__(self) -> int:
+        """Return M."""
+        return len(self.members)
+
+    def __getitem__(self, index: Any) -> Any:
+        """Return one member, or fewer members as guarded."""
+        if isinstance(index, slice):
+            return Guarded(self.members[index])
+        shown = np.asarray(self.members[index]).view()
+        shown.flags.writeable = False
+        return shown
+
+
+@dataclass(frozen=True)
 class Blender:
     """Hold how to apply a fit, how to find one (None: equal weights), and what both see and promise."""
 
@@ -137,7 +157,7 @@ class Blender:
         the simplex.
         """
         weights_M = fit.weights_M
-        inside = not self.simplex or ((weights_M >= 0).all() and abs(weights_M.sum() - 1) <= 1e-6)
+        inside = not self.simplex or ((weights_M >= 0).all() and abs(weights_M.sum() - 1) <= SUM_TOLERANCE)
         if weights_M.shape != (len(members),) or not inside or not np.isfinite(weights_M).all():
             expected = f"{len(members)}, none negative, sum 1" if self.simplex else f"{len(members)} numbers"
             raise ValueError(f"found weights {weights_M.tolist()}, expected {expected}")
@@ -194,21 +214,33 @@ def plugin(name: str, function: Callable[..., Any]) -> Blender:
     if fit is not None and not callable(fit):
         found = f"found '{name}', {name.rpartition(':')[2]}.fit is {fit!r}"
         raise ValueError(f"{found}, expected a function (members, objective) -> weights_M")
-    return Blender(partial(_plugin_blend, function, name), fit and partial(_plugin_fit, fit, name), **flags)
+    fitter = fit and partial(_plugin_fit, fit, name, flags["simplex"])
+    return Blender(partial(_plugin_blend, function, name), fitter, **flags)
 
 
 def _plugin_blend(
     function: Callable[..., Any], name: str, fit: Fit, members: Sequence[Array], single_label: bool
 ) -> Array:
-    made = np.asarray(function(members, fit.weights_M, single_label), dtype=np.float64)
+    given = list(Guarded(members)), fit.weights_M.copy(), single_label
+    made = plugins.call(name, "blend(members, weights_M, single_label)", _floats, function, *given)
     if made.shape != members[0].shape or not np.isfinite(made).all():
         what = "NaN or infinity" if made.shape == members[0].shape else f"the shape {made.shape}"
-        raise ValueError(f"{name}: returned {what}, expected finite numbers of the shape {members[0].shape}")
-    return made
+        raise plugins.returned(name, what, f"finite numbers of the shape {members[0].shape}")
+    return np.asarray(made)
 
 
-def _plugin_fit(fit: Callable[..., Any], name: str, members: Sequence[Array], objective: Objective) -> Fit:
-    weights_M = np.asarray(fit(members, objective), dtype=np.float64)
-    if weights_M.shape != (len(members),):
-        raise ValueError(f"{name}: fit returned the shape {weights_M.shape}, expected {len(members)} weights")
+def _plugin_fit(
+    fit: Callable[..., Any], name: str, simplex: bool, members: Sequence[Array], objective: Objective
+) -> Fit:
+    shown = replace(objective, targets_NC=Guarded([objective.targets_NC])[0])
+    weights_M = plugins.call(f"{name}.fit", "fit(members, objective)", _floats, fit, Guarded(members), shown)
+    if weights_M.shape != (len(members),) or not np.isfinite(weights_M).all():
+        raise plugins.returned(f"{name}.fit", f"weights {weights_M.tolist()}", f"{len(members)} finite numbers")
+    if simplex and ((weights_M < 0).any() or abs(weights_M.sum() - 1) > SUM_TOLERANCE):
+        remedy = f"none negative, with the sum 1; or set {name.rpartition(':')[2]}.simplex = False"
+        raise plugins.returned(f"{name}.fit", f"weights {weights_M.tolist()}", remedy)
     return Fit(weights_M)
+
+
+def _floats(function: Callable[..., Any], *given: Any) -> Array:
+    return np.asarray(function(*given), dtype=np.float64)

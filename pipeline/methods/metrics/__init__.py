@@ -20,6 +20,7 @@ from functools import cache, partial
 import numpy as np
 
 from pipeline import plugins
+from pipeline.errors import lookup
 from pipeline.methods import topk
 from pipeline.methods.arrays import Array
 from pipeline.methods.metrics import curves, labels, probabilities, rankings, regression
@@ -76,17 +77,22 @@ FAMILIES: dict[str, Callable[[int], Metric]] = {  # NAME@K
 }
 
 
-@cache
 def find(name: str) -> Metric:
     """Return a metric of METRICS, of a family (`map@5`), or a plugin's (`FILE.py:function`).
 
-    The same object for the same name. Raises ValueError, with the nearest name, where there is none.
+    The same object for the same name. Raises ValueError, with the nearest name, where there is none, InputError where
+    nobody asked for a plugin.
     """
+    return _listed(name) if plugins.file_of(name) is None else plugins.find(METRICS, name, "metric", plugin)
+
+
+@cache
+def _listed(name: str) -> Metric:
     family = re.fullmatch(r"([a-z]+)@([1-9][0-9]*)", name)
     if family and family[1] in FAMILIES:
         return FAMILIES[family[1]](int(family[2]))
     examples = {f"{one}@5": make(5) for one, make in FAMILIES.items()}
-    return plugins.find({**METRICS, **examples}, name, "metric", plugin)
+    return lookup({**METRICS, **examples}, name, "metric")
 
 
 def per_class(targets_NC: Array, probs_NC: Array, single_label: bool) -> dict[str, list[float]]:

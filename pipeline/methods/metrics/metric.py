@@ -15,6 +15,7 @@ from pipeline.methods.arrays import Array
 
 Function = Callable[[Array, Array, Array, bool], Array]
 Reads = Literal["probabilities", "labels", "order", "ranking", "values"]
+SIGNATURE = "metric(targets_NC, probs_NC); return NaN where it is undefined"  # of a plugin
 TASKS = ("binary", "multiclass", "ordinal", "multilabel", "regression")
 
 
@@ -95,13 +96,22 @@ def _plugin_scores(
         raise ValueError(f"{name}: found weights that are no whole numbers, it can only repeat rows")
     found_R = np.full(len(weights_RN), np.nan)
     for r, count_N in enumerate(counts_RN):
-        plain = bool((count_N == 1).all())
-        rows = np.arange(len(count_N)) if plain else np.repeat(np.arange(len(count_N)), count_N)
-        if not len(rows):
-            continue
-        try:
-            found_R[r] = float(function(targets_NC[rows], probs_NC[rows]))
-        except ValueError as error:
-            if plain:
-                raise ValueError(f"{name}: raised ValueError: {error}; return NaN where it is undefined") from error
+        rows = np.repeat(np.arange(len(count_N)), count_N)
+        if len(rows):
+            found_R[r] = plugins.call(
+                name, SIGNATURE, _number, name, function, (targets_NC[rows], probs_NC[rows]), bool((count_N == 1).all())
+            )
     return found_R
+
+
+def _number(name: str, function: Callable[[Array, Array], Any], given: tuple[Array, Array], plain: bool) -> float:
+    """Return a score; NaN where a resample lacks what the function needs, which it says by ValueError."""
+    try:
+        found = function(*given)
+    except ValueError:
+        if plain:
+            raise
+        return float("nan")
+    if isinstance(found, str | bytes | None) or np.size(found) != 1:
+        raise plugins.returned(name, found, "a number, NaN where it is undefined")
+    return float(np.asarray(found).item())

@@ -132,7 +132,8 @@ class PseudoLabels:
         """
         config, new, classes = self.config, self.new, self.labelled.classes
         folder = teacher.folder_of(config, "pseudo")
-        teachers, path = teacher.config_of(folder), config.run_dir / f"fold{fold}" / "pseudo.npz"
+        teachers, path = teacher.to_predict(config, folder), config.run_dir / f"fold{fold}" / "pseudo.npz"
+        views = teacher.config_of(folder).tta  # as its predictions call them
         if topk_rules.kept(teachers, len(classes)) is not None:
             found = "needs a teacher that keeps all classes of a row"
             raise InputError(Problem("pseudo.images", found, remedy="set its predict.top_k: null"))
@@ -142,7 +143,7 @@ class PseudoLabels:
         depends = {"teacher": fingerprint_of(config, [fold]), "images": shown, "size": size_for(teachers)}
         fingerprint = checksums.digest(depends)
         kept = load_kept(path, fingerprint, new.ids, print) if processes.is_main() else None
-        if (mean_NC := processes.agree(None if kept is None else kept.mean(teachers.tta))) is not None:
+        if (mean_NC := processes.agree(None if kept is None else kept.mean(views))) is not None:
             return np.asarray(mean_NC)
         devices.prepare(config.train, processes.count())
         setting = Setting.of(teachers)
@@ -160,11 +161,11 @@ class PseudoLabels:
             "fingerprint": fingerprint,
             "heads": meta.get("heads"),
         }
-        made = Predictions(new.ids, tuple(teachers.tta), classes, probs_NVC, about)
+        made = Predictions(new.ids, tuple(views), classes, probs_NVC, about)
         if processes.is_main():
             made.save(path)
         processes.barrier()
-        return made.mean(teachers.tta)
+        return made.mean(views)
 
 
 def fingerprint_of(config: Config, folds: Iterable[int]) -> str:
@@ -177,4 +178,4 @@ def fingerprint_of(config: Config, folds: Iterable[int]) -> str:
         raise MismatchError(*problems)
     files = {path.parent.name: checksums.file_hash(path) for path in paths}
     keys = [*affecting(Affects.PREDICTION), "tta"]
-    return checksums.digest(fingerprints.fields(teachers, keys, **files, setting=str(Setting.of(teachers))))
+    return checksums.digest(fingerprints.fields(teachers, keys, folder, **files, setting=str(Setting.of(teachers))))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline.config.run_configs import of_run
+from pipeline.config import run_configs
 from pipeline.errors import FoldlineError, InputError, MismatchError, Problem
 from pipeline.folds import fold_table
 from pipeline.folds.fold_table import FoldTable
@@ -43,7 +43,17 @@ def folder_of(config: Config, key: str) -> Path:
 
 def config_of(folder: Path) -> Config:
     """Return the config that a teacher was predicted with."""
-    return of_run(folder)
+    return run_configs.of_run(folder)
+
+
+def to_predict(config: Config, folder: Path) -> Config:
+    """Return the config with which a teacher predicts further images, which are cached where this run's own are.
+
+    Raises InputError where it names code and is not trusted.
+    """
+    theirs, cache = run_configs.to_predict(folder), config.data.cache
+    ours = theirs.data.cache.model_copy(update={"dir": cache.dir, "max_gb": cache.max_gb})
+    return theirs.model_copy(update={"data": theirs.data.model_copy(update={"cache": ours})})
 
 
 def problems(config: Config) -> list[Problem]:
@@ -51,7 +61,8 @@ def problems(config: Config) -> list[Problem]:
     found: list[Problem] = []
     for key, name in teachers(config).items():
         try:
-            own = config_of(folder_of(config, key))
+            folder = folder_of(config, key)
+            own = to_predict(config, folder) if key == "pseudo" and config.pseudo.images else config_of(folder)
         except FoldlineError as error:
             found += error.problems
             continue
