@@ -11,7 +11,7 @@ from pipeline.config import fingerprints, run_configs
 from pipeline.config.config import Config
 from pipeline.config.fingerprints import Stamp
 from pipeline.config.keys import KEYS, affecting
-from pipeline.config.loading import load, parse
+from pipeline.config.loading import labels, parse
 from pipeline.config.sections.section import Affects
 from pipeline.config.trees import put
 from pipeline.errors import Problem
@@ -134,7 +134,7 @@ def as_stamped(config: Config, stamp: Stamp | None, results: Affects) -> tuple[C
             value: Any = own[name] if name in own else {key.removeprefix(f"{name}."): one for key, one in own.items()}
             put(tree, name, value if own else KEYS[name].default)
             changes.append(f"{name}={value if own else KEYS[name].default}")
-    return (parse(tree, "stamps") if changes else config), changes
+    return (parse(tree, "stamps", found=False) if changes else config), changes
 
 
 def _of(name: str, fields: fingerprints.Fields) -> fingerprints.Fields:
