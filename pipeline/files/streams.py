@@ -64,7 +64,9 @@ def _wrapped(stream: Any, kind: type[io.TextIOWrapper], errors: str) -> Any:
     if type(stream) is not io.TextIOWrapper or stream.closed:  # a notebook's, a test's, or none
         return stream
     about = {"line_buffering": stream.line_buffering, "write_through": stream.write_through}
-    return kind(stream.buffer, encoding=stream.encoding, errors=errors, newline="\n", **about)
+    made: Any = kind(stream.buffer, encoding=stream.encoding, errors=errors, newline="\n", **about)
+    made.before = stream  # which would close the buffer when nobody holds it
+    return made
 
 
 def flush() -> None:
