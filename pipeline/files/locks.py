@@ -48,3 +48,25 @@ def _take(held: int, folder: Path) -> None:
     with contextlib.suppress(OSError):  # a full disk: what is written next says so, by name
         os.truncate(held, 0)
         os.pwrite(held, str(os.getpid()).encode(), 0)
+
+
+@contextlib.contextmanager
+def waiting(path: Path) -> Iterator[None]:
+    """Wait for this machine's lock, a file, and hold it; the kernel lets go of it with the process.
+
+    Raises SpaceError where the file cannot be written.
+    """
+    import fcntl
+
+    held = None
+    try:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            held = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK, 0o666)
+            fcntl.flock(held, fcntl.LOCK_EX)
+        except OSError as error:
+            raise SpaceError(unwritable(path, error)) from error
+        yield
+    finally:
+        if held is not None:
+            os.close(held)

@@ -10,10 +10,10 @@ import numpy as np
 
 from pipeline.config.config import Config
 from pipeline.files.atomic import read_json, write_json
+from pipeline.files.locks import waiting
 from pipeline.folds import fold_table
 from pipeline.tuning.identity import hold_data, run_of, trial_config
 from pipeline.tuning.outputs import found_settings
-from pipeline.tuning.queue import exclusive
 from pipeline.tuning.study import Setup
 from pipeline.tuning.time_limit import Limit, fold_seconds
 from pipeline.tuning.trial_results import fold_score, mean_score
@@ -33,7 +33,7 @@ def run(setup: Setup, limit: Limit | None = None) -> None:
     from pipeline.tuning.trial import tidy
 
     inputs, path = Inputs(), setup.config.study_dir / FILE
-    with exclusive(setup.config.study_dir / ".fresh_seeds.lock"):  # the same command in another terminal comes here too
+    with waiting(setup.config.study_dir / ".fresh_seeds.lock"):  # the same command in another terminal comes here too
         known = _stored(setup)
         for made, folds_seed in _jobs(setup):
             if made.run in known:

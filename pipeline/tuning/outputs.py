@@ -20,7 +20,7 @@ from pipeline.report import plots
 from pipeline.tuning import plots as study_plots
 from pipeline.tuning.identity import trial_config
 from pipeline.tuning.study import Setup
-from pipeline.tuning.trial_states import COUNTED, DIED, first_number, kinds, reason, tried
+from pipeline.tuning.trial_states import COUNTED, DIED, check_known, first_number, kinds, reason, tried
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -38,7 +38,11 @@ NAMES = {  # of the kinds of trials, in the summary
 
 
 def write(setup: Setup) -> list[Path]:
-    """Write trials.csv, best.yaml and the pictures into the study's folder; return what could be written."""
+    """Write trials.csv, best.yaml and the pictures into the study's folder; return what could be written.
+
+    Raises MismatchError, before anything is written, as `check_known` does.
+    """
+    check_known(setup.config.study_dir, setup.trials)
     folder = setup.config.study_dir
     write_table(folder / "trials.csv", table(setup))
     written = [folder / "trials.csv"]

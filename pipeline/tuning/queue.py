@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +18,7 @@ import numpy as np
 from pipeline.config.config import Config
 from pipeline.config.search_space.space import suggest
 from pipeline.errors import InputError
+from pipeline.files.locks import waiting
 from pipeline.methods import samplers
 from pipeline.tuning.identity import trial_config
 from pipeline.tuning.study import GRACE, HEARTBEAT, Setup
@@ -61,7 +61,7 @@ class Queue:
         While others run the last ones it waits: one of them may die.
         """
         while True:
-            with exclusive(self.setup.config.study_dir / ".queue.lock"):
+            with waiting(self.setup.config.study_dir / ".queue.lock"):
                 self._retry()
                 known = kinds(self.setup.trials)
                 count = Counter(known.values())
@@ -207,14 +207,3 @@ class Queue:
                 again = copy.deepcopy(trials[number])
                 again.user_attrs = {}  # what became of it is no matter of the next try
                 RetryHeartbeatStaleTrialCallback()(self.study, again)
-
-
-@contextlib.contextmanager
-def exclusive(path: Path) -> Iterator[None]:
-    """Wait for this machine's lock, and hold it; the kernel lets go of it with the process."""
-    import fcntl
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
-        yield

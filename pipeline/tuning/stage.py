@@ -13,12 +13,13 @@ from pipeline.config.search_space import space as spaces
 from pipeline.config.search_space.entries import Fixed
 from pipeline.config.search_space.resolve import settle
 from pipeline.config.trees import at
-from pipeline.errors import FoldlineError, InputError, Problem, TrainingError
+from pipeline.errors import InputError, Problem, TrainingError
 from pipeline.files.atomic import write_text
+from pipeline.files.locks import waiting
 from pipeline.tuning import fresh_seeds, outputs, time_limit
-from pipeline.tuning.queue import exclusive
-from pipeline.tuning.study import Setup, default_url, opened, shown
+from pipeline.tuning.study import Setup, default_url, opened, shown, telling
 from pipeline.tuning.time_limit import Limit
+from pipeline.tuning.trial_states import check_known
 from pipeline.tuning.workers import ENDLESS, run_workers, work
 
 
@@ -44,8 +45,9 @@ def run(
         if count is not None and count < 1:
             raise InputError(Problem(name, f"found {count}", "at least 1"))
     with opened(config, url) as setup:
+        check_known(config.study_dir, setup.trials)
         _say(setup, trials, url, timeout)
-        with exclusive(config.study_dir / ".queue.lock"):
+        with waiting(config.study_dir / ".queue.lock"):
             if not setup.trials:
                 _enqueue_base(setup)
         write_text(config.study_dir / "config.yaml", dump(config))
@@ -64,7 +66,7 @@ def run(
 def report(config: Config, url: str | None = None) -> Path:
     """Write and print what there is of a study, without training anything; return its folder."""
     path = Path(f"{config.study_dir}.db")
-    if url in (None, default_url(config)) and not path.is_file():
+    if url in (None, default_url(config)) and not os.path.lexists(path):
         raise InputError(Problem(str(path), "not found", "a study", "start it with: foldline tune --trials N"))
     url = url or default_url(config)
     with opened(config, url, create=False) as setup:
@@ -74,10 +76,8 @@ def report(config: Config, url: str | None = None) -> Path:
 
 def main(config: Config, arguments: argparse.Namespace) -> None:
     """Run the command `tune`, or as one of its workers."""
-    from optuna.exceptions import StorageInternalError
-
     given = arguments
-    try:
+    with telling(given.storage or default_url(config)):
         if given.worker is not None:
             limit = None if given.until is None else Limit(given.until, given.timeout)
             work(config, given.storage, given.trials, given.worker, limit)
@@ -85,10 +85,6 @@ def main(config: Config, arguments: argparse.Namespace) -> None:
             report(config, given.storage)
         else:
             run(config, given.trials, given.workers, given.storage, given.timeout)
-    except StorageInternalError as error:
-        why = " ".join(str(error.__cause__ or error).split())[:200]
-        found = f"the database does not answer ({why})"
-        raise FoldlineError(Problem("tune", found, remedy="the same command continues")) from error
 
 
 def _enqueue_base(setup: Setup) -> None:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from pipeline.errors import MismatchError, Problem
+from pipeline.files.tables import read_text_table
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -68,3 +73,19 @@ def ranked(trials: Sequence[FrozenTrial], direction: int) -> list[FrozenTrial]:
 def tried(trials: Sequence[FrozenTrial]) -> int:
     """Return how many trials the best one was chosen from: those that were pruned took part."""
     return sum(kind in ("complete", "pruned") for kind in kinds(trials).values())
+
+
+def check_known(folder: Path, trials: Sequence[FrozenTrial]) -> None:
+    """Raise MismatchError where a study's folder holds trials that its database does not know.
+
+    So one that was emptied, replaced or restored from an old copy does not begin anew over what was found.
+    """
+    found: list[str] = []
+    with contextlib.suppress(OSError, ValueError, KeyError):  # a damaged table is written anew from the database
+        found = [run for run in read_text_table(folder / "trials.csv")["run"] if run]
+    if not trials:
+        found += [path.parents[1].name for path in folder.glob("trial-*/fold*/valid.npz")]
+    if missing := sorted(set(found) - {str(trial.user_attrs.get("settings")) for trial in trials}):
+        what = f"holds {len(missing)} trials that the study's database does not know (first '{missing[0]}')"
+        remedy = "restore the database, name another study with tune.name, or move this folder away"
+        raise MismatchError(Problem(str(folder), what, remedy=remedy))

@@ -181,7 +181,7 @@ def test_what_another_machine_asked_for_meanwhile_is_not_tried_too(
 ) -> None:
     """It asks between our proposal and our question; a proposal that is waiting is its own then."""
     ours, other = queue_of(config), queue_of(config, worker)
-    monkeypatch.setattr("pipeline.tuning.queue.exclusive", lambda _: contextlib.nullcontext())  # each has its own
+    monkeypatch.setattr("pipeline.tuning.queue.waiting", lambda _: contextlib.nullcontext())  # each has its own
     real = getattr(ours.study, slow)
 
     def late(*given: Any) -> Any:

@@ -149,5 +149,5 @@ def test_a_database_that_goes_away_is_said(
     path = tmp_path / "config.yaml"
     path.write_text(dump(config))
     monkeypatch.setattr(tune, "run", away)
-    assert main(["tune", "-c", str(path), "--trials", "1"]) == 1
+    assert main(["tune", "-c", str(path), "--trials", "1"]) == 5
     assert "server closed the connection); the same command continues" in capsys.readouterr().err
