@@ -42,6 +42,8 @@ def errno_of(error: BaseException) -> int | None:
 
 def why(error: BaseException) -> str:
     """Return the reason without the path, on one line."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
     number = errno_of(error)
     return os.strerror(number) if number else " ".join(str(error).split())[:300] or type(error).__name__
 
@@ -55,6 +57,13 @@ def not_a_file(path: Path) -> str | None:
             return f"is a link to {os.readlink(path)}, which is not there"
         raise
     return None if stat.S_ISREG(mode) else f"is {OTHERWISE.get(stat.S_IFMT(mode), 'a device')}"
+
+
+def require_file(path: Path | str) -> None:
+    """Raise OSError where what is to be read is no file, as `not_a_file` tells."""
+    if found := not_a_file(Path(path)):
+        number = errno.EISDIR if os.path.isdir(path) else errno.EINVAL
+        raise OSError(number, os.strerror(number) if os.path.isdir(path) else found, str(path))
 
 
 @contextlib.contextmanager

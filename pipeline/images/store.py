@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.files.failures import require_file
 from pipeline.images import index as sql
 from pipeline.images.read_as import USUAL, ReadAs
 from pipeline.images.remarks import Remark
@@ -80,6 +81,7 @@ class Store:
         dtype, whole = KINDS[kind]
         shape = self.shape_HWC if whole else self.shape_HWC[:2]
         path = self.data_path(kind, token)
+        require_file(path)
         return np.memmap(path, dtype=dtype, mode="r", shape=(path.stat().st_size // self.slot_bytes(kind), *shape))
 
     def slot_bytes(self, kind: int) -> int:
@@ -131,6 +133,7 @@ class Store:
         if self.folder is None:
             yield sql.memory(self.how.name)
             return
+        require_file(self.folder / "index.sqlite")
         address = f"{(self.folder / 'index.sqlite').resolve().as_uri()}?mode=ro"
         with contextlib.closing(sqlite3.connect(address, sql.WAIT_SECONDS, uri=True)) as index:
             index.execute("PRAGMA temp_store=MEMORY")
@@ -243,8 +246,10 @@ def _open(store: Store, folder: Path) -> sqlite3.Connection:
     path = folder / "index.sqlite"
     there = [path, *folder.glob("index.sqlite-*"), *folder.glob("*.bin")]
     is_new = not any(map(os.path.lexists, there))
-    index = sqlite3.connect(path, sql.WAIT_SECONDS)
+    index = None
     try:
+        require_file(path)  # opening a pipe would wait for ever
+        index = sqlite3.connect(path, sql.WAIT_SECONDS)
         token = sql.token(index)
         if index.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
             raise sqlite3.DatabaseError("damaged")
@@ -253,7 +258,8 @@ def _open(store: Store, folder: Path) -> sqlite3.Connection:
         sql.tidy(index)
         return index
     except DAMAGE:
-        index.close()
+        if index is not None:
+            index.close()
     for old in there:
         old.unlink(missing_ok=True)  # sets that are open keep their mapping of the old file
     if not is_new:

@@ -14,6 +14,7 @@ import numpy as np
 
 from pipeline.errors import MismatchError, Problem
 from pipeline.files.atomic import atomic
+from pipeline.files.failures import require_file
 from pipeline.methods import topk
 from pipeline.methods.arrays import Array
 from pipeline.methods.topk import Top
@@ -59,6 +60,7 @@ class Predictions:
         What was written with a checksum must have it still; files of earlier versions have none.
         """
         try:
+            require_file(path)  # reading a pipe would wait for ever
             with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
                 arrays = {name: np.asarray(file[name]) for name in (*KINDS, *(["top"] if "top" in file else []))}
                 meta = json.loads(str(file["meta"]))

@@ -107,16 +107,14 @@ def opened(config: Config, url: str, create: bool = True) -> Iterator[Setup]:
     if unknown := [fold for fold in config.tune.folds or [] if fold >= table.n]:
         expected = f"numbers from 0 to {table.n - 1} as in {table.path}"
         raise InputError(Problem("tune.folds", f"found {', '.join(map(str, unknown))}", expected))
-    with quiet(), telling(url):
+    with quiet(), telling(url), contextlib.ExitStack() as stack:
         with waiting(_making(config, url)):  # of two that begin at once, one makes the tables
             storage = open_storage(url)
+            stack.callback(storage.engine.dispose)
+            stack.callback(storage.remove_session)
             study = _open_study(config, space, table, storage, create)
-        try:
-            study.get_trials(deepcopy=False)  # a database may be damaged in any row
-            yield Setup(config, space, table, study, storage)
-        finally:
-            storage.remove_session()
-            storage.engine.dispose()
+        study.get_trials(deepcopy=False)  # a database may be damaged in any row
+        yield Setup(config, space, table, study, storage)
 
 
 @contextlib.contextmanager
