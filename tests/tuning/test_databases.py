@@ -1,4 +1,4 @@
-"""A study's database that is full, not writable, damaged, emptied or just being made: told by its kind, nothing lost."""
+"""A study's database that is full, not writable, damaged, emptied or being made: told by its kind, nothing lost."""
 
 from __future__ import annotations
 
