@@ -157,7 +157,9 @@ def _file(run: Run, key: str) -> str:
 
 def _held_back(run: Run, config: Config) -> None:
     """Score the held-back labels again."""
-    path = run.place("held_back.json")
+    path, read = run.place("held_back.json"), [str(run.place(name)) for name in ("blend.csv", "ensemble.json")]
+    if any(problem.place in read for problem in run.findings.problems):
+        return  # what is damaged need not be readable
     with run.findings.reading(path):
         asked, _ = as_stamped(config, run.stamp("ensemble"), Affects.SUBMISSION)
         found = example.held_back_score(asked) if run.inputs is not None else None
