@@ -10,6 +10,7 @@ import numpy as np
 
 from pipeline.competition.data_root import find_root
 from pipeline.competition.labels import encode_targets
+from pipeline.config import fingerprints
 from pipeline.errors import InputError, MismatchError, Problem
 from pipeline.files import prediction_tables
 from pipeline.files.atomic import read_json, write_json
@@ -21,8 +22,8 @@ from pipeline.methods.tasks import TASKS
 if TYPE_CHECKING:
     import pandas as pd
 
-    from pipeline.config import fingerprints
-from pipeline.config.config import Config
+    from pipeline.config.config import Config
+
 
 # Each form copies the same prompt of about 130 digits in one hand; scikit-learn's rows of a form begin here.
 FORM_STARTS = (0, 130, 256, 386, 516, 646, 776, 905, 1029, 1157, 1287, 1415, 1545, 1667)
