@@ -23,11 +23,13 @@ if TYPE_CHECKING:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code."""
     from pipeline.files import streams
+    from pipeline.machine import interruption
 
     streams.prepare()
     try:
         try:
-            return _run(argv)
+            with interruption.handled():
+                return _run(argv)
         finally:
             streams.flush()  # also what argparse printed
     except OSError as error:  # of the output alone: of all else its kind was told
@@ -54,7 +56,10 @@ def _run(argv: Sequence[str] | None) -> int:
 def _do(given: argparse.Namespace) -> int:
     from pipeline.errors import FoldlineError
     from pipeline.files import failures, streams
+    from pipeline.machine import interruption
 
+    if "TORCHELASTIC_RUN_ID" in os.environ or getattr(given, "worker", None) is not None:
+        interruption.end_with_parent()  # torchrun's launcher and `tune` are what the user ends
     command, config = COMMANDS[given.command], None
     try:
         config = _config(given) if command.config else None  # refused before anything heavy is imported
@@ -63,10 +68,11 @@ def _do(given: argparse.Namespace) -> int:
         command.call(import_module(f"pipeline.{command.module}"), config, given)
     except FoldlineError as error:
         return _told(error)
-    except KeyboardInterrupt:
-        print("foldline: interrupted; the same command continues", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as error:
+        return _ended(error)
     except Exception as error:
+        if (number := interruption.pending()) is not None:  # as where another process has ended first
+            return _ended(interruption.error(number))
         if getattr(error, "filename", None) == streams.OUTPUT:
             raise
         if failure := _machine_failure(error):
@@ -78,6 +84,16 @@ def _do(given: argparse.Namespace) -> int:
         print(f"foldline: internal error: {reason}; please report it with {_log_traceback()}", file=sys.stderr)
         return 1
     return 0
+
+
+def _ended(error: KeyboardInterrupt) -> int:
+    from pipeline.machine import interruption, processes
+
+    code = interruption.exit_code(error)
+    if processes.is_main():
+        how = "interrupted" if code == 130 else "terminated"
+        print(f"foldline: {how}; the same command continues", file=sys.stderr)
+    return code
 
 
 def _told(error: FoldlineError) -> int:

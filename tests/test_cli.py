@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from conftest import ROOT
 
 from pipeline import cli as command_line
 from pipeline.errors import FoldlineError, InputError, LockedError, MismatchError, Problem, SpaceError, TrainingError
+from pipeline.machine import interruption
 
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 HEAVY = {"torch", "pandas", "numpy", "pydantic", "yaml", "timm"}
@@ -142,10 +144,29 @@ def test_a_bug_whose_message_has_several_lines_is_still_one(
     assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_an_interrupt_is_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("number", "code", "how"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
+)
+def test_a_signal_ends_a_command_with_its_code(
+    number: int, code: int, how: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fails(monkeypatch, lambda *_: signal.raise_signal(number))
+    before = signal.getsignal(number)
+    assert command_line.main(["score", "-c", "a.yaml"]) == code
+    assert capsys.readouterr().err == f"foldline: {how}; the same command continues\n"
+    assert signal.getsignal(number) is before
+
+
+def test_an_error_of_a_process_that_ended_first_is_the_signal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As where another process of torchrun has closed the connection."""
+
     def fail(*_: object) -> None:
-        raise KeyboardInterrupt
+        with interruption.deferred():
+            signal.raise_signal(signal.SIGTERM)
+            raise RuntimeError("Connection closed by peer")
 
     fails(monkeypatch, fail)
-    assert command_line.main(["score", "-c", "a.yaml"]) == 130
-    assert capsys.readouterr().err == "foldline: interrupted; the same command continues\n"
+    assert command_line.main(["score", "-c", "a.yaml"]) == 143
+    assert capsys.readouterr().err == "foldline: terminated; the same command continues\n"

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from pipeline.batches.rows import Images, Rows, as_trained
 from pipeline.images.decoding import resize
+from pipeline.machine import interruption
 from pipeline.methods.arrays import Array
 from pipeline.methods.seeding import rng
 
@@ -162,9 +163,15 @@ def stack(images: list[Array]) -> Tensor:
     return torch.from_numpy(np.stack(scaled))
 
 
-def training_loader(batches: TrainingBatches, epochs: range, workers: int, pin: bool) -> Iterator[Batch]:
-    """Yield every batch of the given epochs in order, from one set of workers that lives through them all."""
-    return _load(batches, [(epoch, step) for epoch in epochs for step in range(batches.plan.steps)], workers, pin)
+def training_loader(
+    batches: TrainingBatches, epochs: range, workers: int, pin: bool, first: int = 0
+) -> Iterator[Batch]:
+    """Yield every batch of the given epochs in order, from one set of workers that lives through them all.
+
+    It begins with step `first` of the first epoch, without reading those before it.
+    """
+    wanted = [(epoch, step) for epoch in epochs for step in range(batches.plan.steps)]
+    return _load(batches, wanted[first:], workers, pin)
 
 
 def prediction_loader(batches: PredictionBatches, workers: int, pin: bool) -> Iterator[Batch]:
@@ -179,7 +186,7 @@ def _load(batches: Dataset[Batch], wanted: Sequence[Any], workers: int, pin: boo
     options: dict[str, Any] = {
         "batch_size": None,
         "collate_fn": _as_it_is,
-        "worker_init_fn": _one_thread,
+        "worker_init_fn": _begin,
         "prefetch_factor": 4,
     }
     return iter(DataLoader(batches, sampler=wanted, num_workers=workers, pin_memory=pin, **options))
@@ -189,7 +196,8 @@ def _as_it_is(batch: Batch) -> Batch:
     return batch
 
 
-def _one_thread(worker: int) -> None:
+def _begin(worker: int) -> None:
+    interruption.in_loader_process()
     torch.set_num_threads(1)
 
 

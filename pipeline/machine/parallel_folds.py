@@ -9,29 +9,33 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import sys
 import threading
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, MutableSequence, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import redirect_stderr, redirect_stdout
 from io import TextIOBase
 from multiprocessing import connection
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from multiprocessing.queues import SimpleQueue
-from multiprocessing.synchronize import Event
 from typing import Literal, TextIO
 
 from pipeline.errors import InputError, Problem, TrainingError
-from pipeline.machine import processes
+from pipeline.files import streams
+from pipeline.machine import interruption, processes
 
-Stop = Callable[[], None]  # raises where the work is to end
-Work = Callable[[int, Stop], object]  # a fold's number -> done
+Work = Callable[[int], object]  # a fold's number -> done
+Slot = tuple[int, str | None]  # a process's number, and the name of its GPU
 
-_failed: Event | None = None  # in a worker process: set where another fold failed
+GRACE = 1.5  # seconds for a fold to end where it is in no optimizer step and writes no checkpoint
+POLL = 0.02
 
-
-class Ended(Exception):
-    """Ends a fold at an epoch's end, since another one failed."""
+_busy: MutableSequence[int] = []  # in a fold's process: by slot, which process is at work; 0: none
+_slot = 0
 
 
 def count(wanted: int | Literal["auto"], folds: int, gpus: int) -> int:
@@ -47,53 +51,88 @@ def count(wanted: int | Literal["auto"], folds: int, gpus: int) -> int:
 def run(work: Work, folds: Sequence[int], parallel: int, gpus: Sequence[str]) -> None:
     """Do the work for every fold, `parallel` of them at a time; process i sees GPU i, in turn.
 
-    Where one fails, the others end at their next chance and its error is raised. Raises TrainingError where
-    a process dies.
+    Where one fails, or this process is interrupted, each of the others ends as by SIGTERM: after a checkpoint. Raises
+    the error of the first that fails, TrainingError where a process dies.
     """
     context = multiprocessing.get_context("spawn")
-    failed, free_gpus = context.Event(), context.SimpleQueue()
+    told, tell = context.Pipe(duplex=False)
+    slots, busy = context.SimpleQueue(), context.RawArray("l", parallel)
     for number in range(parallel):
-        free_gpus.put(gpus[number % len(gpus)] if gpus else None)
-    with ProcessPoolExecutor(parallel, context, _start, (failed, free_gpus)) as pool:
-        running = [pool.submit(_one, work, fold) for fold in folds]
-        try:
-            wait(running, return_when=FIRST_EXCEPTION)
-        finally:
-            failed.set()  # of an interrupt too; where all is done nobody listens
-            pool.shutdown(cancel_futures=True)
-    errors = [error for one in running if not one.cancelled() and (error := one.exception()) is not None]
-    for error in sorted(errors, key=lambda error: isinstance(error, Ended)):
-        if isinstance(error, BrokenProcessPool):
-            remedy = "lower train.parallel_folds or train.batch_size, the same command continues"
-            raise TrainingError(Problem("", "a fold's process died, as when memory runs out", remedy=remedy)) from error
-        raise error
+        slots.put((number, gpus[number % len(gpus)] if gpus else None))
+    pool = ProcessPoolExecutor(parallel, context, _start, (told, slots, busy))
+    errors: list[BaseException] = []
+    try:
+        with interruption.held_back():  # until the processes know what to do with a signal
+            running = [pool.submit(_one, work, fold) for fold in folds]
+        done, _ = wait(running, return_when=FIRST_EXCEPTION)
+        errors = [error for one in done if (error := one.exception()) is not None]
+    except BaseException:
+        _end(pool, tell, busy)
+        raise
+    if not errors:
+        pool.shutdown()
+        return
+    _end(pool, tell, busy)
+    error = min(errors, key=lambda error: isinstance(error, KeyboardInterrupt))
+    if isinstance(error, BrokenProcessPool):
+        remedy = "lower train.parallel_folds or train.batch_size, the same command continues"
+        raise TrainingError(Problem("", "a fold's process died, as when memory runs out", remedy=remedy)) from error
+    raise error
 
 
-def _start(failed: Event, free_gpus: SimpleQueue[str | None]) -> None:
-    """Prepare a process: its GPU, and that it ends with its parent."""
-    global _failed
-    _failed = failed
-    if (gpu := free_gpus.get()) is not None:
+def _end(pool: ProcessPoolExecutor, tell: Connection, busy: Sequence[int]) -> None:
+    """Let the folds at work end by themselves, then kill the processes; those without a fold have nothing to lose."""
+    started: list[BaseProcess] = list((pool._processes or {}).values())
+    pool.shutdown(wait=False, cancel_futures=True)
+    tell.send_bytes(b"end")  # which none reads: all see that there is something
+    while any(one.pid in list(busy) and one.is_alive() for one in started):
+        time.sleep(POLL)
+    for one in started:
+        one.kill()
+    for one in started:
+        one.join()
+
+
+def _start(told: Connection, slots: SimpleQueue[Slot], busy: MutableSequence[int]) -> None:
+    """Prepare a process: its signals, its GPU, and that it ends with its parent or as that one tells."""
+    global _busy, _slot
+    interruption.in_fold_process()
+    streams.prepare()
+    (_slot, gpu), _busy = slots.get(), busy
+    if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=_end_as_told, args=(told,), daemon=True).start()
 
 
-def _end_with_parent() -> None:
+def _end_as_told(told: Connection) -> None:
+    """End at once with the parent, and where it says so by what a signal does, in a bounded time."""
     parent = multiprocessing.parent_process()
     assert parent is not None
-    connection.wait([parent.sentinel])
-    os._exit(1)
+    connection.wait([parent.sentinel, told])
+    time.sleep(POLL)  # of a parent that dies both may tell, one after the other
+    if connection.wait([parent.sentinel], timeout=0):
+        os._exit(1)
+    main = threading.main_thread().ident
+    assert main is not None
+    signal.pthread_kill(main, signal.SIGTERM)
+    if connection.wait([parent.sentinel], timeout=GRACE):
+        os._exit(1)
+    while interruption.is_deferring() and not connection.wait([parent.sentinel], timeout=POLL):
+        pass
+    os._exit(128 + signal.SIGTERM)
 
 
 def _one(work: Work, fold: int) -> None:
-    _stop()  # a fold may be on its way to this process when another one fails
-    with redirect_stdout(PrefixedStream(sys.stdout, fold)), redirect_stderr(PrefixedStream(sys.stderr, fold)):
-        work(fold, _stop)
-
-
-def _stop() -> None:
-    if _failed is not None and _failed.is_set():
-        raise Ended
+    with (
+        interruption.raised(),
+        redirect_stdout(PrefixedStream(sys.stdout, fold)),
+        redirect_stderr(PrefixedStream(sys.stderr, fold)),
+    ):
+        _busy[_slot] = os.getpid()
+        try:
+            work(fold)
+        finally:
+            _busy[_slot] = 0
 
 
 class PrefixedStream(TextIOBase):

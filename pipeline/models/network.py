@@ -136,8 +136,10 @@ def _with_kept_module(config: Config, weights: Path) -> Config:
     return config
 
 
-def save_tensors(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
+def save_tensors(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any], keep: Path | None = None) -> None:
     """Write tensors with JSON beside them in one safetensors file, whole or not at all.
+
+    What lay there before becomes `keep`, once all is written.
 
     A tensor that stands under several names is written under each, so that the file is a whole state dict to others
     too: safetensors itself refuses it. Its own writer turns a full disk into an error of its own; `atomic` knows
@@ -152,6 +154,8 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -
         written.add(place)
     with atomic(path) as beside:
         beside.write_bytes(to_bytes(contiguous, metadata=checksum.sealed(contiguous, meta)))
+        if keep is not None and path.is_file():
+            path.replace(keep)
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -30,7 +30,7 @@ from pipeline.images.cache import ImageSet, size_for
 from pipeline.images.decoding import DECODE_VERSION
 from pipeline.machine import devices, processes
 from pipeline.methods.arrays import Array
-from pipeline.models import network
+from pipeline.models import network, trained_from
 from pipeline.models.network import Setting
 from pipeline.models.outputs import pool
 from pipeline.prediction import trained_alike
@@ -107,7 +107,9 @@ def _trained(config: Config, count: int, folds: Sequence[int] | None) -> list[in
     asked.pop("model's file", None)  # the run keeps a copy of what it was trained with
     del asked["engine"]  # a later version may predict with earlier weights
     for fold in there:
-        stamp = fingerprints.read_stamp(config.run_dir, f"train-fold{fold}")  # none where it was copied
+        stamp, note = trained_from.mend(config.run_dir, fold, write=processes.is_main())  # none where it was copied
+        if note and processes.is_main():
+            print(note, flush=True)
         if stamp and (changes := fingerprints.differences({key: stamp.fields.get(key) for key in asked}, asked)):
             found, remedy = f"was trained with other settings ({'; '.join(changes)})", "run: foldline train --force"
             raise MismatchError(Problem(f"{config.run_dir}/fold{fold}", found, remedy=f"restore them, or {remedy}"))

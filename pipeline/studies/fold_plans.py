@@ -9,7 +9,6 @@ from pathlib import Path
 from pipeline.batches import fold_rows, progressive_resizing
 from pipeline.competition.competition import Competition
 from pipeline.competition.image_paths import Source
-from pipeline.config import fingerprints
 from pipeline.config.config import Config
 from pipeline.errors import MismatchError, Problem
 from pipeline.files.tables import read_epochs
@@ -23,6 +22,7 @@ from pipeline.prediction import stage as predict
 from pipeline.prediction.predictions import load_whole
 from pipeline.studies import estimate
 from pipeline.studies.estimate import FoldWork
+from pipeline.training import kept_folds
 from pipeline.training import stage as train
 from pipeline.training.teaching.distillation import Teachers
 
@@ -111,18 +111,18 @@ def _training(
 ) -> tuple[int, str]:
     """Return the epochs left and what to say about them, blank for a fold from its beginning."""
     folder, epochs = config.run_dir / f"fold{number}", config.train.epochs
-    stamp = fingerprints.read_stamp(config.run_dir, f"train-fold{number}")
+    stamp = kept_folds.stamp_of(config, number)
     stamped = stamp.fields if stamp else {}
     equal = {key: str(value) for key, value in stamped.items() if key == "equal_extra"}
     new = train.fields(config, table, *(known or (str(stamped.get("images")), teachers.hashes | equal)))
-    if (differs := train.difference(config, number, new)) is not None:
+    if (differs := kept_folds.difference(config, number, new)) is not None:
         if not force:
             raise MismatchError(differs)
         return epochs, f"{epochs} epochs; what it holds is replaced"
     unknown = " if its images have not changed, which the cache cannot tell" if known is None else ""
     if (folder / "model.safetensors").is_file():
         return 0, f"trained already, reused{unknown}"
-    done = len(speeds(config, folder)) if (folder / "state" / "last.safetensors").is_file() else 0
+    done = len(speeds(config, folder)) if [*folder.glob("state/*.safetensors")] else 0
     return epochs - done, f"goes on after epoch {done} of {epochs}{unknown}" if done else ""
 
 

@@ -85,9 +85,11 @@ class History:
             return -epoch.valid_loss
         return epoch.valid_metric if find(self.config.metric).greater_is_better else -epoch.valid_metric
 
-    def start(self, fold: Fold, origin: str, setting: str) -> None:
-        """Announce the fold."""
+    def start(self, fold: Fold, origin: str, setting: str, done: tuple[int, int] | None = None) -> None:
+        """Announce the fold; `done` are the steps made of the epoch that a checkpoint was written in, and all of it."""
         resumed = f", resumed after epoch {len(self.epochs)}" if self.epochs else ""
+        if done is not None:
+            resumed = f", resumed in epoch {len(self.epochs) + 1} after step {done[0]} of {done[1]}"
         self.say(f"fold {fold.number}: {len(fold.train)} rows to train, {len(fold.valid)} to validate{resumed}")
         several = f", {processes.count()} processes" if processes.count() > 1 else ""
         self.say(f"  {origin}; {setting}{several}")
@@ -103,12 +105,12 @@ class History:
             self.log.append(line)
 
     @contextlib.contextmanager
-    def progress(self, epoch: int, steps: int) -> Iterator[Callable[[int], object]]:
-        """Show a bar over an epoch's steps where somebody watches."""
+    def progress(self, epoch: int, steps: int, done: int = 0) -> Iterator[Callable[[int], object]]:
+        """Show a bar over an epoch's steps, some of them done before, where somebody watches."""
         from tqdm import tqdm
 
         disable = None if processes.is_main() else True  # None: only on a terminal
-        with tqdm(total=steps, desc=f"  epoch {epoch + 1}", leave=False, disable=disable) as bar:
+        with tqdm(total=steps, initial=done, desc=f"  epoch {epoch + 1}", leave=False, disable=disable) as bar:
             yield bar.update
 
     def keep_batch(self, fold: Fold, images: np.ndarray[Any, Any], targets: np.ndarray[Any, Any]) -> None:

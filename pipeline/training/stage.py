@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -17,7 +16,7 @@ from pipeline.config.config import Config
 from pipeline.config.keys import affecting
 from pipeline.config.loading import dump
 from pipeline.config.sections.section import Affects
-from pipeline.errors import InputError, MismatchError, Problem
+from pipeline.errors import InputError, Problem
 from pipeline.files import checksums
 from pipeline.files.atomic import write_json, write_text
 from pipeline.files.locks import lock
@@ -28,6 +27,8 @@ from pipeline.images.decoding import DECODE_VERSION
 from pipeline.machine import devices, parallel_folds, processes
 from pipeline.methods.losses import find as find_loss
 from pipeline.models.network import Setting
+from pipeline.training import kept_folds
+from pipeline.training.circumstances import circumstances
 from pipeline.training.fold import Fold
 from pipeline.training.teaching.distillation import Teachers
 from pipeline.training.trainer import Watch, accelerator, fit
@@ -68,7 +69,7 @@ def run(
         todo: list[int] = []
         if main:
             found = fields(config, table, *teachers.hashed(table, images))
-            todo = _unfinished(config, wanted, found, force)
+            todo = kept_folds.unfinished(config, wanted, found, circumstances(config, threads), force)
             write_text(config.run_dir / "config.yaml", dump(config))
         copies: list[Path] = []
         if main and todo:
@@ -101,15 +102,17 @@ def _open(config: Config, inputs: Inputs) -> Data:
     return table, teachers, progressive_resizing.open_all(config, further, "training images", inputs.open_further)
 
 
-def _train(config: Config, number: int, data: Data, joined: Accelerator, watch: Watch | None) -> None:
+def _train(config: Config, number: int, data: Data, joined: Accelerator, watch: Watch | None = None) -> None:
     """Train one fold."""
-    begin, (table, teachers, images) = time.perf_counter(), data
+    begin, stage, (table, teachers, images) = time.perf_counter(), f"train-fold{number}", data
+    stamp = fingerprints.read_stamp(config.run_dir, stage)  # in several processes the main one has written it
+    assert stamp is not None
     learnt = teachers.fold(number, images)
     if learnt.note is not None and processes.is_main():
         print(f"fold {number}: {learnt.note}", flush=True)
     fold = Fold.of(config, table, learnt.competition, learnt.images, number)
-    meta = {"fold_hash": table.fold_hash, "folds": table.n, "task": config.data.task}
-    history = fit(config, fold, augmentation.of(config), joined, meta, watch)
+    meta = {"fold_hash": table.fold_hash, "folds": table.n, "task": config.data.task, "stamp": stamp.fields}
+    history = fit(config, fold, augmentation.of(config), joined, meta, watch, stamp.under)
     if processes.is_main():
         _stamp_files(config.run_dir, number)
     history.say(f"  fold {number} done in {time.perf_counter() - begin:.0f} s")
@@ -123,10 +126,10 @@ def _stamp_files(run_dir: Path, fold: int) -> None:
         fingerprints.stamp(run_dir, stage, old.fields, [path for path in files if path.is_file()], old.under)
 
 
-def _train_in_its_own_process(config: Config, fold: int, stop: parallel_folds.Stop) -> None:
+def _train_in_its_own_process(config: Config, fold: int) -> None:
     """Train one fold in a process that has nothing yet."""
     devices.prepare(config.train)
-    _train(config, fold, _open(config, Inputs(verified=True)), accelerator(Setting.of(config)), lambda *_: stop())
+    _train(config, fold, _open(config, Inputs(verified=True)), accelerator(Setting.of(config)))
 
 
 def _wanted(folds: Sequence[int] | None, count: int) -> list[int]:
@@ -134,41 +137,6 @@ def _wanted(folds: Sequence[int] | None, count: int) -> list[int]:
         found = f"found {', '.join(map(str, unknown))}"
         raise InputError(Problem("--fold", found, f"numbers from 0 to {count - 1}"))
     return list(folds) if folds else list(range(count))
-
-
-def _unfinished(config: Config, wanted: Sequence[int], found: fingerprints.Fields, force: bool) -> list[int]:
-    """Return the folds to train; stamp each with what it is trained from.
-
-    The stamp is written at the start and model.safetensors at the end, so that a fold is finished when both
-    are there, and an interrupted one knows whether it may go on. `force` replaces the folds that differ, no others.
-    """
-    differing = {fold: problem for fold in wanted if (problem := difference(config, fold, found)) is not None}
-    if differing and not force:
-        raise MismatchError(*differing.values())
-    todo = []
-    for fold in wanted:
-        if fold in differing:
-            for base in (config.run_dir, config.run_dir / "last"):  # predict takes up what lies there
-                shutil.rmtree(base / f"fold{fold}", ignore_errors=True)
-        if (config.run_dir / f"fold{fold}" / "model.safetensors").is_file():
-            print(f"fold {fold}: trained already")
-        else:
-            fingerprints.stamp(config.run_dir, f"train-fold{fold}", found)
-            todo.append(fold)
-    return todo
-
-
-def difference(config: Config, fold: int, found: fingerprints.Fields) -> Problem | None:
-    """Return why what lies in the fold's folder cannot be kept or go on with these fields, or None where it can."""
-    folder, remedy = config.run_dir / f"fold{fold}", "--force replaces it, another `run` keeps it"
-    old = fingerprints.read_stamp(config.run_dir, f"train-fold{fold}")
-    if old is None and ((folder / "model.safetensors").exists() or (folder / "state").exists()):
-        unknown = f"nothing says what it was trained from (stamps/train-fold{fold}.json is missing)"
-        return Problem(str(folder), unknown, remedy=remedy)
-    if old is None or old.fields == found or not folder.is_dir():
-        return None
-    changes = "\n".join(f"  {line}" for line in fingerprints.differences(old.fields, found))
-    return Problem(str(folder), "was trained with other settings", remedy=f"{remedy}:\n{changes}")
 
 
 def fields(

@@ -1,35 +1,32 @@
-"""Train one fold: from rows to weights, resumable at every epoch's end with the same bytes."""
+"""Train one fold: from rows to weights, resumable with the same bytes at every epoch's end and inside epochs."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
+from torch import nn
 
 from pipeline.batches import progressive_resizing
-from pipeline.batches.loader import Augmentation, Batch, Plan, TrainingBatches, training_loader
+from pipeline.batches.loader import Augmentation, Batch
 from pipeline.config.config import Config
-from pipeline.errors import Problem, TrainingError
-from pipeline.machine import devices, processes
-from pipeline.methods.schedules import Options, factor
-from pipeline.methods.seeding import rng, seed64
-from pipeline.methods.tasks import TASKS
-from pipeline.models import building, network
+from pipeline.errors import MismatchError, Problem, TrainingError
+from pipeline.machine import interruption, processes
+from pipeline.methods.seeding import seed64
+from pipeline.models import network
 from pipeline.models.network import Setting
-from pipeline.models.outputs import Output
 from pipeline.prediction.predictor import Predictor
-from pipeline.training import sampling_and_mixing
 from pipeline.training.checkpoint import Checkpoint
-from pipeline.training.ema import Ema
+from pipeline.training.checkpoint_times import Clock
 from pipeline.training.fold import Fold
 from pipeline.training.history import Epoch, History
-from pipeline.training.optimizer import optimizer
+from pipeline.training.part import Part, own
+from pipeline.training.steps import Steps
 from pipeline.training.swa import Average, learning_norms, recompute
 from pipeline.training.validation import validate
 
@@ -57,229 +54,195 @@ def fit(
     accelerator: Accelerator,
     meta: dict[str, Any],
     watch: Watch | None = None,
+    under: Mapping[str, Any] | None = None,
 ) -> History:
     """Train the fold and write model.safetensors, epochs.csv and train.log into its folder.
 
-    An unfinished earlier attempt continues at its last finished epoch. `watch(fold number, epochs)` sees every
-    finished epoch and may raise to end the training. Raises TrainingError where the loss
-    is not finite or memory runs out, InputError where model or optimizer cannot be built.
+    An unfinished earlier attempt continues at its last checkpoint. `watch(fold number, epochs)` sees every
+    finished epoch and may raise to end the training. `meta` goes with the weights, `under` with checkpoints alone.
+    Raises TrainingError where the loss is not finite or memory runs out, InputError where model or optimizer cannot
+    be built, KeyboardInterrupt on a signal, after a checkpoint.
     """
     try:
-        return Fit(config, fold, augment, accelerator, meta).run(watch)
+        return Fit(config, fold, augment, accelerator, meta, under).run(watch)
     except torch.OutOfMemoryError as error:
         found = f"out of memory with batch size {config.train.batch_size} at {config.model.size}"
         remedy = "lower train.batch_size (and raise train.accumulate), or model.size"
         raise TrainingError(Problem(f"fold {fold.number}", found, remedy=remedy)) from error
 
 
-class Fit:
+class Fit(Steps):
     """Hold what lives as long as one fold's training."""
 
     def __init__(
-        self, config: Config, fold: Fold, augment: Augmentation, accelerator: Accelerator, meta: dict[str, Any]
+        self,
+        config: Config,
+        fold: Fold,
+        augment: Augmentation,
+        accelerator: Accelerator,
+        meta: dict[str, Any],
+        under: Mapping[str, Any] | None = None,
     ) -> None:
-        self.config, self.fold, self.accelerator = config, fold, accelerator
-        task, train = TASKS[config.data.task], config.train
-        assert fold.train.targets_NC is not None
-        scale = task.scale(fold.train.targets_NC, config.loss.name, config.data.range)
-        self.output = Output.of(config, {"heads": config.data.heads_of(fold.classes), "scale": scale})
+        super().__init__(config, fold, augment, accelerator)
         self.meta = {**meta, **self.output.meta, "fold": fold.number, "classes": list(fold.classes)}
-        self.setting = Setting.of(config)
-        self.model, self.origin = network.build(config, fold.classes, self.setting, fold.number, fresh=True)
-        self.normalize = network.normalize(self.model, self.setting, config.data.in_chans)
-        if accelerator.scaler is not None:  # fp16; the last fold's scale must not shape this one's first steps
-            accelerator.scaler = torch.amp.GradScaler(accelerator.device.type)
-        self.frozen = network.frozen(config, self.model) if config.model.thaw_epoch is not None else None
-        self.optimizer = accelerator.prepare_optimizer(optimizer(config, self.model))
-        self.rates = [group["lr"] * group.get("lr_scale", 1.0) for group in self.optimizer.param_groups]
-        self.ema = Ema(self.model, train.ema_decay) if train.ema else None
-        self.average = Average() if train.average is not None else None
+        self.average = Average() if config.train.average is not None else None
         self.evaluated: nn.Module = self.model if self.ema is None else self.ema.module  # whose weights are kept
         self.predictor = Predictor([self.evaluated], config, self.setting, self.normalize, [self.output])
-        rows, shares_N = sampling_and_mixing.shares(config, fold.train, self.output)
-        place = (fold.number, accelerator.process_index, accelerator.num_processes)
-        plan = Plan(len(rows), train.batch_size, train.seed, *place, shares_N)
-        sampling_and_mixing.check_mixing(config, plan)
-        disturb = sampling_and_mixing.disturb(config, rows, self.output)
-        self.batches = TrainingBatches(rows, plan, augment, disturb, fold.early_sizes)
-        self.class_weights = sampling_and_mixing.weights(config, rows, self.output, fold.classes, self.setting.device)
-        self.updates = math.ceil(plan.steps / train.accumulate)  # optimizer steps per epoch
-        self.history = History(config)
-        path = fold.folder / "state" / "last.safetensors"
-        self.checkpoint = Checkpoint(path, self.model, self.ema, self.optimizer, accelerator, self.average)
+        about = {"stamp": meta.get("stamp"), "under": dict(under or {})}
+        path, best = (fold.folder / "state" / f"{name}.safetensors" for name in ("last", "best"))
+        held = (self.model, self.ema, self.optimizer, accelerator, self.average)
+        self.checkpoint = Checkpoint(path, *held, best if config.train.keep == "best" else None, about)
+        self.clock = Clock(config.train.checkpoint_minutes)
+        self.part: Part | None = None  # of the epoch that a checkpoint ended in
 
     def run(self, watch: Watch | None = None) -> History:
-        if (state := self.checkpoint.load()) is not None:
-            self.history.restore(state)
-        self.history.start(self.fold, self.origin + progressive_resizing.described(self.config), str(self.setting))
+        self._resume()
+        origin = self.origin + progressive_resizing.described(self.config)
+        done = None if self.part is None else (self.part.step, self.batches.plan.steps)
+        self.history.start(self.fold, origin, str(self.setting), done)
         stream, wrapped = self.open()
+        self.clock.start()
         for epoch in range(len(self.history.epochs), self.config.train.epochs):
             if self.history.stopped:
                 break
             if epoch == self.config.model.thaw_epoch:
-                wrapped = self._wrapped(epoch)  # what averages gradients over processes must learn of the others
+                wrapped = self.wrapped(epoch)  # what averages gradients over processes must learn of the others
             self._epoch(epoch, stream, wrapped)
             if watch is not None:
                 watch(self.fold.number, self.history.epochs)
         self._finish()
+        interruption.check()
         return self.history
 
     def open(self) -> tuple[Iterator[Batch], nn.Module]:
         """Return the batches still to come and the model as training calls it."""
         done = len(self.history.epochs)
-        wrapped = self._wrapped(done)
-        return self._stream(range(done, self.config.train.epochs)), wrapped
+        wrapped = self.wrapped(done)
+        return self.stream(range(done, self.config.train.epochs), 0 if self.part is None else self.part.step), wrapped
 
-    def _stream(self, epochs: range) -> Iterator[Batch]:
-        where = self.setting.device
-        return training_loader(
-            self.batches, epochs, devices.workers(self.config.train.workers, where), pin=where.type == "cuda"
-        )
+    def _resume(self) -> None:
+        """Take up the newest checkpoint that is whole, if there is one; say what was damaged."""
+        found, notes = self.checkpoint.load()
+        if found is not None:
+            self.history.restore(found.history)
+            if found.parts:
+                steps, accumulate = self.batches.plan.steps, self.config.train.accumulate
+                self.part = own(found.parts, steps, accumulate, self.setting.device)
+        for note in notes:
+            self.history.say(note)
 
-    def _wrapped(self, epoch: int) -> nn.Module:
-        """Return the model as training calls it: autocast, and gradients averaged over processes."""
-        self._hold(epoch)
-        wrapped: nn.Module = self.accelerator.prepare_model(self.model)
-        if isinstance(wrapped, DistributedDataParallel):
-            wrapped.broadcast_buffers = False  # else only the main process's statistics would last
-        if self.config.train.compile:
-            wrapped = torch.compile(wrapped)  # type: ignore[assignment]
-        return wrapped
-
-    def _hold(self, epoch: int) -> None:
-        """Freeze or thaw what an epoch says; `train()` thaws BatchNorm's statistics."""
-        if self.frozen is not None:
-            self.frozen.hold(epoch < (self.config.model.thaw_epoch or 0))
+    @property
+    def _networks(self) -> dict[str, nn.Module]:
+        return {"model": self.model} if self.ema is None else {"model": self.model, "ema": self.ema.module}
 
     def _epoch(self, epoch: int, stream: Iterator[Batch], wrapped: nn.Module) -> None:
         """Train and validate one epoch, then make it durable."""
+        plan = self.batches.plan
+        with interruption.deferred():
+            part = self._train(epoch, stream, wrapped)
+            losses = processes.gather(float(part.loss))
+            if not math.isfinite(sum(losses)):
+                place, found = f"fold {self.fold.number}, epoch {epoch + 1}", "the training loss is not finite"
+                remedy = "lower train.lr, lengthen train.warmup_epochs, or set train.precision: fp32"
+                raise TrainingError(Problem(place, found, remedy=remedy))
+            processes.average_buffers(self.model, self.evaluated)
+        try:
+            interruption.check()
+            valid_loss, metric = validate(self.predictor, self.fold)
+        except KeyboardInterrupt:
+            with interruption.deferred():  # all processes are alike now: the main one speaks for the others
+                self._write(epoch, [replace(part, loss=torch.tensor(loss), tensors={}) for loss in losses])
+            raise
+        with interruption.deferred():
+            rate = self.set_rate(epoch, (self.updates - 1) * self.config.train.accumulate)
+            speed = plan.rows / part.seconds
+            row = Epoch(epoch + 1, sum(losses) / plan.rows, valid_loss, metric, rate, part.seconds, speed)
+            self._conclude(row)
+        if processes.count() == 1:
+            interruption.check()
+
+    def _train(self, epoch: int, stream: Iterator[Batch], wrapped: nn.Module) -> Part:
+        """Make an epoch's steps, or those left of it; raise KeyboardInterrupt on a signal, after a checkpoint."""
         train, plan = self.config.train, self.batches.plan
         torch.manual_seed(seed64(train.seed, self.fold.number, epoch, "dropout", plan.rank))
         wrapped.train()
-        self._hold(epoch)
-        begin, total = time.perf_counter(), torch.zeros((), device=self.setting.device)
-        with self.history.progress(epoch, plan.steps) as tick:
-            for first in range(0, plan.steps, train.accumulate):
-                loss, rate, batches = self.step(epoch, first, stream, wrapped)
-                total += loss
+        self.hold(epoch)
+        part, self.part = self.part or Part(0, 0.0, torch.zeros((), device=self.setting.device), plan.steps), None
+        part.restore(self._networks)
+        begin = time.perf_counter() - part.seconds
+        with self.history.progress(epoch, plan.steps, part.step) as tick:
+            for first in range(part.step, plan.steps, train.accumulate):
+                loss, _, batches = self.step(epoch, first, stream, wrapped)
+                part.loss += loss
+                part.step, part.seconds = first + batches, time.perf_counter() - begin
                 tick(batches)
-        sums = processes.gather(float(total))
-        if not math.isfinite(sum(sums)):
-            place, found = f"fold {self.fold.number}, epoch {epoch + 1}", "the training loss is not finite"
-            remedy = "lower train.lr, lengthen train.warmup_epochs, or set train.precision: fp32"
-            raise TrainingError(Problem(place, found, remedy=remedy))
-        seconds = time.perf_counter() - begin
-        processes.average_buffers(self.model, self.evaluated)
-        valid_loss, metric = validate(self.predictor, self.fold)
-        row = Epoch(epoch + 1, sum(sums) / plan.rows, valid_loss, metric, rate, seconds, plan.rows / seconds)
+                wish = self.clock.look()
+                if wish.due or wish.signal is not None:
+                    self._write(epoch, processes.gather(part.taken(self._networks)))
+                if wish.signal is not None:
+                    processes.barrier()  # a process that ends alone would let the others be ended before it is written
+                    raise interruption.error(wish.signal)
+        return part
+
+    def _write(self, epoch: int, parts: Sequence[Part]) -> None:
+        """Write a checkpoint inside an epoch, from every process's part of it."""
+        if interruption.pending() is not None:
+            self.history.say(
+                f"  checkpoint in epoch {epoch + 1} after step {parts[0].step} of {self.batches.plan.steps}"
+            )
+        if self.accelerator.is_main_process:
+            self.checkpoint.save(self.history.state(), parts)
+        self.clock.start()
+
+    def _conclude(self, row: Epoch) -> None:
+        """Take in a finished epoch and write it down."""
+        train = self.config.train
         improved = self.history.add(row)
-        if self.average is not None and epoch >= train.epochs - train.averaged:
+        if self.average is not None and row.epoch > train.epochs - train.averaged:
             self.average.add(self.model)
         if self.accelerator.is_main_process:
-            if improved and train.keep == "best":
-                network.save(self.fold.folder / "state" / "best.safetensors", self.evaluated, self.meta)
+            if improved and self.checkpoint.best is not None:
+                network.save(self.checkpoint.best, self.evaluated, {**self.meta, "epoch": row.epoch})
             self.checkpoint.save(self.history.state())
             self.history.write(self.fold.folder)
+        self.clock.start()
         processes.barrier()
-
-    def step(self, epoch: int, first: int, stream: Iterator[Batch], wrapped: nn.Module) -> tuple[Tensor, float, int]:
-        """Make the optimizer step that begins with batch `first`; return its loss, its rate and its batches."""
-        train = self.config.train
-        group = [next(stream) for _ in range(min(train.accumulate, self.batches.plan.steps - first))]
-        rate = self._set_rate(epoch * self.updates + first // train.accumulate)
-        return self._update(epoch, group, wrapped), rate, len(group)
-
-    def _set_rate(self, update: int) -> float:
-        """Set every group's learning rate for an optimizer step; return the first group's."""
-        train = self.config.train
-        options = Options(self.updates, train.min_lr / train.lr, train.step_epochs, train.gamma)
-        warmup = round(train.warmup * self.updates)
-        share = factor(train.schedule, update, self.updates * train.epochs, warmup, options)
-        share = max(share * self.history.plateau_factor, min(share, options.min_factor))
-        for group, base in zip(self.optimizer.param_groups, self.rates, strict=True):
-            group["lr"] = base * share
-        return train.lr * share
-
-    def _update(self, epoch: int, group: list[Batch], wrapped: nn.Module) -> Tensor:
-        """Make one optimizer step from several batches; return the sum of this process's losses.
-
-        Every row weighs the same, or its own weight, whatever the sizes of the batches, of the last group and
-        of the processes' shares: losses are summed and divided by the rows of the whole group. Distributed
-        gradients are averaged over processes, hence the factor.
-        """
-        rows = sum(batch.total for batch in group)
-        total = torch.zeros((), device=self.setting.device)
-        for number, batch in enumerate(group):
-            images, targets, weights_B = self._mixed(epoch, batch)
-            last = number == len(group) - 1
-            with nullcontext() if last else self.accelerator.no_sync(wrapped):
-                loss = self._losses(wrapped(images), targets, weights_B).sum()
-                self.accelerator.backward(loss * (self.accelerator.num_processes / rows))
-            total += loss.detach()
-        if self.config.train.clip_grad is not None:
-            self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.train.clip_grad)
-        if self._stepped():
-            self.history.updates += 1
-            if self.ema is not None:
-                self.ema.update(self.model, step=self.history.updates)
-        self.optimizer.zero_grad()
-        return total
-
-    def _losses(self, found: Any, targets: Tensor, weights_B: Tensor | None) -> Tensor:
-        """Return the loss of every row times its weight, those of auxiliary heads added by theirs."""
-        heads = (head.float() for head in building.heads_of(found))
-        first, *others = (self.output.losses(head, targets, weights_B, self.class_weights) for head in heads)
-        for other in others:
-            first = first + self.config.model.aux_weight * other
-        return first
-
-    def _stepped(self) -> bool:
-        """Make the optimizer's step; return whether weights changed: fp16 skips those that overflow.
-
-        The scale falls then. accelerate's own flag misses it where the optimizer is fused, and skips by itself.
-        """
-        scaler = self.accelerator.scaler
-        before = 0.0 if scaler is None else scaler.get_scale()
-        self.optimizer.step()
-        return scaler is None or scaler.get_scale() >= before
-
-    def _mixed(self, epoch: int, batch: Batch) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Return the images as the model sees them, their targets and weights; keep the first batch for the report."""
-        draws = rng(self.config.train.seed, self.fold.number, *batch.of, "mix", self.batches.plan.rank)
-        images = self.normalize(batch.images_BHWC)
-        images, targets, weights = sampling_and_mixing.mixed(self.config, self.output, images, batch, epoch, draws)
-        if batch.of == (0, 0) and self.accelerator.is_main_process:
-            shown = self.output.restore(targets[:16])
-            self.history.keep_batch(self.fold, self.normalize.undo(images[:16]), shown.cpu().numpy())
-        return images, targets, weights
 
     def _settle(self, average: Average) -> None:
         """Give the model the mean of its weights, and BatchNorm the statistics of one more epoch's images."""
         epochs = self.config.train.epochs
         average.load_into(self.model)
         self.model.train()
-        self._hold(epochs)
+        self.hold(epochs)
         if norms := learning_norms(self.model):
-            stream = self._stream(range(epochs, epochs + 1))
+            stream = self.stream(range(epochs, epochs + 1))
             recompute(self.model, norms, (self.normalize(batch.images_BHWC) for batch in stream))
             processes.average_buffers(self.model)
         loss, metric = validate(self.predictor, self.fold)
         text = f"  mean of the last {average.count} epochs' weights  valid loss {loss:.4f}"
         self.history.say(f"{text}  {self.config.metric} {metric:.4f}")
-        if self.accelerator.is_main_process:
-            self.history.write(self.fold.folder)
 
     def _finish(self) -> None:
         """Write the kept weights; the state is only needed until then."""
         if self.average is not None:
             self._settle(self.average)
         if self.accelerator.is_main_process:
-            folder = self.fold.folder
-            best = folder / "state" / "best.safetensors"
-            last = folder.parent / "last" / folder.name if best.is_file() else folder
-            network.save(last / "model.safetensors", self.evaluated, self.meta)
-            if best.is_file():
+            folder, best = self.fold.folder, self.checkpoint.best
+            self.history.write(folder)  # a kill may have come between the last checkpoint and this
+            last = folder if best is None else folder.parent / "last" / folder.name
+            network.save(last / "model.safetensors", self.evaluated, {**self.meta, "epoch": len(self.history.epochs)})
+            if best is not None:
+                self._verify(best)
                 best.replace(folder / "model.safetensors")
             self.checkpoint.delete()
         self.accelerator.free_memory()  # it keeps every model and optimizer it has prepared
         processes.barrier()
+
+    def _verify(self, best: Path) -> None:
+        """Raise MismatchError where the best epoch's weights were damaged since; they can only be trained anew."""
+        try:
+            self.checkpoint.verify_best(self.history.state())
+        except MismatchError as error:
+            self.checkpoint.delete()
+            found = error.problems[0].found
+            raise MismatchError(Problem(str(best), found, remedy="the same command trains the fold anew")) from error

@@ -89,8 +89,9 @@ def _train(
             behind.append(pruning.shortfall(now, best, patience=patience, **epochs))
             raise Hopeless
 
+    anywhere = config.train.model_copy(update={"deterministic": False})  # another number of workers has other threads
     try:
-        train.run(config, [fold], watch=watch, inputs=inputs)
+        train.run(config.model_copy(update={"train": anywhere}), [fold], watch=watch, inputs=inputs)
     except Hopeless:
         return behind[0]
     return None

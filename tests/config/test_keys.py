@@ -118,6 +118,8 @@ OTHER: dict[str, tuple[list[str], str]] = {
     "train.patience": ([], "3"),
     "train.min_delta": ([], "0.1"),
     "train.workers": ([], "1"),
+    "train.checkpoint_minutes": ([], "3"),
+    "train.deterministic": ([], "false"),
     "train.threads": ([], "2"),
     "train.parallel_folds": ([], "2"),
     "predict.batch_size": ([], "9"),

@@ -16,34 +16,31 @@ import pytest
 from conftest import ROOT, Cli
 
 from pipeline.errors import InputError, Problem, TrainingError
-from pipeline.machine import parallel_folds
-from pipeline.machine.parallel_folds import Stop
+from pipeline.machine import interruption, parallel_folds
 from pipeline.machine.processes import cores
 
 
-def note(folder: Path, fold: int, _: Stop) -> None:
+def note(folder: Path, fold: int) -> None:
     (folder / f"{fold}").write_text(f"{os.environ.get('CUDA_VISIBLE_DEVICES', 'none')} {os.getpid()}")
     deadline = time.monotonic() + 60
     while len(list(folder.iterdir())) < 2 and time.monotonic() < deadline:  # both processes are seen at work
         time.sleep(0.01)
 
 
-def fail(folder: Path, fold: int, stop: Stop) -> None:
+def fail(folder: Path, fold: int) -> None:
     if fold == 1:
         while not (folder / "0 began").exists():
             time.sleep(0.01)
         raise InputError(Problem("fold 1", "found nothing"))
     (folder / f"{fold} began").touch()
-    try:
-        while True:
-            stop()
+    with interruption.deferred():
+        while interruption.pending() is None:
             time.sleep(0.01)
-    except parallel_folds.Ended:
         (folder / f"{fold} ended").touch()
-        raise
+    interruption.check()
 
 
-def die(_: Path, __: int, ___: Stop) -> None:
+def die(_: Path, __: int) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 

@@ -54,7 +54,9 @@ class Training:
         self.checkpoint(path).save({"epochs": [1, 2.5, None]})
 
     def load(self, path: Path) -> object:
-        return self.checkpoint(path).load()
+        restored, notes = self.checkpoint(path).load()
+        assert not notes
+        return None if restored is None else restored.history
 
     def everything(self) -> list[Tensor]:
         return [*self.model.state_dict().values(), *self.ema.module.state_dict().values()]
@@ -127,12 +129,67 @@ def test_no_checkpoint_is_none(tmp_path: Path) -> None:
     assert Training("sgd").load(tmp_path / "last.safetensors") is None
 
 
-def test_a_damaged_checkpoint_is_said(tmp_path: Path) -> None:
-    path = tmp_path / "last.safetensors"
-    Training("sgd").save(path)
-    path.write_bytes(path.read_bytes()[:-9])
-    with pytest.raises(MismatchError, match=r"last\.safetensors: damaged"):
-        Training("sgd").load(path)
+def damage(path: Path) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[:-9] + bytes([content[-9] ^ 4]) + content[-8:])
+
+
+def test_a_damaged_checkpoint_gives_way_to_the_one_before_it(tmp_path: Path) -> None:
+    path = tmp_path / "state/last.safetensors"
+    first = Training("adamw")
+    for step in (1, 2):
+        first.steps(step, 1).checkpoint(path).save({"updates": step})
+    damage(path)
+    second = Training("adamw", seed=5)
+    restored, notes = second.checkpoint(path).load()
+    assert restored is not None and restored.history == {"updates": 1}
+    assert len(notes) == 1 and "last.safetensors: damaged" in notes[0] and "the checkpoint before it" in notes[0]
+    second.steps(2, 1).checkpoint(path).save({"updates": 2})
+    assert all(torch.equal(one, two) for one, two in zip(first.everything(), second.everything(), strict=True))
+    damage(path)  # the good one was not moved away by the damaged one
+    assert Training("adamw").checkpoint(path).load()[0].history == {"updates": 1}
+
+
+def test_where_both_are_damaged_the_fold_begins_anew(tmp_path: Path) -> None:
+    path = tmp_path / "state/last.safetensors"
+    made = Training("sgd")
+    for step in (1, 2):
+        made.checkpoint(path).save({"updates": step})
+    damage(path)
+    damage(path.with_name("previous.safetensors"))
+    restored, notes = Training("sgd").checkpoint(path).load()
+    assert restored is None and not path.parent.exists()
+    assert len(notes) == 2 and all("damaged" in note and "the fold begins anew" in note for note in notes)
+
+
+def test_a_checkpoint_killed_between_its_two_renames_is_the_previous_one(tmp_path: Path) -> None:
+    path = tmp_path / "state/last.safetensors"
+    Training("sgd").checkpoint(path).save({"updates": 1})
+    path.rename(path.with_name("previous.safetensors"))
+    restored, notes = Training("sgd").checkpoint(path).load()
+    assert restored is not None and restored.history == {"updates": 1} and not notes
+
+
+def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "state/last.safetensors"
+    Training("sgd").checkpoint(path).save({})
+    other = Training("sgd")
+    other.model = nn.Linear(2, 2)
+    with pytest.raises(MismatchError, match=r"last\.safetensors: does not fit .*--force"):
+        other.checkpoint(path).load()
+
+
+@pytest.mark.parametrize("scaled", [(False, True), (True, False), (True, True)])
+def test_a_loss_scale_need_not_be_there(scaled: tuple[bool, bool], tmp_path: Path) -> None:
+    """As where bf16 is continued in fp16 (train.deterministic: false), and the other way round."""
+    path, (before, after) = tmp_path / "last.safetensors", scaled
+    made = [Training("adamw").steps(1, 1), Training("adamw")]
+    for one, has in zip(made, scaled, strict=True):
+        one.accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=8.0) if has else None
+    made[0].save(path)
+    assert made[1].load(path) is not None
+    if before and after:
+        assert made[1].accelerator.scaler.get_scale() == 8.0
 
 
 def test_an_interrupted_save_leaves_the_earlier_one(tmp_path: Path) -> None:
@@ -179,7 +236,8 @@ def test_shared_weights_are_written_and_stay_shared(tmp_path: Path) -> None:
         made.step()
         kept.append(Checkpoint(tmp_path / "last.safetensors", model, Ema(model, 0.9), made, accelerator))
     kept[0].save({})
-    assert kept[1].load() == {}
+    restored, _ = kept[1].load()
+    assert restored is not None and restored.history == {}
     for one, other in ((first, second), (kept[0].ema.module, kept[1].ema.module)):
         assert all(torch.equal(value, other.state_dict()[key]) for key, value in one.state_dict().items())
         assert other.one.weight is other.other.weight

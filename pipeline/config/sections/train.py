@@ -145,6 +145,17 @@ class Train(Section):
         "networks, or several GPUs, much faster than one after another. auto: as many as there are GPUs, without "
         "any as cores.",
     )
+    checkpoint_minutes: Positive | None = key(
+        10.0,
+        A.NOTHING,
+        "Minutes between checkpoints inside an epoch, exact to the byte; null: at epochs' ends only.",
+    )
+    deterministic: bool = key(
+        True,
+        A.NOTHING,
+        "Refuse to continue an unfinished fold where other bytes would come of it: under another precision, device or "
+        "number of threads or processes, or with other code or libraries; false: continue, and say what differs.",
+    )
 
     @field_validator("batch_size")
     @classmethod
