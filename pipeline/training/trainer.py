@@ -21,11 +21,11 @@ from pipeline.methods.seeding import seed64
 from pipeline.models import network
 from pipeline.models.network import Setting
 from pipeline.prediction.predictor import Predictor
-from pipeline.training.checkpoint import Checkpoint
-from pipeline.training.checkpoint_times import Clock
+from pipeline.training.checkpoints.checkpoint import Checkpoint
+from pipeline.training.checkpoints.clock import Clock
+from pipeline.training.checkpoints.part import Part, own
 from pipeline.training.fold import Fold
 from pipeline.training.history import Epoch, History
-from pipeline.training.part import Part, own
 from pipeline.training.steps import Steps
 from pipeline.training.swa import Average, learning_norms, recompute
 from pipeline.training.validation import validate

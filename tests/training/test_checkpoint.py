@@ -16,7 +16,7 @@ from pipeline.config.loading import parse
 from pipeline.errors import InputError, MismatchError
 from pipeline.files.atomic import atomic
 from pipeline.models.network import load_tensors
-from pipeline.training.checkpoint import Checkpoint
+from pipeline.training.checkpoints.checkpoint import Checkpoint
 from pipeline.training.ema import Ema
 from pipeline.training.optimizer import optimizer
 

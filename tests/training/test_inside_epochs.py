@@ -20,7 +20,7 @@ from pipeline.config.config import Config
 from pipeline.machine import interruption
 from pipeline.machine.interruption import Terminated
 from pipeline.training import trainer
-from pipeline.training.checkpoint import Checkpoint
+from pipeline.training.checkpoints.checkpoint import Checkpoint
 from pipeline.training.fold import Fold
 from pipeline.training.history import Epoch, History
 from pipeline.training.trainer import Fit

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from pipeline.errors import MismatchError, Problem
 from pipeline.machine import processes
 from pipeline.models.network import load_tensors, save_tensors
-from pipeline.training.part import Part
+from pipeline.training.checkpoints.part import Part
 from pipeline.training.swa import Average
 
 if TYPE_CHECKING:
