@@ -66,7 +66,7 @@ def batch(run: Run) -> Card | None:
 def _kept(path: Path) -> tuple[list[Array], Array, list[str]]:
     """Return the images of the batch that training kept, their soft labels and the classes."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             images, targets_BC, classes = file["images"], file["targets"], file["classes"]
     except (zipfile.BadZipFile, EOFError, zlib.error, NotImplementedError, MemoryError) as error:
         raise ValueError(str(error) or type(error).__name__) from None
