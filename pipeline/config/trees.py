@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,11 @@ from typing import Any
 import yaml
 
 from pipeline.errors import InputError, Problem
+from pipeline.files.failures import reading
+
+LARGEST = 5_000_000  # bytes of a config: PyYAML reads less than a MB in a second
+MOST = 500_000  # values
+DEEPEST = 50  # levels
 
 
 class _Loader(yaml.SafeLoader):
@@ -24,15 +30,53 @@ class _Loader(yaml.SafeLoader):
 
 def read(path: Path) -> dict[str, Any]:
     """Return a YAML file's keys and values; raise InputError where it is none."""
-    if not path.is_file():
+    if not os.path.lexists(path):
         raise InputError(Problem(str(path), "not found", "a config file", "those shipped lie in configs/"))
+    with reading(path, InputError, "YAML"):
+        if (size := path.stat().st_size) > LARGEST:
+            raise InputError(Problem(str(path), f"is {size:,} bytes large", f"a config of at most {LARGEST:,}"))
+        text = path.read_text(encoding="utf-8-sig")
     try:
-        tree = yaml.load(path.read_text(encoding="utf-8"), _Loader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(Problem(str(path), f"not readable as YAML: {' '.join(str(error).split())}")) from None
+        tree = parsed(text)
+    except ValueError as error:
+        raise InputError(Problem(str(path), f"not readable as YAML: {error}")) from None
     if not isinstance(tree, dict):
         raise InputError(Problem(str(path), f"found {type(tree).__name__}", "keys and values"))
     return tree
+
+
+def parsed(text: str) -> Any:
+    """Return what a text of YAML holds; raise ValueError with the reason where that is nothing to go on with.
+
+    What PyYAML's constructors raise on a date, a number or a tag that is none has many types. Aliases are counted as
+    what they stand for: a few lines of them make more values than fit into memory.
+    """
+    try:
+        tree = yaml.load(text, _Loader)
+        _measure(tree, {}, [])
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+    except Exception as error:
+        raise ValueError(" ".join(str(error).split())[:300] or type(error).__name__) from None
+    return tree
+
+
+def _measure(value: Any, known: dict[int, int], inside: list[int]) -> int:
+    """Return how many values a tree holds, those of an alias wherever it stands; raise ValueError where too many."""
+    if not isinstance(value, dict | list | tuple | set):
+        return 1
+    if id(value) in inside:
+        raise ValueError("an alias stands inside of what it is the name of")
+    if len(inside) > DEEPEST:
+        raise ValueError("nested too deep")
+    if id(value) not in known:
+        inside.append(id(value))
+        held = [*value, *value.values()] if isinstance(value, dict) else value
+        known[id(value)] = 1 + sum(_measure(one, known, inside) for one in held)
+        inside.pop()
+    if known[id(value)] > MOST:
+        raise ValueError(f"more than {MOST:,} values, with what its aliases stand for")
+    return known[id(value)]
 
 
 def overlaid(tree: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
@@ -57,8 +101,8 @@ def change(tree: dict[str, Any], setting: str) -> Problem | None:
     if not equals or not key:
         return Problem(place, "expected key=value, as in --set train.lr=3e-4")
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
+        value = parsed(text)
+    except ValueError:
         return Problem(place, "the value is not YAML", remedy="quote it")
     *parents, last = key.split(".")
     for depth, parent in enumerate(parents):
