@@ -8,7 +8,7 @@ import pytest
 
 from pipeline import cli
 from pipeline.config.config import Config
-from pipeline.config.loading import REQUIRED
+from pipeline.config.wrong_keys import REQUIRED
 from pipeline.scoring import stage as score
 
 

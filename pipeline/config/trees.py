@@ -63,6 +63,10 @@ def parsed(text: str) -> Any:
 
 def _measure(value: Any, known: dict[int, int], inside: list[int]) -> int:
     """Return how many values a tree holds, those of an alias wherever it stands; raise ValueError where too many."""
+    if isinstance(value, str) and ("\0" in value or (not value.isprintable() and any(map(_is_surrogate, value)))):
+        raise ValueError(f"a text holds a character that no name can have: {value[:100]!r}")
+    if isinstance(value, int) and abs(value) >= 2**63:
+        raise ValueError("a number has more than 64 bits")
     if not isinstance(value, dict | list | tuple | set):
         return 1
     if id(value) in inside:
@@ -77,6 +81,10 @@ def _measure(value: Any, known: dict[int, int], inside: list[int]) -> int:
     if known[id(value)] > MOST:
         raise ValueError(f"more than {MOST:,} values, with what its aliases stand for")
     return known[id(value)]
+
+
+def _is_surrogate(character: str) -> bool:
+    return "\ud800" <= character <= "\udfff"
 
 
 def overlaid(tree: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:

@@ -85,6 +85,7 @@ def reading(path: Path, kind: type[FoldlineError], form: str, remedy: str = "") 
     except OSError as error:
         if (known := scarce(error, str(path))) is not None:
             raise known from None
+        kind = InputError if error.errno == errno.ENAMETOOLONG else kind
         raise kind(_unreadable(str(path), error)) from None
 
 
@@ -122,6 +123,8 @@ def _explained(error: BaseException, ours: Sequence[Path]) -> FoldlineError | No
     place = os.fsdecode(name) if isinstance(name, str | bytes) else ""
     if (known := scarce(error, place)) is not None:
         return known
+    if errno_of(error) == errno.ENAMETOOLONG:
+        return InputError(Problem(place, why(error), remedy="choose a shorter name"))
     if not place or _was_written(Path(place), errno_of(error)):
         return SpaceError(unwritable(place, error))
     inside = any(Path(place).absolute().is_relative_to(folder.absolute()) for folder in ours)

@@ -19,6 +19,7 @@ from pipeline.config.plugin_files import is_kept, kept
 from pipeline.config.sections.section import square
 from pipeline.errors import InputError, MismatchError, Problem
 from pipeline.files.atomic import atomic
+from pipeline.files.failures import require_file
 from pipeline.machine import devices
 from pipeline.methods.seeding import seed64
 from pipeline.methods.tasks import TASKS
@@ -161,6 +162,7 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any], k
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read what `save_tensors` wrote, on the CPU; raise MismatchError where its checksum is another."""
     try:
+        require_file(path)  # reading a pipe would wait for ever
         with safe_open(path, framework="pt") as file:
             tensors, metadata = {key: file.get_tensor(key) for key in file.keys()}, file.metadata()  # noqa: SIM118
         found, meta = checksum.differs(tensors, metadata), checksum.content_of(metadata)

@@ -55,7 +55,7 @@ def _read_weights(path: Path) -> Mapping[str, Tensor]:
         nested = next((loaded[key] for key in NESTED if key in loaded), loaded)
         return {key: value for key, value in nested.items() if isinstance(value, Tensor)}
     except Exception as error:  # damage, foreign pickles and other contents fail in many ways
-        found = f"{path} holds no weights that can be read ({type(error).__name__}: {str(error).splitlines()[0]})"
+        found = f"{path} holds no weights that can be read ({type(error).__name__}: {str(error).partition(chr(10))[0]})"
         expected = "safetensors, or a state dict that torch.load takes with weights_only=True"
         raise InputError(Problem("model.pretrained", found, expected)) from error
 

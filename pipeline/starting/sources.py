@@ -258,7 +258,10 @@ def _length(folder: Folder, path: str) -> int | None:
 
 def _arrays(folder: Folder, path: str) -> list[Guess]:
     """Return the columns of a JSON file's records that hold flat square images, and the range of their values."""
-    records = json.loads((folder.root / path).read_text(encoding="utf-8"))
+    try:
+        records = json.loads((folder.root / path).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return []
     if not isinstance(records, list) or not records or not isinstance(records[0], dict):
         return []
     lengths = {name: len(value) for name, value in records[0].items() if isinstance(value, list)}

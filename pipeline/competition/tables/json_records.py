@@ -30,6 +30,8 @@ def read_json(
     try:
         text = content.decode("utf-8-sig")
         tree = [_parse(line) for line in text.splitlines() if line.strip()] if lines else _parse(text)
+    except RecursionError:
+        raise Refused(Problem("", "not readable as JSON: nested too deep")) from None
     except ValueError as error:  # JSONDecodeError and UnicodeDecodeError
         raise Refused(Problem("", f"not readable as JSON: {error}")) from None
     if isinstance(tree, dict) and _is_records(tree.get("images")):

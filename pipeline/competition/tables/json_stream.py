@@ -28,6 +28,8 @@ def read(path: Path) -> Iterator[dict[str, Any]]:
                 return
             try:
                 record, at = decoder.raw_decode(text, at)
+            except RecursionError:
+                raise Refused(Problem("", "not readable as JSON: nested too deep")) from None
             except json.JSONDecodeError as error:
                 more = stream.read(CHUNK)
                 if not more:

@@ -11,8 +11,8 @@ from decimal import Decimal
 from typing import Any, TypeVar
 
 import numpy as np
-import yaml
 
+from pipeline.config.trees import parsed
 from pipeline.errors import Problem, Refused, nearest
 
 Item = TypeVar("Item")
@@ -197,8 +197,8 @@ def _number(value: Any, whole: bool) -> float | None:
 def _scalar(name: Any) -> Any:
     """Read a mapping's key as YAML would read a value: a config written out has texts for keys."""
     try:
-        value = yaml.safe_load(name) if isinstance(name, str) else name
-    except yaml.YAMLError:
+        value = parsed(name) if isinstance(name, str) else name
+    except ValueError:
         return name
     return value if value is None or isinstance(value, int | float | bool) else name
 
