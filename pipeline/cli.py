@@ -75,9 +75,6 @@ def _do(given: argparse.Namespace) -> int:
             return _ended(interruption.error(number))
         if getattr(error, "filename", None) == streams.OUTPUT:
             raise
-        if failure := _machine_failure(error):
-            print(f"foldline: {failure}", file=sys.stderr)
-            return 6
         if (known := failures.explained(error, _own_folders(config, given))) is not None:
             return _told(known)
         reason = textwrap.shorten(f"{type(error).__name__}: {error}", 300, placeholder=" …")
@@ -202,17 +199,6 @@ def _seeds(text: str) -> list[int]:
     if len(seeds) != len(text.split(",")) or max(seeds) >= 2**32:
         raise argparse.ArgumentTypeError(f"found '{text}', expected seeds from 0 to 2**32 - 1, such as 1,2")
     return seeds
-
-
-def _machine_failure(error: Exception) -> str | None:
-    """Return what to say where memory or a loader process is gone: torch raises bare RuntimeErrors then."""
-    text = str(error)
-    if isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text:
-        return "out of memory; lower train.batch_size, predict.batch_size or model.size"
-    if text.startswith("DataLoader worker (pid"):
-        died = text.splitlines()[0].rstrip(" .")
-        return f"{died}, most often because memory ran out; lower train.workers; the same command continues"
-    return None
 
 
 def _log_traceback() -> str:

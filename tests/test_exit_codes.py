@@ -4,12 +4,28 @@ from __future__ import annotations
 
 import errno
 
+import cv2
+import numpy as np
 import pytest
 
 from pipeline import cli
 from pipeline.config.config import Config
 from pipeline.config.wrong_keys import REQUIRED
 from pipeline.scoring import stage as score
+
+OPENCV = (
+    "OpenCV(5.0.0) /io/opencv/modules/core/src/alloc.cpp:73: error: (-4:Insufficient memory) Failed to allocate "
+    "3221225472 bytes in function 'OutOfMemoryError'\n"
+)
+
+
+BUS = (
+    "DataLoader worker (pid 7) is killed by signal: Bus error. It is possible that dataloader's workers are out of "
+    "shared memory. Please try to raise your shared memory limit."
+)
+SHM_FULL = "unable to write to file </torch_12_34_0>: No space left on device (28)"
+SHM_OPEN = "unable to open shared memory object </torch_1> in read-write mode: Too many open files (24)"
+IN_WORKER = f"Caught error in DataLoader worker process 0.\nOriginal Traceback …\n{OPENCV}"
 
 
 def caused(error: Exception, cause: Exception) -> Exception:
@@ -20,7 +36,15 @@ def caused(error: Exception, cause: Exception) -> Exception:
 @pytest.mark.parametrize(
     ("error", "code", "line"),
     [
-        (MemoryError(), 6, "out of memory; lower train.batch_size"),
+        (MemoryError(), 6, "the machine ran out of memory; end other programs"),
+        (np.exceptions.AxisError("out of memory of axes"), 1, "internal error: AxisError"),
+        (RuntimeError("std::bad_alloc"), 6, "the machine ran out of memory (std::bad_alloc); end other programs"),
+        (cv2.error(OPENCV), 6, "the machine ran out of memory (OpenCV(5.0.0)"),
+        (cv2.error(IN_WORKER), 6, "worker of the loader; lower train.workers"),
+        (RuntimeError(BUS), 6, "shared memory (/dev/shm) ran out"),
+        (RuntimeError(SHM_FULL), 6, "lower train.workers, 0 takes none"),
+        (RuntimeError(SHM_OPEN), 6, "shared memory"),
+        (RuntimeError("can't start new thread"), 6, "ran out of threads; lower train.workers"),
         (RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB."), 6, "out of memory; lower"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried …"), 6, "out of memory; lower"),
         (

@@ -16,6 +16,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from pipeline.batches.rows import Images, Rows, as_trained
+from pipeline.errors import FoldlineError
+from pipeline.files import memory
 from pipeline.images.decoding import resize
 from pipeline.machine import interruption
 from pipeline.methods.arrays import Array
@@ -189,7 +191,38 @@ def _load(batches: Dataset[Batch], wanted: Sequence[Any], workers: int, pin: boo
         "worker_init_fn": _begin,
         "prefetch_factor": 4,
     }
-    return iter(DataLoader(batches, sampler=wanted, num_workers=workers, pin_memory=pin, **options))
+    return _told(iter(DataLoader(_Telling(batches), sampler=wanted, num_workers=workers, pin_memory=pin, **options)))
+
+
+class _Telling(Dataset[Any]):
+    """Hand over what a worker has to say, which torch would raise as the text of a traceback.
+
+    Batches go into shared memory here: where a queue's own thread finds it full, torch prints that and waits for ever.
+    """
+
+    def __init__(self, batches: Dataset[Batch]) -> None:
+        self.batches = batches
+
+    def __getitem__(self, of: Any) -> Batch | FoldlineError:
+        try:
+            batch = self.batches[of]
+            for one in vars(batch).values():
+                if isinstance(one, Tensor):
+                    one.share_memory_()
+            return batch
+        except FoldlineError as error:
+            return error
+        except Exception as error:
+            if (gone := memory.ran_out(error, in_worker=True)) is None:
+                raise
+            return gone
+
+
+def _told(loader: Iterator[Any]) -> Iterator[Batch]:
+    for batch in loader:
+        if isinstance(batch, FoldlineError):
+            raise batch
+        yield batch
 
 
 def _as_it_is(batch: Batch) -> Batch:

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pipeline.errors import FoldlineError, InputError, LockedError, MismatchError, Problem, SpaceError, TrainingError
+from pipeline.files import memory
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
 SCARCE = {errno.ENOMEM: "memory", errno.EMFILE: "open files", errno.ENFILE: "open files", errno.EAGAIN: "processes"}
@@ -107,6 +108,8 @@ def explained(error: BaseException, ours: Sequence[Path] = ()) -> FoldlineError 
 
 
 def _explained(error: BaseException, ours: Sequence[Path]) -> FoldlineError | None:
+    if (gone := memory.ran_out(error)) is not None:
+        return gone
     if isinstance(error, RecursionError):
         return InputError(Problem("", "what is read is nested too deep"))
     if isinstance(error, sqlite3.Error):

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +21,8 @@ import cv2
 import numpy as np
 
 from pipeline.competition.image_paths import Source
-from pipeline.files import archives, bounds, parts
+from pipeline.errors import Problem, TrainingError
+from pipeline.files import archives, bounds, memory, parts
 from pipeline.files.failures import not_a_file
 from pipeline.images import arrays, dicom, layout, pictures
 from pipeline.images.layout import Box
@@ -45,8 +47,21 @@ def decode_source(source: Source, size_hw: tuple[int, int] | None, how: ReadAs) 
     """Read an image as `decode` does; return also what was taken for granted."""
     if not source:
         return blank(size_hw or (1, 1), how.channels), Remark.NONE
-    pixels, remark = decode_files([read_bytes(path) for path in source], boxes(source), size_hw, how)
-    return spread(pixels, how.channels), remark
+    with memory_for(source):
+        pixels, remark = decode_files([read_bytes(path) for path in source], boxes(source), size_hw, how)
+        return spread(pixels, how.channels), remark
+
+
+@contextmanager
+def memory_for(source: Source) -> Iterator[None]:
+    """Name the image that was decoded when memory ran out: raise TrainingError then."""
+    try:
+        yield
+    except (MemoryError, cv2.error) as error:
+        if not memory.is_out(error):
+            raise
+        found = f"memory ran out while it was decoded ({arrays.one_line(error)[:200]})"
+        raise TrainingError(Problem(", ".join(source), found, remedy="free memory, or store it smaller")) from None
 
 
 def as_source(source: Source | Path | str) -> Source:

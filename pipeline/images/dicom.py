@@ -44,7 +44,7 @@ def read(content: bytes, window: Window | None) -> tuple[Array, Remark]:
         if pixels.ndim == 3:
             return _eight_bits(pixels), remark
         share = _share(file, np.asarray(apply_modality_lut(pixels, file)), window)
-    except bounds.TooLarge:
+    except (bounds.TooLarge, MemoryError):
         raise
     except Exception as error:  # pydicom, its decoders and missing elements fail in many ways
         reason = one_line(error)

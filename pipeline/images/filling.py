@@ -22,7 +22,7 @@ from tqdm import tqdm
 from pipeline.competition.image_paths import Source
 from pipeline.errors import Problem, SpaceError
 from pipeline.files.atomic import UNWRITABLE
-from pipeline.images.decoding import boxes, decode_files, read_bytes, stored_bytes
+from pipeline.images.decoding import boxes, decode_files, memory_for, read_bytes, stored_bytes
 from pipeline.images.read_as import ReadAs
 from pipeline.images.remarks import Remark
 from pipeline.images.store import JOIN, File, Store, Writer, locked
@@ -118,15 +118,17 @@ def _decode_all(
         content_hash = b""
         try:
             source = _source(files[number])
-            contents = [read_bytes(path) for path in source]
+            with memory_for(source):
+                contents = [read_bytes(path) for path in source]
             content_hash = hash_of(contents, source)
             with guard:
                 new = content_hash not in known
                 known.add(content_hash)
             if not new:
                 return Decoded(number, content_hash, None, Remark.NONE, "")
-            image, remark = decode_files(contents, boxes(source), store.size_hw, store.how)
-            return Decoded(number, content_hash, _slim(image), remark, "")
+            with memory_for(source):
+                image, remark = decode_files(contents, boxes(source), store.size_hw, store.how)
+                return Decoded(number, content_hash, _slim(image), remark, "")
         except ValueError as error:
             return Decoded(number, content_hash, None, Remark.NONE, str(error))
 

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageChops, ImageFile, ImageOps, UnidentifiedImageError
 
-from pipeline.files import bounds
+from pipeline.files import bounds, memory
 from pipeline.images import arrays, tiffs, transparency
 from pipeline.images.remarks import Remark
 from pipeline.methods.arrays import Array
@@ -47,6 +47,8 @@ def read(
         if truncated and "truncated" in str(error) and content.startswith(b"\xff\xd8"):
             whole, remark = read(content + END_OF_JPEG, size_hw, channels)  # then the decoder fills up the rest
             return _something(whole), remark | Remark.TRUNCATED
+        if memory.is_out(error):
+            raise MemoryError(arrays.one_line(error)) from None
         raise arrays.damaged(error) from None
 
 

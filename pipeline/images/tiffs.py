@@ -37,7 +37,7 @@ def read(content: bytes) -> Array:
                 series.nbytes, len(content), f"a TIFF of {width:,}×{height:,} pixels, which takes", "store it smaller"
             )
             values, axes = np.asarray(series.asarray()), str(series.axes)
-    except bounds.TooLarge:
+    except (bounds.TooLarge, MemoryError):
         raise
     except Exception as error:  # a hundred kinds of damage, and compressions that need imagecodecs
         if "imagecodecs" in str(error):

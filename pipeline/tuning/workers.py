@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.config.config import Config
 from pipeline.errors import FoldlineError, InputError, LockedError, MismatchError, Problem, SpaceError, TrainingError
+from pipeline.files import memory
 from pipeline.machine.processes import cores
 from pipeline.methods import samplers
 from pipeline.tuning.queue import Job, Queue
@@ -32,7 +33,6 @@ POLL = 0.2  # seconds
 MOST_DEATHS = 50  # of workers, of whatever cause, before the command gives up
 MOST_FAILURES = 5  # in a row with no trial finished before: it is not the settings
 PATIENCE = 10.0  # seconds to wait where another process still trains the same settings
-MEMORY = "out of memory; lower train.batch_size or model.size"
 ERRORS: dict[int, type[FoldlineError]] = {
     error.exit_code: error for error in (InputError, MismatchError, LockedError, SpaceError, TrainingError)
 }
@@ -152,12 +152,10 @@ def _train(setup: Setup, queue: Queue, job: Job, check: Check, inputs: Inputs) -
 
 def _reason(error: Exception) -> str:
     """Say on one line why a trial failed; torch raises bare RuntimeErrors where memory is gone."""
-    text = str(error)
-    if isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text:
-        return MEMORY
-    if isinstance(error, FoldlineError):
-        return "; ".join(error.lines)
-    return textwrap.shorten(f"{type(error).__name__}: {text}", 300, placeholder=" …")
+    known = error if isinstance(error, FoldlineError) else memory.ran_out(error)
+    if known is not None:
+        return "; ".join(known.lines)
+    return textwrap.shorten(f"{type(error).__name__}: {error}", 300, placeholder=" …")
 
 
 @contextlib.contextmanager
