@@ -208,7 +208,7 @@ class _Telling(Dataset[Any]):
             batch = self.batches[of]
             for one in vars(batch).values():
                 if isinstance(one, Tensor):
-                    one.share_memory_()
+                    one.share_memory_()  # type: ignore[no-untyped-call]
             return batch
         except FoldlineError as error:
             return error
