@@ -158,7 +158,10 @@ class Folders:
         target = os.path.realpath(path)
         if not self._inside(target):
             return _leaves(f": it is a link to {target}", "the image")
-        return None if os.path.isfile(target) else Problem("", "is a link to nothing")
+        if os.path.isfile(target):
+            return None
+        there = "what is no file" if os.path.exists(target) else "nothing"
+        return Problem("", "is a loop of links" if os.path.islink(target) else f"is a link to {there}")
 
     def _inside(self, real: str) -> bool:
         return self.follow_links or real == self.real or real.startswith(self.real.rstrip("/") + "/")

@@ -99,7 +99,9 @@ def _held(folder: Path | None) -> Iterator[None]:
     except (OSError, sqlite3.Error) as error:
         if getattr(error, "errno", None) in UNWRITABLE | {errno.ENOENT} or "disk is full" in str(error):
             remedy = "free space, set data.cache.dir to another disk, or data.cache.dir=null to do without"
-            raise SpaceError(Problem(str(folder), f"cannot be written: {error}", remedy=remedy)) from error
+            raise SpaceError(
+                Problem(str(folder), f"cannot be written: {getattr(error, 'strerror', None) or error}", remedy=remedy)
+            ) from error
         raise
 
 

@@ -27,7 +27,7 @@ SUBFILE, BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLES, PLANAR = 254, 258, 262, 277, 284
 
 OPENCVS_PIXELS = 1 << 30
 COPIES = 3  # of the pixels that decoding makes at most
-Image.MAX_IMAGE_PIXELS = None  # see check_size
+Image.MAX_IMAGE_PIXELS = None  # see _check_size
 
 cv2.setNumThreads(0)  # its threads fight the loader's
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)  # damaged files are raised below
@@ -62,10 +62,10 @@ def _read(content: bytes, size_hw: tuple[int, int] | None, channels: int, trunca
     deep, remark = _is_deep_colour(image, content), Remark.NONE
     if image.format == "TIFF" and channels not in (1, 3):
         several = (count := getattr(image, "n_frames", 1)) > 1
-        if count > channels:
-            raise ValueError(f"{count} pages, expected {channels} channels; set data.channels to what all have")
         if (several and deep) or _has_planes(image):
             return tiffs.read(content), Remark.NONE
+        if several and count > channels:
+            raise ValueError(f"{count} pages, expected {channels} channels; set data.channels to what all have")
         if several:
             return _pages(image), Remark.NONE
     elif image.format == "TIFF":
@@ -78,7 +78,7 @@ def _read(content: bytes, size_hw: tuple[int, int] | None, channels: int, trunca
     if size_hw is not None and image.format in {"JPEG", "MPO"}:
         turned = image.getexif().get(ORIENTATION, 1) in {5, 6, 7, 8}
         image.draft(None, size_hw if turned else size_hw[::-1])
-    check_size(image.size, _pixel_bytes(image), len(content), COPIES)
+    _check_size(image, len(content), COPIES)
     if deep:
         pixels, more = _deep_pixels(image, content, channels)
         return pixels, remark | more
@@ -164,24 +164,19 @@ def _open(content: bytes) -> Image.Image:
         if known:
             raise ValueError("damaged, truncated or of an unsupported pixel format") from None
         raise ValueError(f"not an image (it begins with {content[:12]!r})") from None
-    check_size(image.size, _pixel_bytes(image), len(content))
+    _check_size(image, len(content))
     return image
 
 
-def check_size(size: tuple[int, int], pixel_bytes: int, packed: int, copies: int = 1) -> None:
-    """Raise ValueError where a picture of this width and height takes more memory than is sensible.
+def _check_size(image: Image.Image, packed: int, copies: int = 1) -> None:
+    """Raise ValueError where a picture takes more memory than is sensible.
 
     Pillow's own limit, 0.18 gigapixels, would refuse the slides of microscopes.
     """
-    width, height = size
-    what = f"a picture of {width:,}×{height:,} pixels, which takes"
-    bounds.check(width * height * pixel_bytes, packed, what, "store it smaller", copies)
-
-
-def _pixel_bytes(image: Image.Image) -> int:
-    """Return the bytes per pixel of a picture in memory."""
     deep = 4 if image.mode in {"I", "F"} else 2 if image.mode.startswith("I") else 1
-    return deep * len(image.getbands())
+    size = image.width * image.height * deep * len(image.getbands())
+    what = f"a picture of {image.width:,}×{image.height:,} pixels, which takes"
+    bounds.check(size, packed, what, "store it smaller", copies)
 
 
 def _is_deep_colour(image: Image.Image, head: bytes) -> bool:

@@ -132,7 +132,7 @@ def test_packed_tables_are_bounded(
     (competition / f"train.csv{ending}").write_bytes(pack(whole + b"0" * (4 << 20)))
     assert main(command) == 2
     line = capsys.readouterr().err
-    assert "train.csv" in line and "as a zip bomb does" in line and "unpack it" in line and line.count("\n") == 1
+    assert "train.csv" in line and "as a zip bomb does" in line and "unpack it" in line and "Traceback" not in line
     (competition / f"train.csv{ending}").write_bytes(pack(whole)[:-9] + b"\7" * 9)
     assert main(command) == 2
     assert "not readable" in capsys.readouterr().err

@@ -146,13 +146,20 @@ def _candidates(root: Path, spec: str) -> Iterator[str]:
         yield f"{folder}/{name}" if folder else name
 
 
-def walk(folder: str, depth: int | None = None) -> Iterator[str]:
-    """Yield the files below a folder in a fixed order, as paths below it, without hidden ones."""
+def walk(folder: str, depth: int | None = None, above: frozenset[str] = frozenset()) -> Iterator[str]:
+    """Yield the files below a folder in a fixed order, as paths below it, without hidden ones.
+
+    A link to a folder that it lies in, of those `above`, is passed over: it would lead round and round.
+    """
+    above |= {os.path.realpath(folder)}
     with os.scandir(folder) as entries:
         found = sorted((entry.name, entry.is_dir()) for entry in entries if not entry.name.startswith(HIDDEN))
     for name, is_folder in found:
         if not is_folder:
             yield name
         elif depth is None or depth > 0:
-            below = walk(os.path.join(folder, name), None if depth is None else depth - 1)
+            inside = os.path.join(folder, name)
+            if os.path.islink(inside) and os.path.realpath(inside) in above:
+                continue
+            below = walk(inside, None if depth is None else depth - 1, above)
             yield from (f"{name}/{inner}" for inner in below)
