@@ -6,7 +6,8 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from pipeline.errors import FoldlineError, Problem
+from pipeline.errors import FoldlineError, Problem, Refused
+from pipeline.plugins import TRUST
 
 
 class Findings:
@@ -44,10 +45,16 @@ class Findings:
 
     @contextlib.contextmanager
     def reading(self, place: Path | str) -> Iterator[None]:
-        """Take what cannot be read, or does not fit, as what is wrong with the place."""
+        """Take what cannot be read, or does not fit, as what is wrong with the place.
+
+        Code that is not trusted does not run, so what needs it cannot be verified.
+        """
         try:
             yield
-        except FoldlineError as error:
+        except (FoldlineError, Refused) as error:
+            if untrusted := [one for one in error.problems if TRUST in one.remedy]:
+                self.not_there(place, f"{untrusted[0].found}; {untrusted[0].remedy}")
+                return
             self.differs(place, [one if one.place else one.below(str(place)) for one in error.problems])
         except OSError as error:
             self.differs(place, [Problem(str(error.filename or place), f"cannot be read: {error.strerror}")])

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.config import fingerprints, run_configs
+from pipeline.config import fingerprints, plugin_files, run_configs
 from pipeline.config.config import Config
+from pipeline.config.sections.section import Affects
 from pipeline.errors import Problem
 from pipeline.folds.fold_table import FoldTable
 from pipeline.prediction.oof import id_problems, other_classes, other_folds
 from pipeline.prediction.predictions import Predictions
-from pipeline.verifying.run_files import Run, is_key, plain
+from pipeline.verifying.run_files import Run, files_of_code, is_key, plain, renamed, with_code
 
 if TYPE_CHECKING:
     from pipeline.competition.competition import Competition
@@ -58,12 +59,13 @@ def _trained(run: Run, table: FoldTable) -> None:
                 run.findings.differs(path, [Problem(str(path), text, remedy=remedy)])
             continue
         with run.findings.reading(path):
-            if run.inputs is None:
-                images = str(stamp.fields.get("images"))
-                found, known = train.fields(config, table, images), False
-            else:
-                found, known = train.fields(config, table, *_learnt(run, config, table)), True
-            found, wrong = plain(found), 0
+            asked, names = with_code(run, config)
+            known = run.inputs is not None
+            learnt = _learnt(run, config, table) if known else (str(stamp.fields.get("images")), {})
+            found = plain(renamed(train.fields(asked, table, *learnt), names))
+            own = files_of_code(run, config, Affects.TRAINING | Affects.EPOCH)
+            found |= {key: value for key, value in own.items() if key in found}
+            wrong = 0
             for key in dict.fromkeys([*stamp.fields, *found]):
                 of_config = is_key(key)
                 if stamp.fields.get(key) != found.get(key) and (known or of_config or key in found):
@@ -191,6 +193,12 @@ def _fingerprint(
         rows, owners_I = predict.valid_rows(competition, table, fold, images)
     else:
         rows, owners_I = predict.test_rows(competition, run.inputs.test_images(config))
+    copies = (plugin_files.kept(view, run.folder) for view in config.tta)  # own views are told apart by their files
+    named = [
+        view if file is None else f"{file}:{view.rpartition(':')[2]}"
+        for view, file in zip(config.tta, copies, strict=True)
+    ]
+    config = config.model_copy(update={"tta": named})
     digest, weights = predict.image_digest(rows.images, rows.ids, owners_I), predict.weights_hash(path.parent)
     for device, precision, last in itertools.product(DEVICES, PRECISIONS, (False, True)):
         setting = Setting(torch.device(device), precision, last)

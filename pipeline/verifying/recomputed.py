@@ -21,7 +21,7 @@ from pipeline.report import stage as report
 from pipeline.scoring import stage as score
 from pipeline.starting import example
 from pipeline.verifying.comparing import json_problems, table_problems
-from pipeline.verifying.run_files import Run, as_stamped, is_key, plain
+from pipeline.verifying.run_files import Run, as_stamped, files_of_code, is_key, plain, renamed, with_code
 
 RESCORE, REBLEND, REDRAW = (f"run again: foldline {stage}" for stage in ("score", "ensemble", "report"))
 
@@ -48,17 +48,19 @@ def _scores(run: Run, config: Config, table: FoldTable) -> None:
         there = predicted_folds(run.folder, table)
         scored = there if stamp is None else [k for k in range(table.n) if f"fold{k}/valid.npz" in stamp.fields]
         if stamp is not None:
-            _inputs(run, path, stamp.fields, score.fields(asked, scored), RESCORE)
-        partial = scored != list(range(table.n))
+            now = score.fields(asked, scored) | files_of_code(run, asked, Affects.SCORE)
+            _inputs(run, path, stamp.fields, now, RESCORE)
+        partial, (asked, names) = scored != list(range(table.n)), with_code(run, asked)
         found, oof, test = score.compute(asked, table, partial)
         _tables(run, {"oof.csv": oof, "test.csv": test}, RESCORE)
-        _json(run, "scores.json", found, RESCORE, changes)
+        _json(run, "scores.json", renamed(found, names), RESCORE, changes)
 
 
 def _blend(run: Run, config: Config, table: FoldTable) -> list[Path]:
     """Blend again; return the members' folders that are runs."""
     found: list[Path] = []
     path, stamp = run.place("ensemble.json"), run.stamp("ensemble")
+    here = {run.folder.name: run.called}  # how the run calls itself
     with run.findings.reading(path):
         asked, changes = as_stamped(config, stamp, Affects.SUBMISSION)
         try:
@@ -72,11 +74,13 @@ def _blend(run: Run, config: Config, table: FoldTable) -> list[Path]:
             return found
         sample = read_sample(asked)
         if stamp is not None:
-            _inputs(run, path, stamp.fields, _named(run, ensemble.fields(asked, table, sample)), REBLEND)
+            now = renamed(ensemble.fields(asked, table, sample), here)
+            _inputs(run, path, stamp.fields, now | files_of_code(run, asked, Affects.SUBMISSION), REBLEND)
+        asked, names = with_code(run, asked)
         tables, texts = ensemble.compute(asked, table, sample)
         _tables(run, tables, REBLEND)
         for name, made in texts.items():
-            _json(run, name, _named(run, made), REBLEND, changes)
+            _json(run, name, renamed(made, names | here), REBLEND, changes)
     return found
 
 
@@ -119,20 +123,6 @@ def _inputs(run: Run, path: Path, old: fingerprints.Fields, new: fingerprints.Fi
         run.findings.ok(path, "made from the files that are there")
 
 
-def _named(run: Run, tree: Any) -> Any:
-    """Return what a blend says of its members with the run's own name, where its folder is called otherwise now."""
-    now, own = run.folder.name, run.called
-    if now == own:
-        return tree
-    if isinstance(tree, dict):
-        return {_named(run, key): _named(run, value) for key, value in tree.items()}
-    if isinstance(tree, list):
-        return [_named(run, value) for value in tree]
-    if isinstance(tree, str) and (tree == now or tree.startswith((f"{now}/", f"{now}: "))):
-        return own + tree[len(now) :]
-    return tree
-
-
 def _called(key: str) -> str:
     """Return what a stamp calls a file, whatever the folders it lay in: the report's names begin with them."""
     if not key.startswith("file "):
@@ -162,11 +152,12 @@ def _held_back(run: Run, config: Config) -> None:
         return  # what is damaged need not be readable
     with run.findings.reading(path):
         asked, _ = as_stamped(config, run.stamp("ensemble"), Affects.SUBMISSION)
+        asked, names = with_code(run, asked)
         found = example.held_back_score(asked) if run.inputs is not None else None
         if found is None:
             run.findings.not_there(path, "the held-back labels")
             return
-        _json(run, path.name, found, "run again: foldline run")
+        _json(run, path.name, renamed(found, names), "run again: foldline run")
 
 
 def _report(run: Run, config: Config) -> None:
@@ -174,4 +165,5 @@ def _report(run: Run, config: Config) -> None:
     stamp = run.stamp("report")
     assert stamp is not None
     asked, _ = as_stamped(config, stamp, ~Affects.NOTHING)
-    _inputs(run, run.place("report.html"), stamp.fields, report.fields(asked), REDRAW)
+    now = report.fields(asked) | files_of_code(run, asked, ~Affects.NOTHING)
+    _inputs(run, run.place("report.html"), stamp.fields, now, REDRAW)

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.config import fingerprints, run_configs
+from pipeline import plugins
+from pipeline.config import fingerprints, plugin_files, run_configs
 from pipeline.config.config import Config
 from pipeline.config.fingerprints import Stamp
 from pipeline.config.keys import KEYS, affecting
+from pipeline.config.keys import plugins as plugins_of_keys
 from pipeline.config.loading import labels, parse
 from pipeline.config.sections.section import Affects
-from pipeline.config.trees import put
+from pipeline.config.trees import at, put
 from pipeline.errors import Problem
 from pipeline.verifying.findings import Findings
 
@@ -111,6 +114,8 @@ def read_stamps(run: Run) -> None:
 
 def _remedy(stage: str) -> str:
     """Return how to make a stage's files anew."""
+    if stage == "held-back":
+        return "run again: foldline run"
     if stage == fingerprints.SETTINGS:
         return "restore it, or run: foldline train"
     if stage.startswith("train-fold"):
@@ -135,6 +140,51 @@ def as_stamped(config: Config, stamp: Stamp | None, results: Affects) -> tuple[C
             put(tree, name, value if own else KEYS[name].default)
             changes.append(f"{name}={value if own else KEYS[name].default}")
     return (parse(tree, "stamps", found=False) if changes else config), changes
+
+
+def with_code(run: Run, config: Config) -> tuple[Config, dict[str, str]]:
+    """Return the config with the run's own copies of the user's functions, and how each is called in its files.
+
+    They run only where they are trusted; else the config is returned as it is, and whatever needs them is refused.
+    Views stay as predictions call them.
+    """
+    if not plugins.trusted():
+        return config, {}
+    tree, names = config.model_dump(mode="json"), dict[str, str]()
+
+    def copied(name: Any) -> Any:
+        file = plugin_files.kept(name, run.folder) if isinstance(name, str) else None
+        if file is None:
+            return name
+        now = name if plugin_files.is_kept(name, run.folder) else f"{file}:{name.rpartition(':')[2]}"
+        names[now] = name
+        return now
+
+    for key in plugins_of_keys():
+        if key != "tta":
+            value = at(tree, key)
+            put(tree, key, [copied(one) for one in value] if isinstance(value, list) else copied(value))
+    plugins.ask(names)
+    return parse(tree, str(run.folder), found=False), names
+
+
+def files_of_code(run: Run, config: Config, results: Affects) -> fingerprints.Fields:
+    """Return the hashes of the user's files as the run's own copies have them."""
+    found = fingerprints.fields(config, affecting(results), run.folder)
+    return {key: value for key, value in found.items() if key.endswith("'s file")}
+
+
+def renamed(tree: Any, names: Mapping[str, str]) -> Any:
+    """Return a tree of plain values in which what is called otherwise has its own name, also before `/` and `: `."""
+    if isinstance(tree, dict):
+        return {renamed(key, names): renamed(value, names) for key, value in tree.items()}
+    if isinstance(tree, list):
+        return [renamed(value, names) for value in tree]
+    if isinstance(tree, str):
+        for now, own in names.items():
+            if tree == now or tree.startswith((f"{now}/", f"{now}: ")):
+                return own + tree[len(now) :]
+    return tree
 
 
 def _of(name: str, fields: fingerprints.Fields) -> fingerprints.Fields:

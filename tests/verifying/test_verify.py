@@ -18,6 +18,7 @@ from PIL import Image
 
 from pipeline.cli import main
 from pipeline.config import fingerprints
+from pipeline.files import checksums
 from pipeline.folds import fold_table
 from pipeline.prediction.predictions import Predictions
 
@@ -146,7 +147,10 @@ def rewrite_folds(table: pd.DataFrame, with_hashes: bool) -> None:
         arrays = (cells[name].to_numpy(np.str_) for name in ("id", "group"))
         made = fold_table.FoldTable(*arrays, cells[["label"]], cells["fold"].to_numpy(np.int64), path)
         hashes = {"table_hash": made.table_hash, "fold_hash": made.fold_hash}
-        edit_json("folds/shapes.json", lambda report: report.update(hashes))
+        report = json.loads(Path("folds/shapes.json").read_text()) | hashes
+        del report["sha256"]
+        report["sha256"] = checksums.digest(report)
+        edit_json("folds/shapes.json", lambda tree: tree.update(report))
 
 
 def target() -> None:
@@ -370,7 +374,8 @@ def test_settings_of_score_and_ensemble_are_those_of_their_stamps(
 ) -> None:
     """A run may be scored and blended otherwise than its config.yaml says; that is no damage."""
     asked = ["--set", "metric=f1_macro", "--set", "ensemble.blender=rank_mean"]
-    Path(f"{R}/held_back.json").unlink()  # `run` alone scores what is held back
+    for name in ("held_back.json", "stamps/held-back.json"):  # `run` alone scores what is held back
+        Path(f"{R}/{name}").unlink()
     for command in ("score", "ensemble", "report"):
         assert main([command, "-c", "shapes/config.yaml", *asked]) == 0
     capsys.readouterr()
@@ -378,6 +383,35 @@ def test_settings_of_score_and_ensemble_are_those_of_their_stamps(
     said = capsys.readouterr()
     assert code == 0, said.err
     assert "scores.json: computed again, asked for with metric=f1_macro" in said.out
+
+
+def test_code_of_the_run_runs_only_where_it_is_trusted(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code = """
+from pathlib import Path
+
+def share(targets_NC, probs_NC):
+    Path("ran").touch()
+    return float((targets_NC.argmax(1) == probs_NC.argmax(1)).mean())
+"""
+    Path("mine.py").write_text(code)
+    for name in ("held_back.json", "stamps/held-back.json"):
+        Path(f"{R}/{name}").unlink()
+    for command in ("predict", "score", "ensemble", "report"):
+        assert main([command, "-c", "shapes/config.yaml", "--set", "metric=mine.py:share"]) == 0
+    Path("mine.py").unlink()
+    Path("ran").unlink()
+    capsys.readouterr()
+    assert main(["verify", "shapes"]) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith(f"VERIFIED but for {R}/scores.json (found 'mine.py:share', code") and "--trust" in last
+    assert not Path("ran").exists()
+    code_of_run = main(["verify", "shapes", "--trust"])
+    said = capsys.readouterr()
+    assert code_of_run == 0, said.err
+    assert said.out.endswith("\nVERIFIED\n")
+    edit(f"{R}/own/mine.py", "argmax", "argmin")
+    assert main(["verify", "shapes"]) == 3
+    assert f"{R}/own/mine.py: is not as" in capsys.readouterr().err
 
 
 def test_some_folds_are_verified_as_they_were_scored(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
