@@ -13,7 +13,7 @@ from pipeline.config.sections.section import Affects
 from pipeline.errors import Problem
 from pipeline.folds import fold_table
 from pipeline.verifying.reading_anew import Reader
-from pipeline.verifying.run_files import Run, as_stamped, plain
+from pipeline.verifying.run_files import Run, as_stamped, plain, to_read
 
 
 def folds(run: Run, config: Config) -> None:
@@ -40,7 +40,7 @@ def read(run: Run, config: Config) -> None:
     reader = run.reader = run.reader or Reader()
     inputs = run.inputs = run.inputs or Inputs(reader.open)
     with run.findings.reading(root):
-        competition = inputs.competition(config)
+        competition = inputs.competition(to_read(config))
         run.findings.ok(root, f"{len(competition.ids):,} rows, {reader.count:,} images read")
         if run.table is not None:
             with run.findings.reading(run.table.path):
@@ -64,6 +64,7 @@ def _checked(run: Run, config: Config, root: Path) -> None:
             found = f"not as it was when {path} was made"
             problems.append(Problem(str(root / str(specs[key])), found, remedy="restore it, or run: foldline check"))
     if " " in str(seen := stamp.fields.get("images", "")) and seen != "not opened":  # earlier versions kept no digests
+        asked = to_read(asked)
         competition = run.inputs.competition(asked)
         train = run.inputs.training_images(asked).digest(fold_rows.names(competition))
         test = run.inputs.test_images(asked).digest(competition.test_image_ids)

@@ -16,7 +16,7 @@ from pipeline.errors import Problem
 from pipeline.folds.fold_table import FoldTable
 from pipeline.prediction.oof import id_problems, other_classes, other_folds
 from pipeline.prediction.predictions import Predictions
-from pipeline.verifying.run_files import Run, files_of_code, is_key, plain, renamed, with_code
+from pipeline.verifying.run_files import Run, files_of_code, is_key, plain, renamed, to_read, with_code
 
 if TYPE_CHECKING:
     from pipeline.competition.competition import Competition
@@ -61,7 +61,7 @@ def _trained(run: Run, table: FoldTable) -> None:
         with run.findings.reading(path):
             asked, names = with_code(run, config)
             known = run.inputs is not None
-            learnt = _learnt(run, config, table) if known else (str(stamp.fields.get("images")), {})
+            learnt = _learnt(run, to_read(config), table) if known else (str(stamp.fields.get("images")), {})
             found = plain(renamed(train.fields(asked, table, *learnt), names))
             own = files_of_code(run, config, Affects.TRAINING | Affects.EPOCH)
             found |= {key: value for key, value in own.items() if key in found}
@@ -165,7 +165,7 @@ def _predictions(
         if part == "valid":
             problems += id_problems(path, made.ids, table.valid_ids(fold), f"in fold {fold}", known=table.ids)
         elif run.inputs is not None:
-            expected = np.unique(run.inputs.competition(config).test_ids)
+            expected = np.unique(run.inputs.competition(to_read(config)).test_ids)
             problems += id_problems(path, made.ids, expected, "in the test")
         what = "checksum, ids, classes, views"
         if not problems and weights is not None and run.inputs is not None:
@@ -187,6 +187,7 @@ def _fingerprint(
     from pipeline.prediction import stage as predict
 
     assert run.inputs is not None
+    config = to_read(config)
     competition: Competition = run.inputs.competition(config)
     if path.stem == "valid":
         images = run.inputs.training_images(config).take(range(len(competition.images)))

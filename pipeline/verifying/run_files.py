@@ -18,6 +18,8 @@ from pipeline.config.loading import labels, parse
 from pipeline.config.sections.section import Affects
 from pipeline.config.trees import at, put
 from pipeline.errors import Problem
+from pipeline.methods.metrics import METRICS
+from pipeline.plugins import file_of
 from pipeline.verifying.findings import Findings
 
 if TYPE_CHECKING:
@@ -166,6 +168,14 @@ def with_code(run: Run, config: Config) -> tuple[Config, dict[str, str]]:
             put(tree, key, [copied(one) for one in value] if isinstance(value, list) else copied(value))
     plugins.ask(names)
     return parse(tree, str(run.folder), found=False), names
+
+
+def to_read(config: Config) -> Config:
+    """Return the config to read the data by: where its metric is code, which need not run for that, another one."""
+    if file_of(config.metric) is None:
+        return config
+    usual = next(name for name, one in METRICS.items() if config.data.task in one.usual)
+    return config.model_copy(update={"metric": usual})
 
 
 def files_of_code(run: Run, config: Config, results: Affects) -> fingerprints.Fields:
