@@ -124,5 +124,5 @@ def _header(path: str) -> str:
             count = getattr(image, "n_frames", 1)
             several = f" of {count} {'pages' if image.format == 'TIFF' else 'frames'}" if count > 1 else ""
             return f"{image.width}×{image.height} {image.mode}{several}"
-    except (OSError, ValueError, EOFError):
+    except (OSError, ValueError, *parts.DAMAGED):
         return f"{_ending(path)} of unknown size"  # what the engine reads and Pillow does not, or passes over

@@ -9,7 +9,9 @@ import io
 import os
 import re
 import threading
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
@@ -66,6 +68,11 @@ def stack(name: str) -> Array:
         return _stack(file, member["name"] if member is not None else "", identity(status))
 
 
+# What numpy raises beside OSError and ValueError where an npy or npz file is damaged: it parses headers as Python.
+PARSING = (SyntaxError, tokenize.TokenError, RecursionError)
+DAMAGED = (EOFError, KeyError, *PARSING, zipfile.BadZipFile, zlib.error, NotImplementedError)
+
+
 @lru_cache(maxsize=8)
 def _stack(file: str, name: str, status: tuple[int, ...]) -> Array:
     inside = archives.split(file)
@@ -85,7 +92,7 @@ def _stack(file: str, name: str, status: tuple[int, ...]) -> Array:
         return array
     except MemoryError as error:
         raise ValueError(f"an array that does not fit into memory: {error}") from None
-    except (EOFError, zipfile.BadZipFile) as error:
+    except DAMAGED as error:
         raise ValueError(f"damaged or truncated: {error}") from None
 
 

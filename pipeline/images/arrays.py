@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import io
 import threading
-import zipfile
 from typing import Any
 
 import numpy as np
 
 from pipeline.files import bounds
-from pipeline.files.parts import check_npz
+from pipeline.files.parts import DAMAGED, check_npz
 from pipeline.images.remarks import Remark
 from pipeline.methods.arrays import Array
 
@@ -42,7 +41,7 @@ def read(content: bytes, channels: int) -> tuple[Array, Remark]:
         raise ValueError("damaged or truncated: an npz file without an array") from None
     except MemoryError as error:
         raise ValueError(f"an array that does not fit into memory: {one_line(error)}") from None
-    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, *DAMAGED) as error:
         if "pickle" in str(error):
             raise ValueError("an array of Python objects, which is not read; store plain numbers") from None
         raise damaged(error) from None

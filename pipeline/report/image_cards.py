@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 
+from pipeline.files import parts
 from pipeline.folds.strata import strata
 from pipeline.methods.arrays import Array
 from pipeline.report.files import Card, Run
@@ -68,7 +67,7 @@ def _kept(path: Path) -> tuple[list[Array], Array, list[str]]:
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             images, targets_BC, classes = file["images"], file["targets"], file["classes"]
-    except (zipfile.BadZipFile, EOFError, zlib.error, NotImplementedError, MemoryError) as error:
+    except (*parts.DAMAGED, MemoryError) as error:
         raise ValueError(str(error) or type(error).__name__) from None
     shapes = (len(images), len(classes)), (images.ndim, images.dtype.kind), (classes.ndim, classes.dtype.kind)
     if shapes != (targets_BC.shape, (4, "u"), (1, "U")) or targets_BC.dtype.kind != "f":

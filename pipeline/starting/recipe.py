@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipeline.competition.image_folders import ARRAYS
-from pipeline.files import archives
+from pipeline.files import archives, parts
 from pipeline.starting.folder import Folder
 from pipeline.starting.kinds import Guess
 
@@ -147,7 +147,7 @@ def look(folder: Folder) -> Pixels | None:
             inside = archives.split(f"{folder.root}/{path}")
             source = io.BytesIO(archives.read(*inside)) if inside else folder.root / path
             found.append(_array(source) if _is_array(path) else _picture(source))
-        except (OSError, ValueError):
+        except (OSError, ValueError, *parts.DAMAGED):
             continue
     if not found:
         return None

@@ -14,7 +14,7 @@ import numpy as np
 
 from pipeline.competition.tables import read_table
 from pipeline.errors import InputError, Problem, problems_of
-from pipeline.files import archives
+from pipeline.files import archives, parts
 from pipeline.starting import class_folders, long_rows, pictures
 from pipeline.starting.class_folders import TEST, VALID
 from pipeline.starting.folder import Folder, words
@@ -251,7 +251,7 @@ def _length(folder: Folder, path: str) -> int | None:
         return None
     try:
         shape = np.load(folder.root / path, mmap_mode="r", allow_pickle=False).shape
-    except (OSError, ValueError):
+    except (OSError, ValueError, *parts.DAMAGED):
         return None
     return int(shape[0]) if (len(shape) > 2 and shape[0] > 16) or len(shape) == 4 else None
 

@@ -120,6 +120,16 @@ def test_an_npz_of_several_arrays_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not features.check("avif"), reason="this Pillow reads no AVIF")
+@pytest.mark.parametrize("new", [b"", b"(((", b"\x00"])
+def test_an_array_with_a_damaged_header_is_named(new: bytes) -> None:
+    """numpy parses headers as Python, whose errors of parsing are no ValueError."""
+    stream = io.BytesIO()
+    np.save(stream, np.zeros((4, 4, 3), np.uint8))
+    for old in (b"}", b"(4", b"'descr'"):
+        with pytest.raises(ValueError, match="damaged or truncated"):
+            decode_files([stream.getvalue().replace(old, new.ljust(len(old)), 1)], [None], (4, 4), ReadAs())
+
+
 def test_avif_is_read_under_any_name() -> None:
     content = encoded(Image.fromarray(SMOOTH), "AVIF", quality=95)
     pixels, remark = of(content)

@@ -208,7 +208,7 @@ class Trials:
         if not (folder / "done").exists():
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
-            competition(folder, epochs=8)
+            competition(folder, epochs=5)
             tree = yaml.safe_load((folder / "config.yaml").read_text())
             tree["train"] |= {"batch_size": 2, "workers": 0}
             tree["tta"] = ["identity", "hflip"]
