@@ -48,24 +48,52 @@ def named(tree: object) -> Iterator[str]:
 
 
 def ask(names: Iterable[str]) -> None:
-    """Let functions run that the user named; those of a run's folder only where `--trust` was given."""
+    """Let functions run that the user named; those of a run's folder only where `--trust` was given.
+
+    A name that stands for a run's copy goes on doing so where there is no such file any more.
+    """
     held, free = _asked(), trusted()
     if held is not None:
-        new = [name for name in names if free or not in_run(file_of(name))]
-        os.environ[ASKED] = json.dumps(sorted(held.union(new)))
+        there = [name for name in names if name not in held or Path(file_of(name) or "").is_file()]
+        os.environ[ASKED] = json.dumps(held | {name: "" for name in there if free or not in_run(file_of(name))})
+
+
+def ask_copy(name: str, copy: Path) -> bool:
+    """Let a function of a trusted run run from the run's copy under the name that the run's config gives it.
+
+    Returns False, and does nothing, where the name stands for another file already.
+    """
+    held = _asked()
+    if held is None or not trusted() or held.get(name, str(copy)) != str(copy):
+        return False
+    os.environ[ASKED] = json.dumps(held | {name: str(copy)})
+    return True
+
+
+def place_of(name: str) -> Path | None:
+    """Return the file that holds a function: the one that its name leads to, or a trusted run's copy."""
+    copy = (_asked() or {}).get(name)
+    return Path(copy) if copy else file_of(name)
+
+
+def is_asked(name: str) -> bool:
+    """Tell whether a function was asked for."""
+    return name in (_asked() or {})
 
 
 def trusted() -> bool:
     """Tell whether the code in runs' folders may run."""
-    return TRUST in (_asked() or ())
+    return TRUST in (_asked() or {})
 
 
 @contextlib.contextmanager
 def asking(trust: bool | None) -> Iterator[None]:
     """Forget afterwards what one command asks for; None: it runs no code of runs' folders, whoever trusts it."""
     before = os.environ.get(ASKED)
-    held = set(_asked() or ()) | ({TRUST} if trust else set())
-    os.environ[ASKED] = json.dumps(sorted(held - {TRUST} if trust is None else held))
+    held = dict(_asked() or {}) | ({TRUST: ""} if trust else {})
+    if trust is None:
+        held.pop(TRUST, None)
+    os.environ[ASKED] = json.dumps(held)
     try:
         yield
     finally:
@@ -109,7 +137,7 @@ def find(table: Mapping[str, T], name: str, what: str, entry: Callable[[str, Fun
     if file_of(name) is None:
         return lookup(table, name, what)
     permit(name)
-    made: T = _made(name, entry)
+    made: T = _made(name, place_of(name), entry)
     return made
 
 
@@ -130,7 +158,7 @@ def function_of(name: str) -> Function:
     where nobody asked for it.
     """
     permit(name)
-    file, function = file_of(name), name.rpartition(":")[2]
+    file, function = place_of(name), name.rpartition(":")[2]
     if file is None or not file.is_file():
         raise Refused(Problem("", f"found '{name}', but there is no file {file}", "FILE.py:function"))
     spec = importlib.util.spec_from_file_location(f"foldline_plugin_{file.stem}", file)
@@ -178,16 +206,16 @@ def _said(error: BaseException) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())[:300]
 
 
-def _asked() -> frozenset[str] | None:
-    """Return the functions that were asked for, and TRUST among them; None outside of commands."""
+def _asked() -> Mapping[str, str] | None:
+    """Return what was asked for, TRUST among it, each with the copy that it stands for, if any; None: no command."""
     return _parsed(os.environ.get(ASKED))
 
 
 @cache
-def _parsed(text: str | None) -> frozenset[str] | None:
-    return None if text is None else frozenset(json.loads(text))
+def _parsed(text: str | None) -> dict[str, str] | None:
+    return None if text is None else dict(json.loads(text))
 
 
 @cache
-def _made(name: str, entry: Callable[[str, Function], T]) -> T:
+def _made(name: str, place: Path | None, entry: Callable[[str, Function], T]) -> T:
     return entry(name, function_of(name))

@@ -188,13 +188,23 @@ def test_its_config_needs_trust_whatever_the_command(main: Main, name: str) -> N
 
 def test_its_config_works_when_it_is_trusted(main: Main) -> None:
     shutil.copytree("theirs/stranger", "runs/stranger")
+    (Path("runs/stranger") / "oof.csv").unlink()
     code, shown = main("score", "-c", "runs/stranger/config.yaml", "--trust")
-    assert code == 3 and "views not predicted" in shown and Path("ran").exists(), shown
-    Path("mine.py").write_text(Path("runs/stranger/own/mine.py").read_text())  # the same file: the same names
+    assert code == 0 and "mine.py:misses" in shown and Path("ran").exists(), shown
+    Path("ran").unlink()
+    evil = Path("mine.py")  # of the user's, but another one: the run's config means its own copy
+    mark(evil)
+    evil.write_text(evil.read_text().replace("'x'", "'evil'"))
+    (Path("runs/stranger") / "oof.csv").unlink()
     code, shown = main("score", "-c", "runs/stranger/config.yaml", "--trust")
-    Path("mine.py").unlink()
+    assert code == 0 and not (Path("ran").is_file() and Path("ran").read_text() == "evil"), shown
+    evil.unlink()
+    Path("ran").unlink(missing_ok=True)
+    code, shown = main("verify", "stranger")
+    assert code == 3 and "add --trust" in shown and not Path("ran").exists(), shown
+    code, shown = main("verify", "stranger", "--trust")
+    assert code == 3 and "own/mine.py: is not as" in shown and "trust" not in shown, shown
     shutil.rmtree("runs/stranger")
-    assert code == 0 and "misses" in shown, shown
 
 
 @pytest.mark.parametrize("named", ["{folder}/evil.py:f", "../evil.py:f", "theirs/stranger/own/../../evil.py:f"])
@@ -227,9 +237,11 @@ def test_a_run_without_marks_of_one_is_a_run(main: Main, tmp_path: Path) -> None
 
 def test_the_users_own_config_runs_its_code_and_not_the_copy(main: Main) -> None:
     """A run of the user's own goes on without --trust, until its module was changed since it was trained."""
-    Path("mine.py").write_text(OWN)
     shutil.copytree("theirs/stranger", "runs/stranger")
     Path("runs/stranger/own/mine.py").write_text(OWN)
+    code, shown = main("verify", "stranger", "--trust")
+    assert code == 0, shown
+    Path("mine.py").write_text(OWN)
     own = settings("model.name=mine.py:build", "loss.name=mine.py:poly", "run=stranger")
     asked = ["predict", "-c", "shapes/config.yaml", *own, "--set", "tta=[identity, hflip, mine.py:brighter]"]
     code, shown = main(*asked)

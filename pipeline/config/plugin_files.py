@@ -14,7 +14,7 @@ from pipeline.config.sections.section import Affects
 from pipeline.config.trees import at
 from pipeline.errors import FoldlineError, InputError, Problem, problems_of
 from pipeline.files.atomic import atomic
-from pipeline.plugins import OWN, ask, file_of, named, trusted, untrusted
+from pipeline.plugins import OWN, ask, ask_copy, file_of, is_asked, named, place_of, trusted, untrusted
 
 if TYPE_CHECKING:
     from pipeline.config.config import Config
@@ -35,7 +35,7 @@ def files(found: Mapping[str, Any], run: Path | None = None) -> dict[str, list[P
     """
     held: dict[str, list[Path]] = {}
     for key, name in _named(found):
-        file = file_of(name) if run is None else kept(name, run)
+        file = place_of(name) if run is None else kept(name, run)
         section = held.setdefault(key.split(".")[0], [])
         if file is not None and file not in section:
             section.append(file)
@@ -50,7 +50,7 @@ def problems(tree: dict[str, Any], strange: Collection[str] = ()) -> list[tuple[
     found = dict[tuple[str, Problem], None]()
     places: dict[str, Path] = {}
     for key, name in _named(_values(tree)):
-        file, find = file_of(name), KEYS[key].plugin
+        file, find = place_of(name), KEYS[key].plugin
         assert file is not None and find is not None
         try:
             if name in strange:
@@ -100,7 +100,7 @@ def kept(name: str, run: Path) -> Path | None:
 
 def is_kept(name: str, run: Path) -> bool:
     """Tell whether the file that a name leads to is there and is what the run's own copy is."""
-    file, copy = file_of(name), kept(name, run)
+    file, copy = place_of(name), kept(name, run)
     try:
         return file is not None and copy is not None and file.is_file() and file.read_bytes() == copy.read_bytes()
     except OSError:
@@ -110,8 +110,9 @@ def is_kept(name: str, run: Path) -> bool:
 def ask_copies(tree: dict[str, Any], run: Path) -> set[str]:
     """Let a run's config name the run's own copies, but of files that are still there as they were; in place.
 
-    With `--trust` these may run; returned is what may not. Nothing else that stands in a run's folder, or that its
-    config leads to, ever may. A run of several seeds has the copies of the runs of each.
+    With `--trust` these may run, under the names that the config gives them; returned is what may not run. Nothing
+    else that stands in a run's folder, or that its config leads to, ever may. A run of several seeds has the copies of
+    the runs of each.
     """
     may: list[str] = []
     seeds, whole = at(tree, "train.seeds"), run.resolve()
@@ -124,16 +125,20 @@ def ask_copies(tree: dict[str, Any], run: Path) -> set[str]:
             copied = [_copy(name, runs) for name in (value if isinstance(value, list) else [value])]
             section[last] = [name for name, _ in copied] if isinstance(value, list) else copied[0][0]
             may += [name for name, has in copied if has] if trusted() else []
-    ask(may)
     return {*named(tree)} - {*may}
 
 
 def _copy(name: Any, runs: Sequence[Path]) -> tuple[Any, bool]:
-    """Return a name as it runs where the run is trusted, and whether a run has a copy of its file."""
+    """Return a name as it runs where the run is trusted, and whether a run has a copy of its file; ask for it then."""
     run = next((run for run in runs if isinstance(name, str) and kept(name, run) is not None), None)
-    if run is None or is_kept(name, run):
-        return name, run is not None
-    return f"{kept(name, run)}:{name.rpartition(':')[2]}", True
+    copy = None if run is None else kept(name, run)
+    if run is None or copy is None:
+        return name, False
+    if not (is_kept(name, run) or ask_copy(name, copy)):
+        name = f"{copy}:{name.rpartition(':')[2]}"
+    if trusted() and not is_asked(name):
+        ask([name])
+    return name, True
 
 
 def _values(tree: dict[str, Any]) -> dict[str, Any]:
