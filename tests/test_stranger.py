@@ -7,12 +7,17 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 import yaml
 from conftest import write_competition
 
-from pipeline import cli
+from pipeline import cli, plugins
 from pipeline.commands import COMMANDS
+from pipeline.config.loading import load
+from pipeline.config.search_space.resolve import settle
+from pipeline.errors import InputError
 
 OWN = """
 import torch
@@ -253,3 +258,82 @@ def test_the_users_own_config_runs_its_code_and_not_the_copy(main: Main) -> None
     assert code == 0 and Path("ran").exists(), shown
     Path("mine.py").unlink()
     shutil.rmtree("runs/stranger")
+
+
+class Payload:
+    """Leave the mark when it is unpickled."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path.write_text, (Path("ran").absolute(), "x")
+
+
+@pytest.mark.parametrize("pickled", ["valid.npz", "test.npz", "model.safetensors"])
+def test_nothing_is_unpickled(main: Main, tmp_path: Path, pickled: str) -> None:
+    run = tmp_path / "run"
+    shutil.copytree("runs/plain", run)
+    file = run / "fold0" / pickled
+    if pickled == "model.safetensors":
+        torch.save({"payload": Payload()}, file)
+        asked = ["predict", "--from", str(run), "--test", "shapes/images", "--out", str(tmp_path / "new.csv")]
+    else:
+        held = dict(np.load(file))
+        np.savez(file, **{**held, "ids": np.array([Payload()] * len(held["ids"]), dtype=object)})
+        asked = ["ensemble", "-c", "shapes/config.yaml", *settings("run=blend"), "--members", "plain", str(run)]
+    code, shown = main(*asked)
+    assert code == 3 and str(file) in shown and not Path("ran").exists(), shown
+    assert main("verify", str(run))[0] == 3 and not Path("ran").exists()
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "model.pretrained=weights.pth",
+        "model.name=hf-hub:someone/something",
+        "model.name=local-dir:theirs",
+        "augment.train=[{Lambda: {image: os.system}}]",
+        "augment.train=[{Lambda: {image: 'evil.py:f'}}]",
+        "augment.train=[{Compose: {transforms: [{HorizontalFlip: {p: 1}}]}}]",
+        "augment.train=[{'fromfile': {path: evil.py}}]",
+    ],
+)
+def test_no_key_leads_to_other_code(main: Main, setting: str) -> None:
+    """Pickled weights, hubs of models, and transforms that take functions."""
+    torch.save({"payload": Payload()}, "weights.pth")
+    code, shown = main("train", "-c", "shapes/config.yaml", *settings("run=x", setting), "--fold", "0")
+    assert code == 2 and setting.split("=")[0] in shown and not Path("ran").exists(), shown
+
+
+def test_a_studys_database_names_no_code(main: Main) -> None:
+    Path("evil.py").write_text("f = lambda *_: None\n")
+    mark(Path("evil.py"))
+    with plugins.asking(None):
+        config = load(["shapes/config.yaml"])
+        with pytest.raises(InputError, match="code that neither your config nor the command line names"):
+            settle(config, {"loss.name": "evil.py:f"})
+    assert not Path("ran").exists()
+
+
+def test_yaml_makes_no_objects(main: Main, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree("runs/plain", run)
+    (run / "config.yaml").write_text("name: !!python/object/apply:os.system ['touch ran']\n")
+    for asked in (["diff", "plain", str(run)], ["leaderboard", "add", str(run)], ["verify", str(run)]):
+        code, shown = main(*asked)
+        assert code in (2, 3) and "not readable as YAML" in shown and not Path("ran").exists(), shown
+
+
+def test_what_a_stranger_wrote_is_text_in_the_report(main: Main) -> None:
+    """Notes, warnings and settings that hold HTML are shown as they are."""
+    shutil.copytree("runs/plain", "runs/shown", ignore=shutil.ignore_patterns("stamps"))
+    bad = "<script>alert(1)</script>"
+    for name in ("scores.json", "ensemble.json"):
+        path = Path("runs/shown") / name
+        held = json.loads(path.read_text())
+        held["notes"] = held["warnings"] = [bad]
+        path.write_text(json.dumps(held))
+    config = Path("runs/shown/config.yaml")
+    config.write_text(config.read_text() + f"# {bad}\n")
+    code, shown = main("report", "-c", "shapes/config.yaml", *settings("run=shown", "loss.label_smoothing=0.1"))
+    assert code == 0, shown
+    page = Path("runs/shown/report.html").read_text()
+    assert "<script" not in page and "&lt;script&gt;" in page
