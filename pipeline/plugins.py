@@ -125,7 +125,7 @@ def untrusted(name: str) -> Problem:
         found = f"found '{name}', code of a run's folder, which runs only when it is trusted"
         return Problem("", found, remedy=f"read it, then add {TRUST}")
     found = f"found '{name}', code that neither your config nor the command line names, so that it does not run"
-    return Problem("", found, remedy=f"where a run's folder holds a copy in {OWN}/, that runs with {TRUST}")
+    return Problem("", found, remedy=f"where a run's folder holds a copy in {OWN}/, read it, then add {TRUST}")
 
 
 def find(table: Mapping[str, T], name: str, what: str, entry: Callable[[str, Function], T]) -> T:
