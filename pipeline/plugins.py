@@ -55,7 +55,7 @@ def ask(names: Iterable[str]) -> None:
     held, free = _asked(), trusted()
     if held is not None:
         there = [name for name in names if name not in held or Path(file_of(name) or "").is_file()]
-        os.environ[ASKED] = json.dumps(held | {name: "" for name in there if free or not in_run(file_of(name))})
+        os.environ[ASKED] = json.dumps({**held, **{name: "" for name in there if free or not in_run(file_of(name))}})
 
 
 def ask_copy(name: str, copy: Path) -> bool:
@@ -66,7 +66,7 @@ def ask_copy(name: str, copy: Path) -> bool:
     held = _asked()
     if held is None or not trusted() or held.get(name, str(copy)) != str(copy):
         return False
-    os.environ[ASKED] = json.dumps(held | {name: str(copy)})
+    os.environ[ASKED] = json.dumps({**held, name: str(copy)})
     return True
 
 
