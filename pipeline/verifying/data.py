@@ -7,11 +7,14 @@ from pathlib import Path
 from pipeline.batches import fold_rows
 from pipeline.batches.inputs import Inputs
 from pipeline.checking import stage as check
+from pipeline.competition.competition import Competition
 from pipeline.competition.data_root import find_root
 from pipeline.config.config import Config
 from pipeline.config.sections.section import Affects
 from pipeline.errors import Problem
 from pipeline.folds import fold_table
+from pipeline.images import verifying
+from pipeline.images.cache import lacking, open_config
 from pipeline.verifying.reading_anew import Reader
 from pipeline.verifying.run_files import Run, as_stamped, plain, to_read
 
@@ -47,6 +50,7 @@ def read(run: Run, config: Config) -> None:
                 fold_table.verify(run.table, competition)
                 run.findings.ok(run.table.path, "ids, labels and groups of the training table")
         _checked(run, config, root)
+        _cache(to_read(config), competition, run)
         return
     run.inputs = None  # what is built on them would say the same again
 
@@ -77,3 +81,20 @@ def _checked(run: Run, config: Config, root: Path) -> None:
         run.findings.differs(problem.place, [problem])
     if not problems:
         run.findings.ok(path, "made from the tables and images that are there")
+
+
+def _cache(config: Config, competition: Competition, run: Run) -> None:
+    """Compare what the cache holds of these images with the hashes kept when they were decoded."""
+    every = [*fold_rows.sources(competition), *competition.test_images]
+    unknown = set(lacking(config, every))
+    known = [source for source in every if source and source not in unknown]
+    if config.data.cache.dir is None or not known:
+        return
+    images = open_config(config, known, progress=False)
+    wrong_A, _ = verifying.differing(images)
+    place, problems = str(images.store.folder), list[Problem]()
+    if len(wrong_A):
+        first = ", ".join(known[int(wrong_A[0])])
+        found = f"{len(wrong_A)} of {len(known)} images are not as they were decoded (first {first})"
+        problems.append(Problem(place, found, remedy="the next train or predict decodes them again"))
+    run.findings.judge(place, problems, f"{len(known):,} images as they were decoded")

@@ -130,6 +130,10 @@ def _weights(run: Run, config: Config, table: FoldTable, fold: int, path: Path) 
         problems = _belongs(path, meta, fold, table, config)
         if meta.get("folds", table.n) != table.n:
             problems.append(Problem(str(path), f"one of {meta['folds']} folds", f"{table.n}"))
+        stamp, own = run.stamp(f"train-fold{fold}"), meta.get("stamp")  # weights of earlier versions have none
+        if stamp is not None and own is not None and (changes := fingerprints.differences(own, stamp.fields)):
+            found = f"trained from what its stamp does not say ({'; '.join(changes)})"
+            problems.append(Problem(str(path), found, remedy="restore the one that was changed"))
         run.findings.judge(path, problems, "checksum, fold, folds' hash, task, classes")
         return meta
     return None

@@ -167,10 +167,18 @@ def member() -> None:
     table.to_csv("mate/oof.csv", index=False)
 
 
+def cached_pixels() -> None:
+    """Change the first pixel that the cache holds."""
+    assert main(["check", "-c", "shapes/config.yaml"]) == 0
+    (path,) = Path("cache").glob("*/uint8x3-*.bin")
+    flip(str(path), 0)
+
+
 R = "runs/shapes"
 DAMAGES: dict[str, tuple[Damage, list[str]]] = {
     "an image's pixel": (lambda: image("shapes/images/0005.png"), ["shapes/images/0005.png", f"{R}/fold"]),
     "a test image's pixel": (lambda: image("shapes/images/0050.png"), ["images/0050.png", f"{R}/fold0/test.npz"]),
+    "a pixel in the cache": (cached_pixels, ["cache/32x32-v2: 1 of 60 images are not as they were decoded"]),
     "an image is gone": (lambda: Path("shapes/images/0005.png").unlink(), ["images/0005.png: missing"]),
     "a label of train.csv": (lambda: edit("shapes/train.csv", "0001,disk", "0001,cross"), ["folds/shapes.csv: 1 ids"]),
     "a column of train.csv": (lambda: edit("shapes/train.csv", "group", "writer"), ["writer"]),
@@ -274,7 +282,10 @@ DAMAGES: dict[str, tuple[Damage, list[str]]] = {
     ),
     "a stamp's field": (
         lambda: stamped(R, "train-fold1", "train.lr", 0.5),
-        ["config.yaml: fold 1 trained with train.lr: 0.5"],
+        [
+            "config.yaml: fold 1 trained with train.lr: 0.5",
+            "fold1/model.safetensors: trained from what its stamp does not",
+        ],
     ),
     "a key of config.yaml": (
         lambda: edit(f"{R}/config.yaml", "  lr: 0.01", "  lr: 0.02"),
