@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import random
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -451,3 +452,54 @@ def test_an_old_run_is_verified_but_for_hashes_that_it_lacks(
 def test_a_folder_that_is_no_run_is_refused(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["verify", "mate"]) == 2
     assert "mate holds nothing of a run" in capsys.readouterr().err
+
+
+def test_a_run_of_several_seeds_is_verified_with_each_of_them(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.rmtree("runs")
+    seeds = ["--set", "train.seeds=[1, 2]", "--set", "train.epochs=1", "--set", "tta=[identity]"]
+    for command in ("train", "predict", "score", "ensemble"):
+        assert main([command, "-c", "shapes/config.yaml", *seeds]) == 0
+    capsys.readouterr()
+    code = main(["verify", "shapes"])
+    said = capsys.readouterr()
+    assert code == 0, said.err
+    assert said.out.endswith("\nVERIFIED\n")
+    probability("runs/shapes-s2/fold1/valid.npz")
+    assert main(["verify", "shapes"]) == 3
+    said = capsys.readouterr()
+    assert "runs/shapes-s2/fold1/valid.npz: not as it was when runs/shapes-s2/scores.json was made" in said.err
+    assert "runs/shapes-s2/fold1/valid.npz: not as it was when runs/shapes/ensemble.json was made" in said.err
+
+
+def seen(trials: int, place: Path, capsys: pytest.CaptureFixture[str], seed: int) -> None:
+    """Flip a random bit of a random file of the run and of the blend, one at a time: each is seen and named."""
+    rng, runs = random.Random(seed), ("shapes", "blend")
+    files = {
+        run: sorted(
+            path
+            for path in Path(f"runs/{run}").rglob("*")
+            if path.is_file() and path.name not in (".lock", "train.log") and path.stat().st_size
+        )
+        for run in runs
+    }
+    missed = []
+    for trial in range(trials):
+        run = runs[trial % 2]
+        path = rng.choice(files[run])
+        content = path.read_bytes()
+        at, bit = rng.randrange(len(content)), rng.randrange(8)
+        path.write_bytes(content[:at] + bytes([content[at] ^ (1 << bit)]) + content[at + 1 :])
+        capsys.readouterr()
+        if main(["verify", run]) != 3 or str(path) not in capsys.readouterr().err:
+            missed.append(f"{path}, byte {at}, bit {bit}")
+        path.write_bytes(content)
+    assert missed == []
+
+
+def test_a_random_bit_is_seen_wherever_it_is(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    seen(8, place, capsys, seed=3)
+
+
+@pytest.mark.slow
+def test_each_of_many_random_bits_is_seen(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    seen(200, place, capsys, seed=4)
