@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import os
 import shutil
 from collections.abc import Callable
@@ -142,6 +143,60 @@ def test_damaged_predictions_are_named_and_predicted_again(place: Path, capsys: 
     assert [f"{path}: damaged" in out for path in paths] == [damage is not os.unlink] * 2
     assert [path.read_bytes() for path in paths] == before
     assert main(["score", *CONFIG]) == 0
+
+
+@damaged
+def test_a_damaged_model_is_named_and_trained_again_only_by_force(place: Path, capsys: Said, damage: Damage) -> None:
+    """Removed it is trained again; damaged it is never used, and its predictions do not hide it."""
+    path = RUN / "fold0/model.safetensors"
+    before = path.read_bytes()
+    damage(path)
+    if damage is not os.unlink:
+        for command in (["train", *CONFIG], ["predict", *CONFIG], ["predict", "--from", str(RUN), "--out", "x.csv"]):
+            assert main(command) == 3, command
+            err = capsys.readouterr().err
+            assert f"{path}: damaged" in err and "--force" in err
+    if damage in (flip, os.unlink):
+        assert main(["train", *CONFIG, *([] if damage is os.unlink else ["--force"])]) == 0
+        assert path.read_bytes() == before
+        assert "fold 1: trained already" in capsys.readouterr().out
+
+
+@damaged
+def test_damaged_scores_are_not_entered_nor_used(place: Path, capsys: Said, damage: Damage) -> None:
+    """Not by the ledger, nor for new images; without a blend the run's own scores are read, where they are whole."""
+    damage(RUN / "ensemble.json")
+    if damage is os.unlink:
+        flip(RUN / "scores.json")
+    name = "scores.json" if damage is os.unlink else "ensemble.json"
+    assert main(["leaderboard", "add", "shapes", "--runs-dir", "runs"]) == 3
+    assert f"{RUN / name}: " in capsys.readouterr().err
+    assert main(["leaderboard", "--runs-dir", "runs"]) == 0
+    assert "Traceback" not in capsys.readouterr().err
+    assert main(["predict", "--from", str(RUN), "--out", "x.csv"]) == (0 if damage is os.unlink else 3)
+    assert (f"{RUN}/ensemble.json: " in capsys.readouterr().err) == (damage is not os.unlink)
+
+
+def test_folds_of_one_run_with_other_settings_are_refused_and_said(place: Path, capsys: Said) -> None:
+    shutil.rmtree(RUN / "fold1")
+    other_lr = [*CONFIG, "--set", "train.lr=0.005"]
+    assert main(["train", "--fold", "1", *other_lr]) == 3
+    err = capsys.readouterr().err
+    assert f"{RUN}: fold 0 was trained with other settings than fold 1 would be" in err
+    assert "  train.lr: 0.01 -> 0.005" in err and "--force" in err
+    assert main(["train", "--fold", "1", "--force", *other_lr]) == 0
+    assert "this makes a mixed run" in capsys.readouterr().out
+    mixed = "mixed run: fold 1 was trained with other settings than 0: train.lr: 0.01 -> 0.005"
+    for command in ("predict", "score", "ensemble"):
+        assert main([command, *CONFIG]) == 0
+        assert mixed in capsys.readouterr().out, command
+    assert main(["report", *CONFIG]) == 0
+    assert mixed in html.unescape((RUN / "report.html").read_text())
+    assert main(["train", *CONFIG]) == 3
+    assert main(["train", "--fold", "1", "--force", *CONFIG]) == 0  # as fold 0 again
+    capsys.readouterr()
+    assert main(["predict", *CONFIG]) == 0
+    assert "mixed" not in capsys.readouterr().out
 
 
 @damaged

@@ -16,6 +16,7 @@ import pandas as pd
 from pipeline.blending import table_columns
 from pipeline.blending.member import Member
 from pipeline.blending.table_columns import Columns
+from pipeline.config import fingerprints
 from pipeline.config.config import Config
 from pipeline.errors import MismatchError, Problem, Refused
 from pipeline.folds.fold_table import FoldTable, row_numbers
@@ -38,6 +39,7 @@ def read(name: str, folder: Path, config: Config, table: FoldTable, classes: Seq
     A column `target`, or called as `data.target` is, is passed over where there are others: truth is the fold table's.
     `sums`: rows must sum to 1. Raises MismatchError with all that is wrong with both tables.
     """
+    fingerprints.require(folder, "oof.csv", "test.csv")  # a run's; a teammate's have no stamps
     problems, notes, found = list[Problem](), list[str](), dict[str, tuple[Array, Array]]()
     like = ""
     for part, known in (("oof", table.ids[table.fold >= 0]), ("test", None)):

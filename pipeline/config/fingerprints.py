@@ -148,6 +148,19 @@ def record(run_dir: Path, written: Iterable[Path]) -> None:
         _write(run_dir, SETTINGS, {"written": kept | now})
 
 
+def require(run_dir: Path, *names: str) -> None:
+    """Raise MismatchError where one of these files is there and no longer as its stage wrote it, as its stamp tells."""
+    hashes = known(run_dir)
+    problems = []
+    for name in names:
+        stage, digest = hashes.get(name, ("", ""))
+        if stage and (run_dir / name).is_file() and checksums.file_hash(run_dir / name) != digest:
+            found = f"is not as {stage} wrote it (SHA-256 differs)"
+            problems.append(Problem(str(run_dir / name), found, remedy=f"make it again with: foldline {stage}"))
+    if problems:
+        raise MismatchError(*problems)
+
+
 def known(run_dir: Path) -> dict[str, tuple[str, str]]:
     """Return which stage wrote each file of a run, and its SHA-256, as far as undamaged stamps tell."""
     found: dict[str, tuple[str, str]] = {}

@@ -25,6 +25,7 @@ from pipeline.competition.rows import skipping
 from pipeline.competition.rows.new_images import NewImages, find
 from pipeline.competition.rows.rows import SHOWN
 from pipeline.competition.sample_submission import asked_ids, read_sample
+from pipeline.config import fingerprints
 from pipeline.config.config import Config
 from pipeline.config.rules import decisions, topk_rules
 from pipeline.config.run_configs import of_run, to_predict
@@ -72,6 +73,7 @@ def predict_new(source: Path, test: str | None, out: Path, settings: list[str]) 
         wanted = "expected a file for the table of probabilities, such as predictions.csv"
         raise InputError(Problem(f"--out {out}", wanted))
     called = dict(zip(labels.tta, config.tta, strict=False))  # own views: as predictions call them -> the run's copies
+    fingerprints.require(source, "ensemble.json")
     views = [called.get(view, view) for view in decisions.views_of_run(source, labels) or labels.tta]
     new = find(config, test)
     devices.prepare(config.train, processes.count())

@@ -40,18 +40,18 @@ def mixed(run_dir: Path, folds: Sequence[int]) -> list[str]:
     return [f"mixed run: {_were(differ)} trained with other settings than {than}: {what}"]
 
 
-def apart(run_dir: Path, wanted: Sequence[int], count: int, found: Fields) -> Problem | None:
+def apart(run_dir: Path, wanted: Sequence[int], found: Fields) -> Problem | None:
     """Return why training these folds with these fields would mix a run, None where all its other folds have them."""
-    others = [fold for fold in range(count) if fold not in wanted and _begun(run_dir / f"fold{fold}")]
-    now = json.loads(json.dumps(found))
+    names = [path.name for path in run_dir.glob("fold*") if path.name[4:].isdigit() and _begun(path)]
+    others, now = sorted({int(name[4:]) for name in names} - {*wanted}), json.loads(json.dumps(found))
     changes = {
         fold: fingerprints.differences(its, now) for fold, its in _stamped(run_dir, others).items() if its != now
     }
     if not changes:
         return None
-    text = f"{_were([*changes])} trained with other settings than {', '.join(map(str, wanted))} would be"
-    remedy = "another `run` keeps them apart, --force makes this a mixed run:\n"
-    lines = dict.fromkeys(f"  {line}" for found_lines in changes.values() for line in found_lines)
+    text = f"{_were([*changes])} trained with other settings than fold {', '.join(map(str, wanted))} would be"
+    remedy = "another `run` keeps them apart, --force mixes them in one run:\n"
+    lines = dict.fromkeys(f"  {line}" for several in changes.values() for line in several)
     return Problem(str(run_dir), text, remedy=remedy + "\n".join(lines))
 
 

@@ -108,6 +108,7 @@ def _as_written(folders: Sequence[Path], by: Config) -> tuple[Found, list[str]]:
     table, problems, scores, directions = fold_table.read(by), list[Problem](), list[dict[int, float]](), set[bool]()
     for folder in folders:
         path = folder / ("scores.json" if any(folder.glob("fold*/valid.npz")) else "ensemble.json")
+        fingerprints.require(folder, path.name)
         try:
             report = read_json(path)
             if report["metric"] != by.metric:
@@ -206,7 +207,13 @@ def _read(folder: Path, config: Config, table: FoldTable, order: Sequence[str] |
     if stamp is None or stamp.fields.get("folds") != checksums.file_hash(table.path):
         text = f"not blended on {table.path} as it is now"
         raise MismatchError(Problem(str(folder), text, remedy="run again: foldline ensemble"))
-    cells = read_text_table(path).sort_values("id", ignore_index=True)
+    fingerprints.require(folder, path.name, "ensemble.json")
+    try:
+        cells = read_text_table(path).sort_values("id", ignore_index=True)
+        probs_NC = cells.iloc[:, 1:].to_numpy(np.float64)
+    except (ValueError, KeyError) as error:
+        found = f"damaged ({' '.join(str(error).split())})"
+        raise MismatchError(Problem(str(path), found, remedy="run again: foldline ensemble")) from None
     ids = texts(cells["id"])
     if problems := id_problems(path, ids, table.ids[table.fold >= 0], "in the fold table"):
         raise MismatchError(*problems)
@@ -216,7 +223,7 @@ def _read(folder: Path, config: Config, table: FoldTable, order: Sequence[str] |
         text = "holds only the first classes of a row"
         raise MismatchError(Problem(str(path), text, remedy="compare the runs that were blended"))
     classes = tuple(read_json(folder / "ensemble.json").get("classes", classes))  # a column may be called otherwise
-    return Side(folder.name, classes, ids, fold_N, cells.iloc[:, 1:].to_numpy(np.float64))
+    return Side(folder.name, classes, ids, fold_N, probs_NC)
 
 
 def _lines(metric: str, names: Sequence[str], found: Found, whole: int) -> list[str]:

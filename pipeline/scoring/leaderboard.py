@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from pipeline.config import fingerprints
 from pipeline.config.run_configs import trained
 from pipeline.errors import FoldlineError, InputError, MismatchError, Problem, some
 from pipeline.files.atomic import read_json
@@ -110,6 +111,7 @@ def _scored(folder: Path, name: str) -> Entry:
         remedy = "score it with: foldline score, or blend it with: foldline ensemble"
         raise InputError(Problem(str(folder), "not scored", remedy=remedy))
     competition, is_blend = trained(folder).name, path.stem == "ensemble"
+    fingerprints.require(folder, path.name)
     report = read_json(path)
     try:
         if report.get("partial"):

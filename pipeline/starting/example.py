@@ -75,6 +75,7 @@ def held_back_score(config: Config) -> dict[str, Any] | None:
     path, source = config.run_dir / "blend.csv", root / config.data.solution
     if not path.is_file():
         raise MismatchError(Problem(str(path), "missing", remedy="make it with: foldline ensemble"))
+    fingerprints.require(config.run_dir, path.name, "ensemble.json")
     try:
         blend = read_text_table(path)
     except ValueError as error:

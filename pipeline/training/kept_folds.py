@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from pipeline.config import fingerprints
@@ -11,6 +12,7 @@ from pipeline.config.config import Config
 from pipeline.config.fingerprints import Stamp
 from pipeline.errors import MismatchError, Problem
 from pipeline.models import network, trained_from
+from pipeline.prediction import trained_alike
 from pipeline.training import circumstances
 
 REPLACES = "--force replaces it, another `run` keeps it"
@@ -30,8 +32,12 @@ def unfinished(
         problem = difference(config, fold, found) or _damage(config, fold) or _elsewhere(config, fold, under)
         if problem is not None:
             wrong[fold] = problem
-    if wrong and not force:
-        raise MismatchError(*wrong.values())
+    kept = [fold for fold in wanted if fold not in wrong and _weights(config, fold).is_file()]
+    mixing = trained_alike.apart(config.run_dir, wanted, found) if len(kept) < len(wanted) else None
+    if (wrong or mixing) and not force:
+        raise MismatchError(*wrong.values(), *([mixing] if mixing else []))
+    if mixing:
+        print(f"warning: this makes a mixed run: {mixing.place}: {mixing.found}")
     todo = []
     for fold in wanted:
         folder = config.run_dir / f"fold{fold}"
@@ -47,6 +53,10 @@ def unfinished(
             fingerprints.stamp(config.run_dir, f"train-fold{fold}", found, under=under)
             todo.append(fold)
     return todo
+
+
+def _weights(config: Config, fold: int) -> Path:
+    return config.run_dir / f"fold{fold}" / "model.safetensors"
 
 
 def stamp_of(config: Config, fold: int) -> Stamp | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.errors import Problem, some
+from pipeline.errors import MismatchError, Problem, some
 from pipeline.files.atomic import read_json
 from pipeline.methods.arrays import Array
 from pipeline.methods.metrics import find
@@ -102,7 +102,13 @@ def views_of_run(folder: Path, config: Config) -> list[str] | None:
 
 def _blended(folder: Path) -> dict[str, Any] | None:
     path = folder / "ensemble.json"
-    return read_json(path) if path.is_file() else None
+    if not path.is_file():
+        return None
+    report = read_json(path)
+    if not isinstance(report, dict) or not isinstance(report.get("members"), list):
+        remedy = "make it again with: foldline ensemble"
+        raise MismatchError(Problem(str(path), "damaged (it says of no members)", remedy=remedy))
+    return report
 
 
 def problems(task: Task, config: Config) -> list[Problem]:
