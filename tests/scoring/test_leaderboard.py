@@ -109,6 +109,7 @@ def test_entering_again_keeps_what_is_not_given(config: Config, capsys: pytest.C
     assert (found.public, found.private, found.note) == (0.5, 0.0, "first submission of two")
     assert "note:" not in capsys.readouterr().out
     path = config.run_dir / "scores.json"
+    (config.run_dir / "stamps/score.json").unlink()  # else it would not be believed
     report = json.loads(path.read_text())
     old, report["variants"]["tta"]["mean"] = report["variants"]["tta"]["mean"], 0.125
     write_json(path, report)
@@ -125,6 +126,9 @@ def test_what_cannot_be_entered(config: Config) -> None:
         leaderboard.add(runs_dir, "pets", public=float("nan"))
     report = json.loads(path.read_text())
     write_json(path, {**report, "partial": True, "folds": [0]})
+    with pytest.raises(MismatchError, match="not as score wrote it"):
+        leaderboard.add(runs_dir, "pets")
+    (config.run_dir / "stamps/score.json").unlink()
     with pytest.raises(InputError, match=r"folds \[0\] only"):
         leaderboard.add(runs_dir, "pets")
     write_json(path, {"metric": "log_loss"})
