@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 import unicodedata
 from collections import defaultdict
 from collections.abc import Sequence
@@ -80,7 +81,7 @@ def look(root: Path) -> Folder:
         )
         below = os.path.relpath(folder, root).replace(os.sep, "/")
         prefix = "" if below == "." else f"{below}/"
-        for name in sorted(name for name in files if not name.startswith(".")):
+        for name in sorted(name for name in files if not name.startswith(".") and not _is_pipe(folder, name)):
             ending = os.path.splitext(name)[1].lower()
             if archives.NAMED.search(name):
                 if archives.NAMED.sub("", name) not in {*names, *files}:
@@ -117,6 +118,15 @@ def _is_new(folder: str, name: str, root: str, links: dict[str, str]) -> bool:
         return False
     links[path] = real
     return True
+
+
+def _is_pipe(folder: str, name: str) -> bool:
+    """Tell whether it is a named pipe or a socket: reading that would wait for ever."""
+    try:
+        mode = os.stat(os.path.join(folder, name)).st_mode
+    except OSError:
+        return False
+    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
 
 
 def _is_picture(path: Path) -> bool:
