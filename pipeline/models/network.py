@@ -19,7 +19,7 @@ from pipeline.config.plugin_files import is_kept, kept
 from pipeline.config.sections.section import square
 from pipeline.errors import InputError, MismatchError, Problem
 from pipeline.files.atomic import atomic
-from pipeline.files.failures import require_file
+from pipeline.files.failures import require_file, why
 from pipeline.machine import devices
 from pipeline.methods.seeding import seed64
 from pipeline.methods.tasks import TASKS
@@ -171,7 +171,7 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     except MemoryError:
         raise
     except Exception as error:  # safetensors raises its own type for damage
-        found, meta = str(error).partition("\n")[0], None
+        found, meta = why(error), None
     if not found and not isinstance(meta, dict):
         found = "its metadata is no JSON object"
     if found:
