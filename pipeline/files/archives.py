@@ -63,7 +63,7 @@ def read(archive: str, member: str) -> bytes:
     stream, offset = _open(archive, os.stat(archive).st_ino), found.offset
     if found.method >= 0:
         bounds.check(found.whole, found.size, "unpacks to", "unpack the archive")
-        header = os.pread(stream, LOCAL_HEADER, offset)
+        header = os.pread(stream, LOCAL_HEADER, offset) if offset >= 0 else b""  # zipfile counts from a damaged end
         if header[:4] != b"PK\x03\x04":
             raise ValueError("its place in the archive holds something else")
         offset += LOCAL_HEADER + int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little")

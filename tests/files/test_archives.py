@@ -79,3 +79,17 @@ def test_what_cannot_be_read_in_place_names_its_remedy(tmp_path: Path, content: 
     with pytest.raises(ValueError, match=r".") as caught:
         archives.members(str(path))
     assert message in str(caught.value)
+
+
+def test_a_member_before_the_archives_begin_is_refused(tmp_path: Path) -> None:
+    """An end record that says too much makes zipfile count places from before the file."""
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("a.png", b"x" * 100)
+    content = bytearray(path.read_bytes())
+    end = content.rindex(b"PK\x05\x06")
+    content[end + 16 : end + 20] = (int.from_bytes(content[end + 16 : end + 20], "little") + 50).to_bytes(4, "little")
+    path.write_bytes(content)
+    assert next(iter(archives.members(str(path)).values())).offset < 0
+    with pytest.raises(ValueError, match="holds something else"):
+        archives.read(str(path), "a.png")

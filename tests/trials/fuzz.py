@@ -74,7 +74,7 @@ KINDS: dict[str, tuple[str, list[str], int]] = {  # kind -> files, commands that
     "run config": ("runs/shapes/config.yaml", [NEW, DIFF, LIST, ADD, MEMBERS, REPORT, VERIFY, SCORE], 4),
     "env": ("runs/shapes/env.json", [REPORT, VERIFY, DIFF, LIST, NEW], 2),
     "weights": ("runs/shapes/fold0/model.safetensors", [NEW, VERIFY, PREDICT, TRAIN], 4),
-    "checkpoint": ("runs/half/fold0/state/*", [HALF], 2),
+    "checkpoint": ("runs/half/fold0/state/*.safetensors", [HALF], 2),
     "half stamps": ("runs/half/stamps/*.json", [HALF], 1),
     "epochs": ("runs/*/fold0/epochs.csv", [REPORT, VERIFY, HALF], 2),
     "batch": ("runs/shapes/fold0/batch.npz", [REPORT, VERIFY], 2),

@@ -47,10 +47,10 @@ LIMIT = 180  # seconds of one command
 DONE: dict[str, list[list[str]]] = {  # what is done before
     "nothing": [],
     "folds": [["folds", *C]],
-    "trained": [["train", *C]],
-    "predicted": [["train", *C], ["predict", *C]],
-    "scored": [["train", *C], ["predict", *C], ["score", *C]],
-    "blended": [["train", *C], ["predict", *C], ["score", *C], ["ensemble", *C]],
+    "trained": [["folds", *C], ["train", *C]],
+    "predicted": [["folds", *C], ["train", *C], ["predict", *C]],
+    "scored": [["folds", *C], ["train", *C], ["predict", *C], ["score", *C]],
+    "blended": [["folds", *C], ["train", *C], ["predict", *C], ["score", *C], ["ensemble", *C]],
 }
 MINUTES = ["--set", "train.checkpoint_minutes=0.0005"] if "train.checkpoint_minutes" in KEYS else []
 
