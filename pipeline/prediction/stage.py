@@ -219,12 +219,17 @@ def weights_hash(folder: Path) -> str:
     return checksums.file_hash(folder / "model.safetensors")
 
 
-def fingerprint_of(config: Config, setting: Setting, weights: str, images: str) -> str:
-    """Return what the predictions of weights of this hash for images of this digest depend on, hashed."""
+def fingerprint_of(config: Config, setting: Setting, weights: str, images: str, of: Path | None = None) -> str:
+    """Return what the predictions of weights of this hash for images of this digest depend on, hashed.
+
+    `of`: the folder of a run whose config this is, as `run_configs.of_run` reads it.
+    """
     files = {"weights": weights, "images": images, "image_size": str(size_for(config)), "decode": str(DECODE_VERSION)}
-    if held := plugin_files.files({"tta": config.views}).get("tta", []):
+    if held := plugin_files.files({"tta": config.views}, of).get("tta", []):
         files["views' files"] = checksums.array_hash([checksums.file_hash(file) for file in held])
-    return checksums.digest(fingerprints.fields(config, affecting(Affects.PREDICTION), setting=str(setting), **files))
+    return checksums.digest(
+        fingerprints.fields(config, affecting(Affects.PREDICTION), of, setting=str(setting), **files)
+    )
 
 
 def kept_views(path: Path, fingerprint: str, ids: Array, say: Callable[[str], None]) -> dict[str, Array]:

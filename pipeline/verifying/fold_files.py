@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.config import fingerprints, plugin_files, run_configs
+from pipeline.config import fingerprints, run_configs
 from pipeline.config.config import Config
 from pipeline.config.sections.section import Affects
 from pipeline.errors import Problem
@@ -198,16 +198,10 @@ def _fingerprint(
         rows, owners_I = predict.valid_rows(competition, table, fold, images)
     else:
         rows, owners_I = predict.test_rows(competition, run.inputs.test_images(config))
-    copies = (plugin_files.kept(view, run.folder) for view in config.tta)  # own views are told apart by their files
-    named = [
-        view if file is None else f"{file}:{view.rpartition(':')[2]}"
-        for view, file in zip(config.tta, copies, strict=True)
-    ]
-    config = config.model_copy(update={"tta": named})
     digest, weights = predict.image_digest(rows.images, rows.ids, owners_I), predict.weights_hash(path.parent)
     for device, precision, last in itertools.product(DEVICES, PRECISIONS, (False, True)):
         setting = Setting(torch.device(device), precision, last)
-        if predict.fingerprint_of(config, setting, weights, digest) == made.meta["fingerprint"]:
+        if predict.fingerprint_of(config, setting, weights, digest, run.folder) == made.meta["fingerprint"]:
             return [], f" ({setting})"
     changed = _first_changed(run)
     found = f"not predicted from the weights, images and settings that are there{changed}"
