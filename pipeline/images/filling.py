@@ -6,6 +6,7 @@ import contextlib
 import errno
 import hashlib
 import math
+import os
 import shutil
 import sqlite3
 import sys
@@ -51,6 +52,8 @@ def fill(
 
     Unreadable files are added to `defects` by number. Without a label no bar is drawn. Raises SpaceError.
     """
+    if (known_already := _by_content(store, files, defects, workers)) is not None:
+        return 0, *known_already
     decoded, reasons = 0, dict[bytes, str]()
     copies: dict[int, bytes] = {}  # files whose content was met before, and may turn out unreadable
     with _held(store.folder), contextlib.closing(Writer(store)) as writer:
@@ -79,6 +82,28 @@ def fill(
             writer.commit()
         defects |= {number: reasons[content] for number, content in copies.items() if content in reasons}
         return decoded, *store.lookup(files)
+
+
+def _by_content(store: Store, files: Sequence[File], defects: dict[int, str], workers: int) -> tuple[str, Array] | None:
+    """Return what `lookup` would find of a read-only store if it could note the files' new paths, ctimes and inodes.
+
+    A cache that is mounted as a data set was filled elsewhere. None where it can be written, or lacks an image.
+    """
+    if store.folder is None or not store.folder.is_dir() or os.access(store.folder, os.W_OK):
+        return None
+    token, places_N = store.lookup(files)
+    missing = lacking(places_N, defects)
+    with ThreadPoolExecutor(workers, "hash") as pool:
+        hashes = list(pool.map(lambda number: _content_hash(_source(files[number])), missing))
+    token, places_N[missing] = store.lookup_contents(hashes)
+    return None if lacking(places_N, defects) else (token, places_N)
+
+
+def _content_hash(source: Source) -> bytes:
+    try:
+        return hash_of([read_bytes(path) for path in source], source)
+    except ValueError:
+        return b""  # known to no store
 
 
 def forget(store: Store, token: str, places_A: Array, pixels_A: Sequence[bytes]) -> bool:

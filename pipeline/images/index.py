@@ -39,6 +39,13 @@ SELECT n, kind, slot, hash, remark, proof
 FROM wanted CROSS JOIN files USING (path, size, mtime_ns, ctime_ns, inode) CROSS JOIN contents USING (hash)
 WHERE remark & ? = 0
 """
+WANTED_CONTENTS = """
+DROP TABLE IF EXISTS temp.wanted_contents;
+CREATE TEMP TABLE wanted_contents (n INTEGER PRIMARY KEY, hash BLOB);
+"""
+FOUND_CONTENTS = """
+SELECT n, kind, slot, hash, remark, proof FROM wanted_contents CROSS JOIN contents USING (hash) WHERE remark & ? = 0
+"""
 UNFIT = """
 DELETE FROM contents WHERE (kind, slot) NOT IN (SELECT kind, slot FROM slots) OR length(hash) IS NOT 32
 OR length(proof) IS NOT 16 OR typeof(remark) <> 'integer' OR remark NOT BETWEEN 0 AND 255

@@ -18,7 +18,7 @@ import os
 import sqlite3
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -100,15 +100,24 @@ class Store:
 
         A store that is missing or damaged knows nothing.
         """
-        places_N = unknown(len(files))
+        rows = ((n, *file) for n, file in enumerate(files))
+        return self._looked_up(len(files), sql.WANTED, "INSERT INTO wanted VALUES (?,?,?,?,?,?)", rows, sql.FOUND)
+
+    def lookup_contents(self, hashes: Sequence[bytes]) -> tuple[str, Array]:
+        """Return the token and the PLACE of each content by its SHA-256, wherever its files lie now."""
+        insert = "INSERT INTO wanted_contents VALUES (?,?)"
+        return self._looked_up(len(hashes), sql.WANTED_CONTENTS, insert, enumerate(hashes), sql.FOUND_CONTENTS)
+
+    def _looked_up(
+        self, count: int, make: str, insert: str, wanted: Iterable[tuple[Any, ...]], find: str
+    ) -> tuple[str, Array]:
+        places_N = unknown(count)
         try:
             with self._reading() as index:
                 token = sql.token(index)
-                index.executescript(sql.WANTED)
-                index.executemany(
-                    "INSERT INTO wanted VALUES (?,?,?,?,?,?)", ((n, *file) for n, file in enumerate(files))
-                )
-                rows = np.fromiter(index.execute(sql.FOUND, (self.refused,)), ROW)
+                index.executescript(make)
+                index.executemany(insert, wanted)
+                rows = np.fromiter(index.execute(find, (self.refused,)), ROW)
             for kind in np.unique(rows["kind"]).tolist() if self.folder else ():
                 self.map(kind, token)[rows["slot"][rows["kind"] == kind].max()]  # IndexError where the file was cut
         except DAMAGE:

@@ -211,3 +211,19 @@ def test_inodes_beyond_what_sqlite_holds_are_folded(
     monkeypatch.setattr(cache_module, "identity", lambda status: (status.st_size, 5, 6, 2**64 - 3))
     assert opened(planes, tmp_path / "cache", how=ReadAs(2)).decoded == 4
     assert opened(planes, tmp_path / "cache", how=ReadAs(2)).decoded == 0
+
+
+def test_a_read_only_cache_serves_contents_that_lie_elsewhere_now(
+    planes: list[Source], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cache that is mounted as a data set cannot note the new paths, ctimes and inodes of files beside it."""
+    filled = opened(planes, tmp_path / "cache", how=ReadAs(2))
+    (tmp_path / "mounted").mkdir()
+    moved = [tuple(str(Path(name).rename(tmp_path / "mounted" / Path(name).name)) for name in planes[0])]
+    before = {path: path.read_bytes() for path in (tmp_path / "cache").rglob("*") if path.is_file()}
+    monkeypatch.setattr(fill_module.os, "access", lambda *_: False)
+    monkeypatch.setattr(fill_module, "locked", lambda folder: pytest.fail(f"{folder} was locked"))
+    images = opened(moved, tmp_path / "cache", how=ReadAs(2))
+    assert images.decoded == 0 and (images[0] == filled[0]).all()
+    assert images.digest(["a"]) == filled.take([0]).digest(["a"])
+    assert {path: path.read_bytes() for path in (tmp_path / "cache").rglob("*") if path.is_file()} == before
