@@ -9,6 +9,7 @@ from typing import Any
 from pipeline.blending import composite, members
 from pipeline.blending import stage as ensemble
 from pipeline.blending.member import is_run
+from pipeline.competition.data_root import find_root
 from pipeline.competition.sample_submission import read_sample
 from pipeline.config import fingerprints
 from pipeline.config.config import Config
@@ -69,7 +70,7 @@ def _blend(run: Run, config: Config, table: FoldTable) -> list[Path]:
             run.findings.not_there(path, f"its members: {error.problems[0]}")
             return found
         found += [folder for several in every for folder in several.values() if is_run(folder)]
-        if asked.data.sample_submission is not None and run.inputs is None:
+        if asked.data.sample_submission is not None and find_root(asked.data.root) is None:
             run.findings.not_there(path, "the sample submission, which a blend needs")
             return found
         sample = read_sample(asked)
@@ -153,7 +154,7 @@ def _held_back(run: Run, config: Config) -> None:
     with run.findings.reading(path):
         asked, _ = as_stamped(config, run.stamp("ensemble"), Affects.SUBMISSION)
         asked, names = with_code(run, asked)
-        found = example.held_back_score(asked) if run.inputs is not None else None
+        found = example.held_back_score(asked)
         if found is None:
             run.findings.not_there(path, "the held-back labels")
             return
