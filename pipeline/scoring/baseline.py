@@ -15,7 +15,7 @@ import numpy as np
 
 from pipeline.config.config import Config
 from pipeline.config.rules import topk_rules
-from pipeline.errors import some
+from pipeline.errors import InputError, some
 from pipeline.folds.fold_table import FoldTable
 from pipeline.methods import resampling, topk
 from pipeline.methods.arrays import Array
@@ -122,7 +122,7 @@ def beside(
             if len(known_K) and (between := _interval(evaluator, probs_NC, constant_NC)) is not None:
                 ends = [resampling.defined(between.low), resampling.defined(between.high)]
                 found |= {"interval": ends, "reliable": between.reliable}
-    except (ValueError, ArithmeticError):
+    except (ValueError, ArithmeticError, InputError):  # InputError: what the user's function raised
         if find(config.metric).plugin:
             return None
         raise
