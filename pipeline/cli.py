@@ -29,9 +29,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         try:
             with interruption.handled():
-                return _run(argv)
+                code = _run(argv)
         finally:
             streams.flush()  # also what argparse printed
+        if argv is None and code in interruption.CODES:
+            interruption.leave(code)
+        return code
     except OSError as error:  # of the output alone: of all else its kind was told
         streams.silence()
         if streams.is_unread(error):
@@ -54,6 +57,8 @@ def _run(argv: Sequence[str] | None) -> int:
 
 
 def _do(given: argparse.Namespace) -> int:
+    # What a killed process leaves in shared memory is cleaned up, and need not be told.
+    os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker:UserWarning")
     from pipeline.errors import FoldlineError
     from pipeline.files import failures, streams
     from pipeline.machine import interruption

@@ -14,9 +14,10 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NoReturn
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+CODES = tuple(128 + number for number in SIGNALS)
 SAME = 0.1  # seconds in which a further signal is the first one again: schedulers signal a process and its group
 
 
@@ -43,6 +44,18 @@ def exit_code(error: KeyboardInterrupt) -> int:
     return 128 + (signal.SIGTERM if isinstance(error, Terminated) else signal.SIGINT)
 
 
+def leave(code: int) -> NoReturn:
+    """End the process now: to take all libraries down in order lasts seconds."""
+    if "multiprocessing" in sys.modules:
+        import multiprocessing
+
+        for child in multiprocessing.active_children():
+            child.kill()
+    with contextlib.suppress(OSError, ValueError):
+        sys.stderr.flush()
+    os._exit(code)
+
+
 def error(number: int) -> KeyboardInterrupt:
     """Return what a signal raises."""
     return Terminated() if number == signal.SIGTERM else KeyboardInterrupt()
@@ -55,12 +68,14 @@ def handled() -> Iterator[None]:
         yield
         return
     global _state
-    kept, _state = _state, _State()
+    kept, _state, hook = _state, _State(), sys.unraisablehook
     before = {number: signal.getsignal(number) for number in (*SIGNALS, *_child_signals())}
     try:
+        sys.unraisablehook = _raise_again
         _listen([number for number in SIGNALS if before[number] != signal.SIG_IGN])
         yield
     finally:
+        sys.unraisablehook = hook
         signal.set_wakeup_fd(-1)
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -166,6 +181,16 @@ def _take(number: int, _: Any) -> None:
         _end_on_second()
     if not state.deferring:
         raise error(number)
+
+
+def _raise_again(lost: sys.UnraisableHookArgs) -> None:
+    """Raise what was raised where Python ignores it, such as in a destructor or while it forks, right after that."""
+    if isinstance(lost.exc_value, KeyboardInterrupt):
+        set_in = ctypes.pythonapi.PyThreadState_SetAsyncExc
+        given = ctypes.c_ulong(threading.main_thread().ident or 0), ctypes.py_object(type(lost.exc_value))
+        threading.Timer(0.01, set_in, given).start()  # not in here, where it would be lost again
+    else:
+        sys.__unraisablehook__(lost)
 
 
 def _end_on_second() -> None:

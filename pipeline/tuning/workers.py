@@ -33,6 +33,7 @@ POLL = 0.2  # seconds
 MOST_DEATHS = 50  # of workers, of whatever cause, before the command gives up
 MOST_FAILURES = 5  # in a row with no trial finished before: it is not the settings
 PATIENCE = 10.0  # seconds to wait where another process still trains the same settings
+TERMINATED = 143  # the exit code of a worker that was ended by SIGTERM
 ERRORS: dict[int, type[FoldlineError]] = {
     error.exit_code: error for error in (InputError, MismatchError, LockedError, SpaceError, TrainingError)
 }
@@ -64,9 +65,9 @@ def run_workers(config: Config, url: str, trials: int, workers: int, limit: Limi
                 if code is None:
                     continue
                 del processes[number]
-                if code < 0 and deaths < MOST_DEATHS:
+                if (code < 0 or code == TERMINATED) and deaths < MOST_DEATHS:
                     deaths += 1
-                    name = signal.Signals(-code).name
+                    name = signal.Signals(-code if code < 0 else signal.SIGTERM).name
                     print(f"worker {number} was ended by {name}, often for want of memory; another one starts")
                     processes[number] = start(number)
                 elif code == 130:

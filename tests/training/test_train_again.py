@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from pipeline.config import fingerprints
 from pipeline.config.config import Config
 from pipeline.config.loading import load
 from pipeline.errors import MismatchError
@@ -76,6 +77,87 @@ def test_a_fold_that_nothing_vouches_for_is_refused(trained: Config, file: str) 
         unfinished(trained)
     assert path.is_file()
     assert unfinished(trained, force=True) == [1, 2]
+    assert not path.exists()
+
+
+UNDER = {"precision": "bf16", "threads": 2, "processes": 1, "code": "a"}
+
+
+def begun(config: Config, under: dict[str, object]) -> None:
+    """Leave fold 1 as if it was begun under these circumstances."""
+    found = train.fields(config, fold_table.read(config), IMAGES)
+    fingerprints.stamp(config.run_dir, "train-fold1", found, under=under)
+    about = {"stamp": found, "under": under}
+    save_tensors(config.run_dir / "fold1/state/last.safetensors", {"weight": torch.ones(2)}, about)
+
+
+def again(config: Config, under: dict[str, object], force: bool = False) -> list[int]:
+    return kept_folds.unfinished(config, [0, 1, 2], train.fields(config, fold_table.read(config), IMAGES), under, force)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("precision", "fp16"), ("threads", 1), ("processes", 2), ("code", "b")], ids=str
+)
+def test_an_unfinished_fold_continues_under_the_same_circumstances_alone(
+    trained: Config, key: str, value: object, capsys: pytest.CaptureFixture[str]
+) -> None:
+    begun(trained, UNDER)
+    assert again(trained, UNDER) == [1, 2]
+    other, change = UNDER | {key: value}, f"{key}: {UNDER[key]!r} -> {value!r}"
+    with pytest.raises(
+        MismatchError, match=r"fold1: was begun under other circumstances.*deterministic=false"
+    ) as error:
+        again(trained, other)
+    assert change in str(error.value) and error.value.exit_code == 3
+    assert ("train.threads=2 sets the old number" in str(error.value)) == (key == "threads")
+    state = trained.run_dir / "fold1/state"
+    assert state.is_dir()
+    capsys.readouterr()
+    anyhow = trained.model_copy(update={"train": trained.train.model_copy(update={"deterministic": False})})
+    assert again(anyhow, other) == [1, 2] and state.is_dir()
+    said = capsys.readouterr().out
+    assert "fold1: continues under other circumstances" in said and change in said
+    begun(trained, UNDER)
+    assert again(trained, other, force=True) == [1, 2] and not state.exists()
+
+
+def test_a_finished_fold_does_not_care_where_it_was_trained(trained: Config) -> None:
+    found = train.fields(trained, fold_table.read(trained), IMAGES)
+    fingerprints.stamp(trained.run_dir, "train-fold0", found, under=UNDER)
+    assert again(trained, UNDER | {"threads": 8}) == [1, 2]
+
+
+@pytest.mark.parametrize("damage", ["missing", "damaged"])
+def test_a_lost_stamp_is_rebuilt_from_the_weights_or_the_checkpoint(
+    trained: Config, damage: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = train.fields(trained, fold_table.read(trained), IMAGES)
+    save_tensors(trained.run_dir / "fold0/model.safetensors", {"weight": torch.ones(2)}, {"stamp": found})
+    begun(trained, UNDER)
+    for fold in (0, 1):
+        path = trained.run_dir / f"stamps/train-fold{fold}.json"
+        if damage == "missing":
+            path.unlink()
+        else:
+            path.write_text(path.read_text()[:-9])
+    with pytest.raises(MismatchError, match="was begun under other circumstances"):
+        again(trained, UNDER | {"threads": 1})
+    assert again(trained, UNDER) == [1, 2]
+    said = capsys.readouterr().out
+    for fold, teller in ((0, "model"), (1, "state/last")):
+        assert f"train-fold{fold}.json: {damage}, rebuilt from" in said and f"fold{fold}/{teller}.safetensors" in said
+    stamps = [fingerprints.read_stamp(trained.run_dir, f"train-fold{fold}") for fold in (0, 1)]
+    assert all(stamp is not None and stamp.fields == found for stamp in stamps) and stamps[1].under == UNDER
+
+
+@pytest.mark.parametrize("place", ["fold0", "last/fold0"])
+def test_damaged_weights_are_named_and_force_clears_them(trained: Config, place: str) -> None:
+    path = trained.run_dir / place / "model.safetensors"
+    content = path.read_bytes()
+    path.write_bytes(content[:-2] + bytes([content[-2] ^ 1]) + content[-1:])
+    with pytest.raises(MismatchError, match=rf"{place}/model\.safetensors: damaged .*--force trains the fold anew"):
+        unfinished(trained)
+    assert unfinished(trained, force=True) == [0, 1, 2]
     assert not path.exists()
 
 
