@@ -214,7 +214,8 @@ class Trials:
             tree["tta"] = ["identity", "hflip"]
             tree["tune"] = {"space": {"train.lr": {"float": [1e-3, 1e-2]}}, "fresh_seeds": 0, "epochs": 2}
             (folder / "config.yaml").write_text(yaml.safe_dump(tree, sort_keys=False))
-            (folder / "variants.yaml").write_text("slow: {train: {lr: 0.001}}\nsmooth: {loss: {label_smoothing: 0.1}}\n")
+            variants = {"slow": {"train": {"lr": 0.001}}, "smooth": {"loss": {"label_smoothing": 0.1}}}
+            (folder / "variants.yaml").write_text(yaml.safe_dump(variants))
             for command in DONE[name]:
                 call(folder, *command)
             (folder / "done").touch()
