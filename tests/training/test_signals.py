@@ -13,7 +13,12 @@ from conftest import ROOT, Cli
 
 
 @pytest.mark.parametrize(
-    ("at_once", "number", "code"), [(1, signal.SIGTERM, 143), (2, signal.SIGTERM, 143), (2, signal.SIGINT, 130)]
+    ("at_once", "number", "code"),
+    [
+        (2, signal.SIGINT, 130),
+        pytest.param(1, signal.SIGTERM, 143, marks=pytest.mark.slow),
+        pytest.param(2, signal.SIGTERM, 143, marks=pytest.mark.slow),
+    ],
 )
 def test_a_signal_writes_checkpoints_and_the_same_command_continues(
     at_once: int, number: signal.Signals, code: int, competition: Path, cli: Cli, tmp_path: Path
