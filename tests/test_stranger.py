@@ -135,7 +135,10 @@ def test_comparing_it_runs_nothing(main: Main) -> None:
     assert code == 0 and not Path("ran").exists() and "90 % interval" in shown, shown
     (other / "scores.json").write_text("{}")
     code, shown = main("diff", "theirs/stranger", str(other))
-    assert code == 3 and "holds no scores by fold" in shown and "--set metric=log_loss" in shown
+    assert code == 3 and "scores.json: is not as score wrote it" in shown, shown
+    (other / "stamps/score.json").unlink()
+    code, shown = main("diff", "theirs/stranger", str(other))
+    assert code == 3 and "holds no scores by fold" in shown and "--set metric=log_loss" in shown, shown
     with pytest.raises(SystemExit):
         main("diff", "plain", "theirs/stranger", "--trust")
 

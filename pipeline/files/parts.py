@@ -82,14 +82,16 @@ def _stack(file: str, name: str, status: tuple[int, ...]) -> Array:
         found: Any = np.load(source, mmap_mode="r" if mapped else None, allow_pickle=False)
         if isinstance(found, np.ndarray):
             return found
-        names = found.files
-        wanted = name.removesuffix(".npy") or (names[0] if len(names) == 1 else "")
-        if wanted not in names:
-            what = f"has no array '{name}'" if name else "holds several arrays"
-            raise ValueError(f"{what}: {', '.join(names[:8])}; name one as in {os.path.basename(file)}/{names[0]}[…]")
-        check_npz(found, wanted)
-        array: Array = found[wanted]
-        return array
+        with found:
+            names = found.files
+            wanted = name.removesuffix(".npy") or (names[0] if len(names) == 1 else "")
+            if wanted not in names:
+                what = f"has no array '{name}'" if name else "holds several arrays"
+                example = f"{os.path.basename(file)}/{names[0]}[…]"
+                raise ValueError(f"{what}: {', '.join(names[:8])}; name one as in {example}")
+            check_npz(found, wanted)
+            array: Array = found[wanted]
+            return array
     except MemoryError as error:
         raise ValueError(f"an array that does not fit into memory: {error}") from None
     except DAMAGED as error:

@@ -210,6 +210,10 @@ def _read(folder: Path, config: Config, table: FoldTable, order: Sequence[str] |
     fingerprints.require(folder, path.name, "ensemble.json")
     try:
         cells = read_text_table(path).sort_values("id", ignore_index=True)
+        classes = tuple(str(name) for name in cells.columns[1:])
+        if prediction_tables.is_short(classes):
+            text = "holds only the first classes of a row"
+            raise MismatchError(Problem(str(path), text, remedy="compare the runs that were blended"))
         probs_NC = cells.iloc[:, 1:].to_numpy(np.float64)
     except (ValueError, KeyError) as error:
         found = f"damaged ({' '.join(str(error).split())})"
@@ -218,10 +222,6 @@ def _read(folder: Path, config: Config, table: FoldTable, order: Sequence[str] |
     if problems := id_problems(path, ids, table.ids[table.fold >= 0], "in the fold table"):
         raise MismatchError(*problems)
     fold_N = table.fold[fold_table.row_numbers(table.ids, ids)]
-    classes = tuple(str(name) for name in cells.columns[1:])
-    if prediction_tables.is_short(classes):
-        text = "holds only the first classes of a row"
-        raise MismatchError(Problem(str(path), text, remedy="compare the runs that were blended"))
     classes = tuple(read_json(folder / "ensemble.json").get("classes", classes))  # a column may be called otherwise
     return Side(folder.name, classes, ids, fold_N, probs_NC)
 

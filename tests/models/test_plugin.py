@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from pipeline import plugins
 from pipeline.config.loading import load
-from pipeline.errors import MismatchError
+from pipeline.errors import InputError, MismatchError
 from pipeline.folds import stage as folds
 from pipeline.models import summary
 from pipeline.prediction import stage as predict
@@ -35,7 +36,10 @@ def test_a_run_keeps_the_module_it_was_trained_with(competition: Path, tmp_path:
         train.run(config, [0])
     file.unlink()
     moved = run.rename(tmp_path / "elsewhere")
-    out = predict_new(moved, str(competition / "images"), tmp_path / "found.csv", [])
+    with plugins.asking(False), pytest.raises(InputError, match="add --trust"):
+        predict_new(moved, str(competition / "images"), tmp_path / "found.csv", [])
+    with plugins.asking(True):
+        out = predict_new(moved, str(competition / "images"), tmp_path / "found.csv", [])
     assert len(out.read_text().splitlines()) == 61
 
 

@@ -17,7 +17,7 @@ from pipeline.batches.inputs import Inputs
 from pipeline.config import fingerprints
 from pipeline.config.config import Config
 from pipeline.config.loading import dump
-from pipeline.errors import MismatchError, Problem, TrainingError
+from pipeline.errors import MismatchError, Problem, SpaceError, TrainingError
 from pipeline.files.atomic import write_text
 from pipeline.files.tables import write_table
 from pipeline.folds import fold_table
@@ -185,7 +185,7 @@ def test_a_failing_trial_has_its_reason_and_the_study_goes_on(study: Run) -> Non
     assert reason(found[0.0]).startswith("out of memory; lower train.batch_size")
     assert reason(found[0.1]) == "AssertionError: height (33)"
     assert list(kinds(list(found.values())).values()).count("failed") == 3 and len(found) == 4
-    assert workers._reason(MemoryError()) == reason(found[0.0])
+    assert workers._reason(MemoryError()).startswith("the machine ran out of memory")
 
 
 def test_nothing_but_failures_ends_the_study(study: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -208,7 +208,7 @@ def test_a_database_that_is_away_fails_no_trial(study: Run) -> None:
     from optuna.exceptions import StorageInternalError
     from sqlalchemy import create_engine, text
 
-    with pytest.raises(StorageInternalError):
+    with pytest.raises(SpaceError, match="server closed the connection"):
         study(1, fails={0.8: StorageInternalError("server closed the connection")})
     engine = create_engine(default_url(study.setup.config))  # type: ignore[attr-defined]
     with engine.begin() as connection:  # its last heartbeat was long ago
