@@ -219,10 +219,13 @@ class _Telling(Dataset[Any]):
 
 
 def _told(loader: Iterator[Any]) -> Iterator[Batch]:
-    for batch in loader:
-        if isinstance(batch, FoldlineError):
-            raise batch
-        yield batch
+    try:
+        for batch in loader:
+            if isinstance(batch, FoldlineError):
+                raise batch
+            yield batch
+    finally:
+        del loader  # ends the workers now: an error's traceback would hold them until Python's end, which waits for them
 
 
 def _as_it_is(batch: Batch) -> Batch:
