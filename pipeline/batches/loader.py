@@ -225,7 +225,7 @@ def _told(loader: Iterator[Any]) -> Iterator[Batch]:
                 raise batch
             yield batch
     finally:
-        del loader  # ends the workers now: an error's traceback would hold them until Python's end, which waits for them
+        del loader  # ends the workers: an error's traceback would hold them until Python's end, which waits for them
 
 
 def _as_it_is(batch: Batch) -> Batch:
