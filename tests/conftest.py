@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -68,8 +68,34 @@ def draw(shape: str, rng: np.random.Generator) -> np.ndarray:
 
 
 @pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Tiny networks are slower on several threads, above all beside other work."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
 def competition(tmp_path: Path) -> Path:
     return write_competition(tmp_path)
+
+
+def write_relative(folder: Path, sections: dict[str, dict[str, object]]) -> Path:
+    """Write the competition with paths relative to the folder, two folds and two views; return its config.yaml.
+
+    `sections` change single keys of sections.
+    """
+    config = write_competition(folder) / "config.yaml"
+    tree = yaml.safe_load(config.read_text())
+    tree |= {"runs_dir": "runs", "folds_dir": "folds", "tta": ["identity", "hflip"], "folds": {"n": 2}}
+    tree["data"] |= {"root": "shapes", "cache": {"dir": "cache"}}
+    for name, changed in sections.items():
+        tree[name] |= changed
+    config.write_text(yaml.safe_dump(tree, sort_keys=False))
+    return config
 
 
 def write_competition(folder: Path) -> Path:

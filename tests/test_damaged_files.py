@@ -9,8 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import yaml
-from conftest import write_competition
+from conftest import write_relative
 
 from pipeline.cli import main
 
@@ -52,12 +51,7 @@ damaged = pytest.mark.parametrize("damage", DAMAGES.values(), ids=list(DAMAGES))
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Run a small competition to the end; its paths are relative."""
     place = tmp_path_factory.mktemp("finished")
-    config = write_competition(place) / "config.yaml"
-    tree = yaml.safe_load(config.read_text())
-    tree |= {"runs_dir": "runs", "folds_dir": "folds", "tta": ["identity", "hflip"], "folds": {"n": 2}}
-    tree["data"] |= {"root": "shapes", "cache": {"dir": "cache"}}
-    tree["train"] |= {"epochs": 1}
-    config.write_text(yaml.safe_dump(tree, sort_keys=False))
+    write_relative(place, {"train": {"epochs": 1}})
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(place)
         assert main(["run", *CONFIG]) == 0

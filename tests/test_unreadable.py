@@ -97,7 +97,7 @@ SCORE = ["score", "-c", "c.yaml"]
 CHECK = ["check", "-c", "c.yaml", "--no-images"]
 
 
-@pytest.mark.parametrize(
+of_whom = pytest.mark.parametrize(
     ("file", "command", "code"),
     [
         ("c.yaml", SCORE, 2),
@@ -106,6 +106,9 @@ CHECK = ["check", "-c", "c.yaml", "--no-images"]
         ("runs/shapes/fold1/valid.npz", SCORE, 3),
     ],
 )
+
+
+@of_whom
 def test_what_may_not_be_read_is_told_by_whose_it_is(folder: Path, file: str, command: list[str], code: int) -> None:
     path = folder / file
     if not path.exists():
@@ -145,15 +148,7 @@ def test_what_may_not_be_written_ends_with_5(folder: Path, place: str, command: 
 
 
 @pytest.mark.parametrize("damage", [pipe, loop, dead, directory], ids=lambda one: one.__name__)
-@pytest.mark.parametrize(
-    ("file", "command", "code"),
-    [
-        ("c.yaml", SCORE, 2),
-        ("shapes/train.csv", CHECK, 2),
-        ("folds/shapes.csv", SCORE, 3),
-        ("runs/shapes/fold1/valid.npz", SCORE, 3),
-    ],
-)
+@of_whom
 def test_no_file_where_one_is_read(
     folder: Path, file: str, command: list[str], code: int, damage: Damage, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -36,8 +36,7 @@ def find(config: Config, inputs: Inputs | None, looked: Looked | None = None) ->
     problems = [] if looked is None else looked.problems
     competition, findings = survey(config)
     for other in _different(config, looked, READ):
-        also = survey(other)[1]
-        _keep_common(findings, also)
+        _keep_common(findings, survey(other)[1])
     if looked is not None and (names := sorted(looked.unsure & set(affecting(Affects.ROWS)))):
         findings.unseen.append(f"what depends on {', '.join(names)}")
     findings.add("config", problems)
@@ -106,9 +105,9 @@ def _reads(config: Config, source: tuple[str, ...]) -> bool:
 
 def _different(config: Config, looked: Looked | None, results: Affects) -> list[Config]:
     """Return the configs that may have been meant and that give other results than this one."""
-    if looked is None or not looked.unsure & set(affecting(results)):
+    names = sorted(looked.unsure & set(affecting(results))) if looked is not None else []
+    if looked is None or not names:
         return []
-    names = sorted(looked.unsure & set(affecting(results)))
     by_values = {str([KEYS[name].value(one) for name in names]): one for one in (config, *looked.others)}
     return [one for one in by_values.values() if one is not config]
 

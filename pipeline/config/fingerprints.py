@@ -19,9 +19,8 @@ from pipeline.files.atomic import read_json, write_json
 # Raised whenever the same config and files would give other numbers; part of every fingerprint.
 ENGINE_VERSION = 1
 Fields = dict[str, Any]  # dotted config key or file -> plain value or hash
-DIGEST = "sha256"  # of all else in a stamp
 SETTINGS = "config"  # the stamp of what is no stage's result, see `record`
-RESERVED = ("written", "under", DIGEST)  # in a stamp; no field is called so
+RESERVED = ("written", "under", checksums.DIGEST)  # in a stamp; no field is called so
 
 
 @dataclass(frozen=True)
@@ -111,8 +110,7 @@ def read_stamp(run_dir: Path, stage: str) -> Stamp | None:
     tree = read_json(path)
     if not isinstance(tree, dict):
         raise _damaged(path, "damaged: holds no JSON object")
-    digest = tree.pop(DIGEST, None)
-    if digest is not None and digest != checksums.digest(tree):
+    if not checksums.unsealed(tree):
         raise _damaged(path, "damaged (its SHA-256 differs)")
     written, under = tree.pop("written", {}), tree.pop("under", {})
     if not isinstance(written, dict) or not isinstance(under, dict):
@@ -178,7 +176,7 @@ def stamp_path(run_dir: Path, stage: str) -> Path:
 
 def _write(run_dir: Path, stage: str, content: Mapping[str, Any]) -> None:
     tree = _plain(content)
-    write_json(stamp_path(run_dir, stage), {**tree, DIGEST: checksums.digest(tree)})
+    write_json(stamp_path(run_dir, stage), checksums.sealed(tree))
 
 
 def _damaged(path: Path, found: str) -> MismatchError:

@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+DIGEST = "sha256"  # the key under which a tree, or the JSON beside arrays, holds that of all else
+
 
 def file_hash(path: Path) -> str:
     """Return the SHA-256 of a file, or `missing`."""
@@ -29,6 +31,27 @@ def array_hash(*arrays: np.ndarray[Any, Any] | Sequence[str]) -> str:
 def digest(found: Mapping[str, Any]) -> str:
     """Return the SHA-256 of the fields as 64 hexadecimal digits."""
     return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()
+
+
+def content_hash(beside: Any, arrays: Mapping[str, tuple[str, Sequence[int], Any]]) -> str:
+    """Return the SHA-256 over JSON and, by their names, arrays: each one's type, shape and buffer of bytes."""
+    found = hashlib.sha256(json.dumps(beside, sort_keys=True).encode())
+    for name in sorted(arrays):
+        kind, shape, content = arrays[name]
+        found.update(json.dumps([name, kind, list(shape)]).encode())
+        found.update(content)
+    return found.hexdigest()
+
+
+def sealed(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the tree with its SHA-256 in it."""
+    return {**tree, DIGEST: digest(tree)}
+
+
+def unsealed(tree: dict[str, Any]) -> bool:
+    """Take its SHA-256 out of a tree, in place; tell whether it is as it was sealed. Older trees have none."""
+    held = tree.pop(DIGEST, None)
+    return held is None or bool(held == digest(tree))
 
 
 def identity(status: os.stat_result) -> tuple[int, int, int, int]:

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from pipeline.competition.competition import Competition
     from pipeline.config.config import Config
 
-DIGEST = "sha256"  # of all else in the report
 REMEDY = "remake them with: foldline folds --force"
 
 
@@ -161,8 +160,7 @@ def read_report(config: Config) -> dict[str, Any] | None:
     report = read_json(path)
     if not isinstance(report, dict):
         raise MismatchError(_problem(path, f"found {type(report).__name__}", "keys and values"))
-    digest = report.pop(DIGEST, None)
-    if digest is not None and digest != checksums.digest(report):
+    if not checksums.unsealed(report):
         raise MismatchError(Problem(str(path), "damaged (its SHA-256 differs)", remedy=f"restore it, or {REMEDY}"))
     return report
 
@@ -180,7 +178,7 @@ def write(config: Config, table: FoldTable, report: dict[str, Any]) -> Path:
     cells.insert(1, "group", table.groups, allow_duplicates=True)
     cells.insert(cells.shape[1], "fold", table.fold, allow_duplicates=True)
     write_table(path, cells)
-    write_json(path.with_suffix(".json"), {**report, DIGEST: checksums.digest(report)})
+    write_json(path.with_suffix(".json"), checksums.sealed(report))
     return path
 
 

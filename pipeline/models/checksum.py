@@ -6,7 +6,6 @@ and the same training is to give the same bytes.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -14,8 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pipeline.files import checksums
+from pipeline.files.checksums import DIGEST
+
 META = "meta"  # the key of the file's metadata
-CONTENT, DIGEST = "content", "sha256"  # keys of its value
+CONTENT = "content"  # a key of its value, beside its digest
 
 
 def sealed(tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> dict[str, str]:
@@ -26,12 +28,11 @@ def sealed(tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> dict[str, 
 
 def digest(tensors: Mapping[str, Tensor], content: Any) -> str:
     """Return the SHA-256 over names, types, shapes and bytes of contiguous CPU tensors and the JSON beside them."""
-    found = hashlib.sha256(json.dumps(content, sort_keys=True).encode())
-    for name in sorted(tensors):
-        value = tensors[name]
-        found.update(json.dumps([name, str(value.dtype), list(value.shape)]).encode())
-        found.update(value.reshape(-1).view(torch.uint8).numpy().data)
-    return found.hexdigest()
+    parts = {
+        name: (str(value.dtype), value.shape, value.reshape(-1).view(torch.uint8).numpy().data)
+        for name, value in tensors.items()
+    }
+    return checksums.content_hash(content, parts)
 
 
 def content_of(metadata: Mapping[str, str]) -> Any:

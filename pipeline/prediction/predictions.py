@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.errors import MismatchError, Problem
+from pipeline.files import checksums
 from pipeline.files.atomic import atomic
 from pipeline.files.failures import require_file
 from pipeline.methods import topk
@@ -20,7 +20,6 @@ from pipeline.methods.arrays import Array
 from pipeline.methods.topk import Top
 
 KINDS = {"ids": ("U", 1), "views": ("U", 1), "classes": ("U", 1), "probs": ("f", 3)}  # kind of dtype, axes
-DIGEST = "sha256"  # of the arrays and all else in meta
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ class Predictions:
         }
         if self.top_NVK is not None:
             arrays["top"] = np.ascontiguousarray(self.top_NVK, dtype=np.int32)
-        meta = json.dumps({**self.meta, DIGEST: _digest(arrays, self.meta)}, sort_keys=True)
+        meta = json.dumps({**self.meta, checksums.DIGEST: _digest(arrays, self.meta)}, sort_keys=True)
         with atomic(path) as beside, beside.open("wb") as stream:
             np.savez(stream, allow_pickle=False, **arrays, meta=np.asarray(meta))
 
@@ -167,11 +166,10 @@ def load_whole(path: Path, say: Callable[[str], None]) -> Predictions | None:
 
 def _digest(arrays: Mapping[str, Array], meta: Mapping[str, Any]) -> str:
     """Return the SHA-256 over types, shapes and bytes of the arrays and the meta beside them."""
-    found = hashlib.sha256(json.dumps(meta, sort_keys=True).encode())
-    for name in sorted(arrays):
-        found.update(json.dumps([name, arrays[name].dtype.str, arrays[name].shape]).encode())
-        found.update(np.ascontiguousarray(arrays[name]).data.cast("B") if arrays[name].size else b"")
-    return found.hexdigest()
+    whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    return checksums.content_hash(
+        meta, {name: (one.dtype.str, one.shape, one.data.cast("B") if one.size else b"") for name, one in whole.items()}
+    )
 
 
 def _damage(arrays: Mapping[str, Array], meta: Any) -> str:
@@ -182,7 +180,7 @@ def _damage(arrays: Mapping[str, Array], meta: Any) -> str:
             return f"{name} are {array.dtype} of {array.ndim} axes"
     if not isinstance(meta, dict):
         return "meta is no JSON object"
-    if (digest := meta.pop(DIGEST, None)) is not None and digest != _digest(arrays, meta):
+    if (digest := meta.pop(checksums.DIGEST, None)) is not None and digest != _digest(arrays, meta):
         return "its SHA-256 differs"
     for head in meta.get("heads") or ():
         name, start, stop = head

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,8 @@ from pipeline.training.checkpoints.checkpoint import Checkpoint
 from pipeline.training.fold import Fold
 from pipeline.training.history import Epoch, History
 from pipeline.training.trainer import Fit
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 CURVE = ["epoch", "train_loss", "valid_loss", "valid_metric", "lr"]
 EVERY_STEP = {"checkpoint_minutes": 1e-9, "threads": 1}
@@ -52,14 +53,6 @@ RECIPES: dict[str, dict[str, Any]] = {
 
 class Killed(BaseException):
     """Ends a training as a kill does: nothing more is written."""
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def made(**sections: Any) -> Config:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,17 +22,10 @@ from pipeline.training.fold import Fold
 from pipeline.training.swa import Average, learning_norms, recompute
 from pipeline.training.trainer import Fit
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SWA = {"epochs": 4, "ema": False, "average": "swa", "average_epochs": 2, "seed": 3, "threads": 1}
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Tiny networks are slower on several threads, above all beside other work."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 class Stop(Exception):

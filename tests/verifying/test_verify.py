@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
-from conftest import Cli, write_competition
+from conftest import Cli, write_relative
 from PIL import Image
 
 from pipeline.cli import main
@@ -31,12 +30,7 @@ Damage = Callable[[], object]
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Run a small competition to the end, and blend it with a teammate's tables; paths are relative."""
     place = tmp_path_factory.mktemp("trained")
-    config = write_competition(place) / "config.yaml"
-    tree = yaml.safe_load(config.read_text())
-    tree |= {"runs_dir": "runs", "folds_dir": "folds", "tta": ["identity", "hflip"], "folds": {"n": 2}}
-    tree["data"] |= {"root": "shapes", "cache": {"dir": "cache"}, "solution": "solution.csv"}
-    tree["train"] |= {"keep": "best"}
-    config.write_text(yaml.safe_dump(tree, sort_keys=False))
+    write_relative(place, {"data": {"solution": "solution.csv"}, "train": {"keep": "best"}})
     test = pd.read_csv(place / "shapes/test.csv", dtype=str)
     test.assign(label=["cross", "disk", "square"] * 4).to_csv(place / "shapes/solution.csv", index=False)
     with pytest.MonkeyPatch.context() as patch:
