@@ -1,6 +1,6 @@
 """Mutate every kind of file that is read, and run a command that reads it: no traceback, no hang, nothing lost.
 
-    python tests/trials/fuzz.py --trials 5000 --jobs 2 --workplace /tmp/fuzz   # one again: --seed N --trials 1
+    python tests/trials/fuzz.py --trials 5000 --jobs 2 --workplace FOLDER   # one again: --seed N --trials 1
 
 Each trial copies a prepared competition by hard links, mutates one file as its seed says, and calls the command line
 in a process forked from one that has imported everything. It must end within a minute, with an exit code that tells the

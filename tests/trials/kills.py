@@ -1,6 +1,6 @@
 """Kill commands at random moments, start them again, and compare what they end in with a run that nobody killed.
 
-    python tests/trials/kills.py --kills 200 --seed 0 --jobs 2 --workplace /tmp/kills   # --only train,predict: these
+    python tests/trials/kills.py --kills 200 --seed 0 --jobs 2 --workplace FOLDER   # --only train,predict: these
 
 A scenario is one command in a folder in which all before it is done. It runs once without a kill; then in fresh copies
 of the folder it is killed (SIGKILL), begun again and killed again, one to four times, and at last left to end. The
