@@ -53,7 +53,8 @@ def write(root: Path, labels: np.ndarray) -> None:
         (root / f"images/{row:04d}.png").touch()
     rows = [f"{row:04d},{label},{form}\n" for row, (label, form) in enumerate(zip(labels, forms, strict=True))]
     (root / "train.csv").write_text("id,label,form\n" + "".join(rows))
-    (root / "sample_submission.csv").write_text("id,label\n0000,0\n")
+    (root / "images/test.png").touch()
+    (root / "sample_submission.csv").write_text("id,label\ntest,0\n")
 
 
 def assign(root: Path, scheme: str, group: str) -> np.ndarray:
